@@ -1,0 +1,14 @@
+"""Sweep the fine-tuning variants on a folder of labelled images: python jobs/tune.py --help."""
+
+from ray_birds.config import TuneConfig
+from ray_birds.console import run_job
+
+
+def main(config: TuneConfig) -> None:
+    from ray_birds.search import sweep
+
+    sweep(config)
+
+
+if __name__ == "__main__":
+    run_job(TuneConfig, main)

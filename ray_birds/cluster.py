@@ -1,0 +1,85 @@
+"""The Ray cluster: connecting to it quietly, what it has, what its workers are told."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import ray.data
+
+from ray_birds import console
+from ray_birds.errors import RayBirdsError
+
+# What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
+# environment. No secrets here: the dashboard shows it.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+
+
+@dataclass(frozen=True)
+class Resources:
+    nodes: int
+    cpus: int
+    gpus: int
+    node_cpus: int  # of the smallest node
+
+
+def connect(verbose: bool) -> Resources:
+    """Join the running cluster, or start one on this machine; returns what it has."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
+    if not verbose:
+        os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    environment = {} if verbose else QUIET
+    if not ray.is_initialized():
+        ray.init(
+            runtime_env={"env_vars": environment},
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
+        )
+    if not verbose:
+        _quieten()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    found = Resources(
+        len(nodes),
+        int(total.get("CPU", 0)),
+        int(total.get("GPU", 0)),
+        min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1),
+    )
+    console.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
+    return found
+
+
+def _quieten() -> None:
+    """Keep Ray Data's and Tune's reports off the terminal; their log files stay as they are."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)
+        if not logger.handlers:
+            logger.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, RayBirdsError):
+                raise type(cause)(str(getattr(cause, "cause", cause))) from None
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that `connect` started ends."""
+    ray.shutdown()

@@ -1,0 +1,127 @@
+"""The terminal: command lines in, progress and tables out, a user's mistake as one line and exit code 2."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ray_birds.errors import RayBirdsError, TrialsFailed
+
+PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
+
+out = Console(soft_wrap=True, highlight=False)
+SettingsClass = TypeVar("SettingsClass")
+
+
+def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> None:
+    """Parse the command line into `settings` and run `job` on it.
+
+    Exit codes: 0 done, 1 some trials failed, 2 a mistake that the user can mend, 130 interrupted.
+    """
+    try:
+        job(tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,)))
+    except TrialsFailed as error:
+        fail(str(error), 1)
+    except RayBirdsError as error:
+        fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("interrupted; the same command with --resume goes on where it has one", 130)
+
+
+def fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def say(message: str = "") -> None:
+    """A line for the user; paths in it are never broken."""
+    out.print(message, markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of text; numbers are right-aligned by their column's first row."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and str(rows[0][number]).replace(".", "").replace(",", "").strip("%-").isdigit()
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    return grid
+
+
+def show(grid: Table) -> None:
+    Console(highlight=False, width=None if out.is_terminal else 140).print(grid)
+
+
+def duration(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Meter:
+    """What has been done of a known amount of work; made by `progress`."""
+
+    def __init__(self, advance: Callable[[int, str], None]) -> None:
+        self._advance = advance
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; `note` is shown behind the rate, such as "3 failures"."""
+        self._advance(count, note)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str) -> Iterator[Meter]:
+    """Show done/total, rate and time to go: a bar on a terminal, else a line now and then."""
+    if out.is_terminal:
+        columns = (TextColumn(f"{title}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=out) as bar:
+            task = bar.add_task(title, total=total, note="")
+            yield Meter(lambda count, note: bar.update(task, advance=count, note=note))
+        return
+    lines = _Lines(title, total, unit)
+    yield Meter(lines.advance)
+    lines.close()
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f} {self._unit}/s" if speed else "", style="progress.data.speed")
+
+
+class _Lines:
+    """Progress as lines of plain text."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._note = 0, ""
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int, note: str) -> None:
+        self._done, self._note = self._done + count, note
+        if time.monotonic() - self._last >= PLAIN_INTERVAL:
+            self._print(", %s to go")
+
+    def close(self) -> None:
+        self._print("")
+
+    def _print(self, to_go: str) -> None:
+        self._last = time.monotonic()
+        seconds = self._last - self._start
+        rate = self._done / max(seconds, 1e-9)
+        left = to_go % duration((self._total - self._done) / max(rate, 1e-9)) if to_go else f" in {duration(seconds)}"
+        note = f", {self._note}" if self._note else ""
+        say(f"{self._title}: {self._done:,}/{self._total:,}, {rate:,.1f} {self._unit}/s{left}{note}")

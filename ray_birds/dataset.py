@@ -1,0 +1,125 @@
+"""The folder contract: train/, valid/ and test/ with one folder per class; class names, file lists, fingerprint."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+
+import numpy as np
+from pyarrow import fs
+
+from ray_birds import files
+from ray_birds.errors import DataError
+from ray_birds.images import has_image_ending
+
+SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, sorted by path.
+
+    `paths` are relative to the data set's root; `labels` (n,) int32 are indices into the classes; `numbers`
+    (n,) int64 are the images' places in the complete list, which stay theirs when bad files are left out.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, keep: np.ndarray) -> "Split":
+        """The images where `keep` (n,) bool is true."""
+        chosen = tuple(path for path, wanted in zip(self.paths, keep, strict=True) if wanted)
+        return dataclasses.replace(self, paths=chosen, labels=self.labels[keep], numbers=self.numbers[keep])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled folder. `notes` are findings that do not stop a sweep, one line each."""
+
+    root: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = field(default=())
+
+    def place(self, path: str) -> str:
+        """Absolute place of an image of a split."""
+        return files.join(self.root, path)
+
+
+def class_name(folder: str) -> str:
+    """A class folder's name with runs of white space collapsed ("PARAKETT  AKULET" occurs in the real data)."""
+    return " ".join(folder.split())
+
+
+def scan(root: str) -> Dataset:
+    """The labelled data set in a folder. Raises DataError, one line, where the folder breaks the contract."""
+    root = files.resolve(root)
+    if files.kind(root) != fs.FileType.Directory:
+        raise DataError(f"{root}: no such folder; expected one with train/, valid/ and test/ in it")
+    names = files.folders(root)
+    folders = {split: next((n for n in names if n.lower() in spelled), None) for split, spelled in SPLIT_FOLDERS.items()}
+    if folders["train"] is None:
+        raise DataError(f"{root}: has no folder train/ (found: {', '.join(names) or 'no folders'})")
+    if folders["valid"] is None:
+        raise DataError(f"{root}: has no folder valid/; the winner is chosen on it: move some images of each class there")
+    found = {split: _images_by_class(files.join(root, name)) for split, name in folders.items() if name}
+    classes = tuple(sorted(found["train"]))
+    _check_classes(root, classes, found)
+    splits = {name: _split(name, str(folders[name]), by_class, classes) for name, by_class in found.items()}
+    return Dataset(root, classes, splits, _notes(found))
+
+
+def _images_by_class(place: str) -> dict[str, list[str]]:
+    """Class name -> paths of its images below the split's folder; classes without images are there too."""
+    by_class: dict[str, list[str]] = {class_name(folder): [] for folder in files.folders(place)}
+    for info in files.find(place):
+        path = files.relative(info, place)
+        folder, slash, _ = path.partition("/")
+        if slash and has_image_ending(path):
+            by_class[class_name(folder)].append(path)
+    return by_class
+
+
+def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[str, list[str]]]) -> None:
+    if len(classes) < 2:
+        raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
+    empty = [name for name in classes if not found["train"][name]]
+    if empty:
+        raise DataError(f"{root}/train/{empty[0]}: has no images ({len(empty)} empty class(es)); add some or remove it")
+    for split, by_class in found.items():
+        unknown = sorted(set(by_class) - set(classes))
+        if unknown:
+            near = max(classes, key=lambda name: difflib.SequenceMatcher(None, unknown[0], name).ratio())
+            raise DataError(
+                f"{root}: class {unknown[0]!r} is in {split}/ but not in train/, where the nearest name is {near!r}; "
+                "rename or remove the folder"
+            )
+        if not any(by_class.values()):
+            raise DataError(f"{root}: {split}/ has no images in class folders")
+
+
+def _split(name: str, folder: str, by_class: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
+    index = {label: number for number, label in enumerate(classes)}
+    rows = sorted((f"{folder}/{path}", index[label]) for label, paths in by_class.items() for path in paths)
+    labels = np.array([label for _, label in rows], dtype=np.int32)
+    return Split(name, tuple(path for path, _ in rows), labels, np.arange(len(rows), dtype=np.int64))
+
+
+def _notes(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
+    """Names so alike that one of them may be a slip, and classes that a split does not have."""
+    classes = sorted(found["train"])
+    notes = []
+    folded: dict[str, str] = {}
+    for name in classes:
+        twin = folded.setdefault(name.casefold().replace(" ", "").replace("-", ""), name)
+        if twin != name:
+            notes.append(f"classes {twin!r} and {name!r} differ in case, spaces or hyphens only: the same bird?")
+    for split, by_class in found.items():
+        missing = [name for name in classes if not by_class.get(name)]
+        if missing:
+            notes.append(f"{split}/ has no image of {len(missing)} class(es), such as {missing[0]!r}")
+    return tuple(notes)

@@ -1,0 +1,118 @@
+"""How charts are drawn: as SVG for the page, and as PNG to take along.
+
+Colours are those of Okabe and Ito, which people with any kind of colour vision tell apart
+(https://jfly.uni-koeln.de/color/). The SVG has no background and takes the page's colour of text, so it is
+readable on a light page and on a dark one. A chart is some 4 inches wide, as wide as a phone; a wide page
+puts several beside one another.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+)
+INK = "#1b1e23"  # stands for the page's colour of text
+WIDTH = 4.0  # inches
+DPI = 160  # of the PNG files
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called $x$
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "none",  # text stays text: sharp, to be searched, in the reader's own fonts
+}
+
+
+class Chart(NamedTuple):
+    """`svg` for the page, `png` for the file called `name`.png; `width` in inches, `alt` what it shows."""
+
+    name: str
+    alt: str
+    width: float
+    svg: str
+    png: bytes
+
+
+def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figure], None]) -> Chart:
+    """The chart that `paint` makes on an empty figure of `width` x `height` inches."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # in the PNG alone; browsers have more fonts
+        figure = Figure(figsize=(width, height))
+        paint(figure)
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=DPI, facecolor="white")
+    return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), png.getvalue())
+
+
+def _for_the_page(svg: str) -> str:
+    """The <svg> element alone, in the page's colour and font, its size left to the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # matplotlib gives each chart's groups the same ids
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, system-ui, sans-serif")
+    return svg.replace(INK, "currentColor")
+
+
+def title(axes: Axes, text: str) -> None:
+    """A heading that may be as wide as the figure, not only as the axes."""
+    axes.set_title(text, x=0, pad=8)
+
+
+def percent_axis(axis: Axes, which: str) -> None:
+    """Shares from 0 to 1 shown as percent."""
+    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1, decimals=None))
+
+
+def rows(axes: Axes, names: Iterable[str]) -> None:
+    """One row per name, from top to bottom, the name above its row: long names take nothing from the data."""
+    names = list(names)
+    axes.set_ylim(len(names) - 0.45, -0.75)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    for row, name in enumerate(names):
+        axes.annotate(
+            name,
+            (0, row - 0.22),
+            xycoords=("axes fraction", "data"),
+            fontsize=7.5,
+            va="bottom",
+            annotation_clip=False,
+        )

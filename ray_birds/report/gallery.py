@@ -1,0 +1,132 @@
+"""Pictures on the page: small tiles with captions, and the same as one PNG sheet."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ray_birds import augment, files, images
+from ray_birds.dataset import Dataset, scan
+from ray_birds.errors import DataError
+from ray_birds.report.charts import STYLE
+from ray_birds.report.results import Predictions
+
+TILE = 160  # pixels
+VIEWS = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture (TILE, TILE, 3) uint8 with a caption and a note; `mark` is right, wrong or empty."""
+
+    pixels: np.ndarray
+    caption: str
+    note: str = ""
+    mark: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The picture as a JPEG inside an address."""
+        data = io.BytesIO()
+        Image.fromarray(self.pixels).save(data, "JPEG", quality=80)
+        return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+class Album:
+    """The pictures of a data set; `missing` says why there are none, where the folder is no longer there."""
+
+    def __init__(self, root: str) -> None:
+        self.dataset: Dataset | None = None
+        self.missing = ""
+        try:
+            self.dataset = scan(root)
+        except (DataError, OSError) as error:
+            self.missing = f"The pictures cannot be shown: {error}"
+
+    def mistakes(self, rows: Predictions, limit: int = 12) -> list[tuple[Tile, Tile | None]]:
+        """The most confident mistakes, each with a training picture of the class it was taken for."""
+        if self.dataset is None:
+            return []
+        pairs: list[tuple[Tile, Tile | None]] = []
+        for row in rows.mistakes():
+            pixels = load(self.dataset.place(rows.path[row]))
+            if pixels is None:
+                continue
+            taken_for = rows.prediction[row]
+            note = f"taken for {taken_for}, {rows.probability[row]:.0%} sure"
+            pairs.append((Tile(pixels, rows.label[row], note, "wrong"), self._training_picture(taken_for)))
+            if len(pairs) == limit:
+                break
+        return pairs
+
+    def _training_picture(self, name: str) -> Tile | None:
+        assert self.dataset is not None
+        train = self.dataset.splits["train"]
+        if name not in self.dataset.classes:
+            return None
+        for number in np.flatnonzero(train.labels == self.dataset.classes.index(name)):
+            pixels = load(self.dataset.place(train.paths[number]))
+            if pixels is not None:
+                return Tile(pixels, name, "a training picture")
+        return None
+
+    def samples(self, seed: int, views: int, limit: int = 6) -> list[list[Tile]]:
+        """Training pictures from all over the data set, each followed by its augmented views of epochs 1 ...
+
+        `views` is the number of different views there are; 0 where pictures are not augmented.
+        """
+        if self.dataset is None:
+            return []
+        train = self.dataset.splits["train"]
+        lines = []
+        for place in np.unique(np.linspace(0, len(train) - 1, limit).astype(int)):
+            pixels = load(self.dataset.place(train.paths[place]))
+            if pixels is None:
+                continue
+            name = self.dataset.classes[train.labels[place]]
+            number = int(train.numbers[place])
+            shown = [augment.view(pixels, seed, number, epoch) for epoch in range(min(views, VIEWS))]
+            changed = [Tile(view, f"epoch {epoch + 1}") for epoch, view in enumerate(shown)]
+            lines.append([Tile(pixels, name, "as it is"), *changed])
+        return lines
+
+
+def load(place: str) -> np.ndarray | None:
+    return images.load(place, TILE).pixels
+
+
+def loadable(places: Iterator[tuple[str, str, str, str]], limit: int) -> list[Tile]:
+    """Tiles of the first `limit` of (place, caption, note, mark) whose picture can be read."""
+    tiles: list[Tile] = []
+    for place, caption, note, mark in places:
+        if len(tiles) == limit:
+            break
+        pixels = load(place)
+        if pixels is not None:
+            tiles.append(Tile(pixels, caption, note, mark))
+    return tiles
+
+
+def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:
+    """All tiles with their captions in one PNG, a line of tiles below the other."""
+    columns = max(len(line) for line in lines)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.9 * columns, 2.25 * len(lines)))
+        grid = figure.subplots(len(lines), columns, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        for line, row in zip(lines, grid, strict=True):
+            for tile, axes in zip(line, row, strict=False):
+                if tile is not None:
+                    axes.imshow(tile.pixels)
+                    axes.set_title(
+                        f"{tile.caption}\n{tile.note}".strip(), fontsize=5.5, wrap=True, fontweight="normal"
+                    )
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=130, facecolor="white")
+    files.write(place, data.getvalue())

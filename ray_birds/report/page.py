@@ -1,0 +1,61 @@
+"""From a template and its values to one self-contained HTML file."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ray_birds import files
+from ray_birds.metrics import Estimate
+from ray_birds.report.charts import Chart
+
+NOTHING = "–"
+
+
+def write_page(place: str, template: str, values: dict[str, Any]) -> None:
+    """Render `template`, a file beside this one, to `place`. All texts in `values` are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, interval=interval, count=count, fixed=fixed, svg=svg)
+    files.write(place, environment.get_template(template).render(values).encode())
+
+
+def write_charts(folder: str, charts: Iterable[Chart]) -> None:
+    for chart in charts:
+        files.write(files.join(folder, f"{chart.name}.png"), chart.png)
+
+
+def percent(share: float) -> str:
+    return NOTHING if math.isnan(share) else f"{100 * share:.2f} %"
+
+
+def interval(estimate: Estimate) -> str:
+    return NOTHING if math.isnan(estimate.low) else f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %"
+
+
+def count(number: float) -> str:
+    """A number to the nearest whole one, thousands parted."""
+    return NOTHING if math.isnan(number) else f"{number:,.0f}"
+
+
+def fixed(number: float, digits: int = 3) -> str:
+    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def svg(chart: Chart) -> Markup:
+    """The chart as an element that fills the width there is, up to half more than it was drawn for.
+
+    Drawn wider than a phone it keeps its size, and its frame scrolls.
+    """
+    wide = f"min-width:{chart.width * 88:.0f}px;" if chart.width > 4.5 else ""
+    style = f"{wide}max-width:{max(chart.width * 100, chart.width * 50 + 260):.0f}px"
+    tag = Markup('<svg role="img" aria-label="{}" style="{}"').format(chart.alt, style)
+    return Markup(chart.svg).replace(Markup("<svg"), tag, 1)

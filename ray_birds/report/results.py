@@ -1,0 +1,146 @@
+"""What a sweep left behind, read from its folder."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from ray_birds import files
+from ray_birds.config import TuneConfig
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labelled rows: texts as (n,) object arrays, `probability` (n,) float64, `correct` (n,) bool."""
+
+    path: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    probability: np.ndarray
+    correct: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def mistakes(self) -> np.ndarray:
+        """Numbers of the wrong rows, the most confident first."""
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
+
+
+class Epoch(NamedTuple):
+    """A row of history.csv."""
+
+    epoch: int
+    phase: str
+    loss: float
+    accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row of trials.csv with the history and the predictions beside it; NaN where the row is empty."""
+
+    name: str
+    settings: dict[str, str]  # backbone, augment, unfreeze, learning_rate, seed, batch_size: as written
+    status: str
+    epochs: int
+    valid_accuracy: float
+    test_accuracy: float
+    seconds: float
+    images_per_second: float
+    error: str
+    history: tuple[Epoch, ...]
+    valid: Predictions | None
+    test: Predictions | None
+
+    @property
+    def recipe(self) -> str:
+        """The name without the seed, the same for all replicates."""
+        return self.name.removesuffix(f"-seed{self.settings['seed']}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A results folder; `trials` in the order of trials.csv, `run` and `dataset` are the files' content."""
+
+    place: str
+    config: TuneConfig
+    run: dict[str, Any]
+    dataset: dict[str, Any]
+    bad_images: list[dict[str, str]]
+    trials: tuple[Trial, ...]
+
+    @property
+    def winner(self) -> Trial | None:
+        return next((trial for trial in self.trials if trial.name == self.run["winner"]), None)
+
+
+def read_sweep(results: str) -> Sweep:
+    """The sweep in `results`. Raises OSError where a file that every sweep writes is missing."""
+    place = files.resolve(results)
+    trials = read_csv(files.join(place, "trials.csv"))
+    return Sweep(
+        place=place,
+        config=TuneConfig.from_json(files.read(files.join(place, "config.json")).decode()),
+        run=files.read_json(files.join(place, "run.json")),
+        dataset=files.read_json(files.join(place, "dataset.json")),
+        bad_images=read_csv(files.join(place, "bad_images.csv")),
+        trials=tuple(_trial(row, files.join(place, "trials", row["trial"])) for row in trials),
+    )
+
+
+def read_csv(place: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(files.read(place).decode(), newline="")))
+
+
+def _trial(row: dict[str, str], folder: str) -> Trial:
+    keys = ("backbone", "augment", "unfreeze", "learning_rate", "seed", "batch_size")
+    return Trial(
+        name=row["trial"],
+        settings={key: row[key] for key in keys},
+        status=row["status"],
+        epochs=int(row["epochs"] or 0),
+        valid_accuracy=_number(row["valid_accuracy"]),
+        test_accuracy=_number(row["test_accuracy"]),
+        seconds=_number(row["seconds"]),
+        images_per_second=_number(row["images_per_second"]),
+        error=row["error"],
+        history=_history(files.join(folder, "history.csv")),
+        valid=_predictions(files.join(folder, "valid_predictions.parquet")),
+        test=_predictions(files.join(folder, "test_predictions.parquet")),
+    )
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _history(place: str) -> tuple[Epoch, ...]:
+    """No epochs for a trial that failed before its first."""
+    if not files.exists(place):
+        return ()
+    measures = ("loss", "accuracy", "valid_loss", "valid_accuracy")
+    return tuple(
+        Epoch(int(row["epoch"]), row["phase"], *(_number(row[measure]) for measure in measures))
+        for row in read_csv(place)
+    )
+
+
+def _predictions(place: str) -> Predictions | None:
+    if not files.exists(place):
+        return None
+    table = pq.read_table(io.BytesIO(files.read(place)))
+    return Predictions(
+        path=table["path"].to_numpy(),
+        label=table["label"].to_numpy(),
+        prediction=table["prediction"].to_numpy(),
+        probability=table["probability"].to_numpy().astype(np.float64),
+        correct=table["correct"].to_numpy().astype(bool),
+    )

@@ -1,0 +1,139 @@
+"""The report of a sweep: report.html in its results folder, the pictures also in report/."""
+
+import dataclasses
+import math
+import shlex
+from typing import Any
+
+import numpy as np
+
+from ray_birds import files, metrics
+from ray_birds.config import Variant
+from ray_birds.metrics import Estimate, Statement
+from ray_birds.report import effects, sweep_charts
+from ray_birds.report.charts import Chart
+from ray_birds.report.gallery import VIEWS, Album, write_sheet
+from ray_birds.report.page import write_charts, write_page
+from ray_birds.report.results import Predictions, Sweep, Trial, read_sweep
+from ray_birds.report.scores import Scores, score
+
+
+def write_sweep_report(results: str) -> str:
+    """Write <results>/report.html and the PNG files in <results>/report/; returns the page's place.
+
+    Reads nothing but the results folder and the pictures of the data set; where these are gone the page says
+    so. Raises OSError where the folder does not hold a sweep.
+    """
+    sweep = read_sweep(results)
+    trials = ranked(sweep.trials)
+    drawn = [trial for trial in trials if trial.history]
+    limits = sweep_charts.curve_limits(drawn)
+    statement = compare(sweep)
+    estimates = {trial.name: (valid_estimate(sweep, trial), test_estimate(sweep, trial)) for trial in trials}
+    scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
+    found = effects.effects(sweep.trials)
+    gaps = effects.gaps(sweep.trials)
+    album = Album(sweep.dataset["root"])
+    scores, rows = winner_scores(sweep)
+    values: dict[str, Any] = {
+        "sweep": sweep,
+        "trials": trials,
+        "estimates": estimates,
+        "statement": statement,
+        "against": {c.name: c for c in statement.comparisons} if statement else {},
+        "variants": _variants_chart(scored, estimates),
+        "curves": [sweep_charts.curves(trial, limits) for trial in drawn],
+        "effects": found,
+        "factors": sweep_charts.effect_of(found) if found else None,
+        "gaps": gaps,
+        "over_fitting": sweep_charts.over_fitting(gaps) if gaps else None,
+        "scores": scores,
+        "missing": album.missing,
+        "mistakes": album.mistakes(rows) if rows else [],
+        "samples": album.samples(Variant().augment_seed, _views(sweep)),
+        "augmented": _views(sweep) > 0,
+        "command": shlex.join(sweep.run["command"]),
+        "splits": ", ".join(f"{name} {images:,}" for name, images in sweep.dataset["splits"].items()),
+        "run_facts": _run_facts(sweep),
+        "settings": [(name, _text(value)) for name, value in dataclasses.asdict(sweep.config).items()],
+    }
+    folder = files.join(sweep.place, "report")
+    single = [values[key] for key in ("variants", "factors", "over_fitting") if values[key]]
+    write_charts(folder, [*single, *values["curves"], *(scores.charts if scores else [])])
+    for name in ("mistakes", "samples"):
+        if values[name]:
+            write_sheet(files.join(folder, f"{name}.png"), values[name])
+    place = files.join(sweep.place, "report.html")
+    write_page(place, "sweep.html.j2", values)
+    return place
+
+
+def ranked(trials: tuple[Trial, ...]) -> list[Trial]:
+    """Best valid accuracy first, trials without one last."""
+    return sorted(trials, key=lambda trial: -np.nan_to_num(trial.valid_accuracy, nan=-1.0))
+
+
+def compare(sweep: Sweep) -> Statement | None:
+    """The statement on the trials that have valid predictions; None where no trial won."""
+    if sweep.winner is None or sweep.winner.valid is None:
+        return None
+    runs = [
+        metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        for t in sweep.trials
+        if t.valid is not None
+    ]
+    return metrics.state(runs, sweep.winner.name)
+
+
+def valid_estimate(sweep: Sweep, trial: Trial) -> Estimate:
+    """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images."""
+    return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"]["valid"])
+
+
+def test_estimate(sweep: Sweep, trial: Trial) -> Estimate:
+    return _estimate(trial.test_accuracy, trial.test, sweep.dataset["splits"].get("test", 0))
+
+
+def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:
+    if math.isnan(value):
+        return Estimate(math.nan, math.nan, math.nan)
+    total = len(rows) if rows is not None else images
+    return metrics.wilson(round(value * total), total)._replace(value=value)
+
+
+def winner_scores(sweep: Sweep) -> tuple[Scores | None, Predictions | None]:
+    """Scores of the winner on test, or on valid where there is no test split; and the rows they are of."""
+    if sweep.winner is None:
+        return None, None
+    split = "test" if sweep.winner.test is not None else "valid"
+    rows = sweep.winner.test if sweep.winner.test is not None else sweep.winner.valid
+    return (score(rows, sweep.dataset["classes"], split), rows) if rows is not None else (None, None)
+
+
+def _variants_chart(trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]]) -> Chart | None:
+    if not trials:
+        return None
+    pairs = [estimates[trial.name] for trial in trials]
+    tests = [None if math.isnan(test.value) else test for _, test in pairs]
+    return sweep_charts.comparison([trial.name for trial in trials], [valid for valid, _ in pairs], tests)
+
+
+def _views(sweep: Sweep) -> int:
+    """How many different views of a picture the sweep trained on, at most VIEWS; 0 without augmentation."""
+    if all(trial.settings["augment"] == "off" for trial in sweep.trials):
+        return 0
+    return min(sweep.config.augment_views or VIEWS, VIEWS)
+
+
+def _run_facts(sweep: Sweep) -> list[tuple[str, str]]:
+    run, machine = sweep.run, sweep.run["machine"]
+    return [
+        ("started", run["started"]),
+        ("took", f"{run['seconds']:,.0f} s"),
+        ("machine", ", ".join(f"{value} {name}" for name, value in machine.items())),
+        *((name, str(version)) for name, version in run["versions"].items()),
+    ]
+
+
+def _text(value: object) -> str:
+    return ", ".join(str(one) for one in value) if isinstance(value, (list, tuple)) else str(value)

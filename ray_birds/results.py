@@ -1,0 +1,158 @@
+"""What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
+
+    config.json  run.json  dataset.json  bad_images.csv  trials.csv  report.html  tensorboard/  best/
+    trials/<trial>/history.csv               one row per epoch
+    trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
+    trials/<trial>/test_predictions.parquet  where the trial was scored on test
+    trials/<trial>/state.npz                 what the trial goes on from when it is killed
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_birds import files
+from ray_birds.check import BadImage
+from ray_birds.config import TuneConfig, Variant
+from ray_birds.dataset import Dataset, Split
+
+TRIAL_COLUMNS = (
+    "trial backbone augment unfreeze learning_rate seed batch_size precision status epochs valid_accuracy "
+    "valid_loss test_accuracy seconds images_per_second error"
+).split()
+PREDICTIONS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float32()),
+        ("correct", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep's directory at an absolute place."""
+
+    place: str
+
+    def path(self, *names: str) -> str:
+        return files.join(self.place, *names)
+
+    @property
+    def best(self) -> str:
+        return self.path("best")
+
+    def exists(self) -> bool:
+        return files.exists(self.path("config.json"))
+
+    def config(self) -> TuneConfig:
+        return TuneConfig.from_json(files.read(self.path("config.json")).decode())
+
+    def state(self, trial: str) -> bytes | None:
+        """What a trial goes on from; None where it has not finished an epoch."""
+        try:
+            return files.read(self.path("trials", trial, "state.npz"))
+        except FileNotFoundError:
+            return None
+
+    def write_state(self, trial: str, state: bytes) -> None:
+        files.write(self.path("trials", trial, "state.npz"), state)
+
+    def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
+        write_csv(self.path("trials", trial, "history.csv"), list(epochs[0]), epochs)
+
+    def history(self, trial: str) -> list[dict[str, str]]:
+        """Rows of a trial's history, values as text; empty where it has not finished an epoch."""
+        try:
+            text = files.read(self.path("trials", trial, "history.csv")).decode()
+        except FileNotFoundError:
+            return []
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def write_predictions(self, trial: str, split: Split, classes: tuple[str, ...], scores: np.ndarray) -> None:
+        """`scores` (n, classes) are the probabilities of the split's images, in its order."""
+        chosen = scores.argmax(axis=1)
+        columns = {
+            "path": split.paths,
+            "label": [classes[label] for label in split.labels],
+            "prediction": [classes[label] for label in chosen],
+            "probability": scores[np.arange(len(chosen)), chosen],
+            "correct": chosen == split.labels,
+        }
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns, schema=PREDICTIONS), buffer)
+        files.write(self._predictions(trial, split.name), buffer.getvalue())
+
+    def predictions(self, trial: str, split: str) -> pa.Table | None:
+        """The table of PREDICTIONS; None where the trial was not scored on the split."""
+        try:
+            return pq.read_table(io.BytesIO(files.read(self._predictions(trial, split))))
+        except FileNotFoundError:
+            return None
+
+    def _predictions(self, trial: str, split: str) -> str:
+        return self.path("trials", trial, f"{split}_predictions.parquet")
+
+    def write_dataset(self, data: Dataset, fingerprints: dict[str, str], bad: Iterable[BadImage]) -> None:
+        rows = [{"split": image.split, "path": image.path, "reason": image.reason} for image in bad]
+        write_csv(self.path("bad_images.csv"), ["split", "path", "reason"], rows)
+        facts = {
+            "root": data.root,
+            "fingerprint": files.digest(f"{split} {value}" for split, value in sorted(fingerprints.items())),
+            "classes": list(data.classes),
+            "splits": {name: len(split) for name, split in data.splits.items()},
+            "notes": list(data.notes),
+            "bad_images": len(rows),
+        }
+        files.write_json(self.path("dataset.json"), facts)
+
+    def trial_row(self, trial: str, variant: Variant, error: str) -> dict[str, Any]:
+        """A trial's row of trials.csv, from what it left behind."""
+        history = self.history(trial)
+        last = history[-1] if history else {}
+        test = self.predictions(trial, "test")
+        seconds = sum(float(epoch["seconds"]) for epoch in history)
+        rates = [float(epoch["images_per_second"]) for epoch in history]
+        finished = len(history) == variant.epochs
+        return {
+            "trial": trial,
+            "backbone": variant.backbone,
+            "augment": "on" if variant.augment else "off",
+            "unfreeze": variant.unfreeze,
+            "learning_rate": variant.learning_rate,
+            "seed": variant.seed,
+            "batch_size": variant.batch_size,
+            "precision": "float32",
+            "status": "failed" if error else "finished" if finished else "stopped",
+            "epochs": len(history),
+            "valid_accuracy": last.get("valid_accuracy", ""),
+            "valid_loss": last.get("valid_loss", ""),
+            "test_accuracy": "" if test is None else accuracy(test),
+            "seconds": round(seconds, 2),
+            # Of equal numbers of images per epoch, the overall rate is the harmonic mean of the epochs' rates.
+            "images_per_second": round(len(rates) / sum(1 / rate for rate in rates), 2) if rates else "",
+            "error": error,
+        }
+
+    def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
+        write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
+
+
+def accuracy(predictions: pa.Table) -> float:
+    return float(np.mean(predictions["correct"].to_numpy()))
+
+
+def write_csv(place: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write(place, buffer.getvalue().encode())

@@ -1,0 +1,289 @@
+"""The sweep: every variant as a Ray Tune trial, then the winner, its bundle and its test score.
+
+Each trial keeps its state in the results folder, one file replaced after each epoch. A killed trial goes on
+from there, and so does a whole sweep with --resume: nothing of Tune's own is restored or unpickled.
+"""
+
+import dataclasses
+import dataclasses
+import sys
+import tempfile
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import ray
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from ray_birds import backbone, bundle, check, cluster, console, dataset, features, files, store, winner
+from ray_birds.check import Inspection
+from ray_birds.config import TuneConfig
+from ray_birds.dataset import Dataset
+from ray_birds.errors import OutputError, SettingsError, TrialsFailed
+from ray_birds.plan import Plan, variants
+from ray_birds.results import Results
+from ray_birds.store import Catalogue, Feature
+from ray_birds.watch import Silence, Watch
+
+_TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
+_DISK_SHARE = 0.95  # of the free space, the most that a store may fill
+
+
+def sweep(config: TuneConfig) -> None:
+    """Run a sweep from its settings to its results. Raises TrialsFailed when some trials ended in an error."""
+    started = datetime.now(UTC)
+    config, results = _open(config)
+    data = dataset.scan(config.data)
+    _show_dataset(data)
+    have = cluster.connect(config.verbose)
+    try:
+        plan = _prepare(config, results, data, have)
+        errors = _run(plan)
+        best = winner.choose(_rows(plan, errors))
+        if best:
+            winner.crown(plan, best)
+        rows = _rows(plan, errors)
+        results.write_trials(rows)
+        _write_run(plan, best, started, have)
+    finally:
+        cluster.disconnect()
+    _show_end(plan, rows, best)
+
+
+def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
+    """The settings with every default filled in, and the results folder, new or (with --resume) as it is."""
+    name = config.name or datetime.now().strftime("%Y%m%d-%H%M%S")
+    root = files.resolve(config.results)
+    results = Results(files.join(root, name))
+    if not config.resume:
+        if files.exists(results.place):
+            raise OutputError(f"{results.place}: exists; choose another --name, or --resume to go on with it")
+        if not config.data:
+            raise SettingsError("--data is missing: the folder with train/, valid/ and test/")
+        config = dataclasses.replace(
+            config,
+            name=name,
+            data=files.resolve(config.data),
+            results=root,
+            weights=config.weights if config.weights in ("imagenet", "none") else files.resolve(config.weights),
+            features_dir=files.resolve(config.features_dir or files.join(root, "features")),
+        )
+        files.write(results.path("config.json"), config.to_json().encode())
+        return config, results
+    if not results.exists():
+        raise OutputError(f"{results.place}: no sweep to go on with; leave out --resume to start it")
+    return _resumed(config, results.config()), results
+
+
+def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
+    """The settings of the sweep gone on with; those given again must be the same."""
+    defaults = TuneConfig(data="")
+    places = ("data", "results", "weights", "features_dir")
+    for field in dataclasses.fields(TuneConfig):
+        value, was = getattr(given, field.name), getattr(kept, field.name)
+        if field.name in ("resume", "verbose", "max_failures", "gpus_per_trial") or value == getattr(defaults, field.name):
+            continue
+        if (files.resolve(value) if field.name in places else value) != was and value != was:
+            option = field.name.replace("_", "-")
+            raise SettingsError(f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name")
+    return dataclasses.replace(kept, resume=True, verbose=given.verbose, max_failures=given.max_failures)
+
+
+def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.Resources) -> Plan:
+    """Inspect the images, look at the backbones, and make the features that the trials will read."""
+    gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(have.gpus, 1))
+    threads = config.cpus_per_trial or min(_TRIAL_CPUS, have.node_cpus)
+    depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
+    describe = ray.remote(num_cpus=1)(backbone.describe)
+    asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+    seen = check.inspect(data, config.image_size, config.max_bad_images)
+    results.write_dataset(seen.dataset, seen.fingerprints, seen.bad)
+    if seen.bad:
+        console.say(f"{len(seen.bad)} unreadable image(s) left out, listed in {results.path('bad_images.csv')}")
+    with cluster.user_errors():
+        about = {name: ray.get(reference) for name, reference in asked.items()}
+    plan = Plan(
+        config,
+        results,
+        config.features_dir,
+        seen.dataset,
+        about,
+        {name: _catalogue(config, name, seen) for name in config.backbone},
+        variants(config),
+        frozenset(),
+        threads,
+        gpus,
+    )
+    console.say(f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)")
+    return _with_features(plan, have) if config.features == "auto" else plan
+
+
+def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
+    return Catalogue(
+        name,
+        backbone.weights_digest(config.weights),
+        config.image_size,
+        config.feature_dtype,
+        config.seed[0],
+        seen.fingerprints,
+        {split: len(images) for split, images in seen.dataset.splits.items()},
+    )
+
+
+def _with_features(plan: Plan, have: cluster.Resources) -> Plan:
+    """Fill the store, with as many variants as the disk has room for, the least demanding first."""
+    free = _DISK_SHARE * store.free_bytes(plan.store)
+    chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
+    stored, total = [], 0
+    for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
+        new = {feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen}
+        wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
+        if total + wanted > free:
+            console.say(f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images")
+            continue
+        total += wanted
+        stored.append(name)
+        chosen.update(new)
+    size = sum(feature.size for feature in chosen)
+    console.say(f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
+    source = features.Source(plan.data, plan.config.weights, plan.config.image_size, plan.config.seed[0])
+    features.materialise(plan.store, chosen, source, have)
+    return dataclasses.replace(plan, stored=frozenset(stored))
+
+
+def _rows(plan: Plan, errors: dict[str, str]) -> list[dict[str, Any]]:
+    return [plan.results.trial_row(name, variant, errors.get(name, "")) for name, variant in plan.variants.items()]
+
+
+def _run(plan: Plan) -> dict[str, str]:
+    """Train every variant; returns the reason of each trial that failed, by name."""
+    logs = plan.results.path("tensorboard")
+    files.remove(logs)  # trials report again what they have, so that --resume writes all of it anew
+    with tempfile.TemporaryDirectory() as folder, Watch(plan.variants, _local(logs, folder)) as watch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
+            ),
+            param_space={"trial": tune.grid_search(list(plan.variants))},
+            tune_config=tune.TuneConfig(
+                metric="valid_accuracy",
+                mode="max",
+                scheduler=_scheduler(plan.config),
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["trial"],
+                trial_dirname_creator=lambda trial: trial.config["trial"],
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=plan.results.place,
+                failure_config=tune.FailureConfig(max_failures=plan.config.max_failures),
+                callbacks=[watch],
+                progress_reporter=Silence(),
+                verbose=2 if plan.config.verbose else 0,
+            ),
+        )
+        grid = tuner.fit()
+        if not files.is_local(logs):
+            files.copy(folder, logs)
+    ended = (grid[number] for number in range(len(grid)))
+    return {str((result.config or {})["trial"]): _reason(result.error) for result in ended if result.error}
+
+
+def _local(logs: str, folder: str) -> str:
+    """TensorBoard's files are written to a disk, and copied where the results are elsewhere."""
+    return logs if files.is_local(logs) else folder
+
+
+def _scheduler(config: TuneConfig) -> TrialScheduler:
+    if config.scheduler == "none":
+        return FIFOScheduler()
+    # The head phase is cheap on stored features: one decision at its end, before the layers below are trained.
+    epochs = config.head_epochs + config.fine_tune_epochs
+    return AsyncHyperBandScheduler("epoch", max_t=epochs, grace_period=config.head_epochs, reduction_factor=2)
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of a trial's error, which names it; the traceback is in Tune's folder."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _trainable(config: dict[str, Any], plan: Plan) -> None:
+    """One trial, in a process of its own that is used again for the next one."""
+    from ray_birds import trial
+
+    backbone.use_threads(plan.threads)
+    name = config["trial"]
+    task, state = trial.task(plan, name), trial.last_state(plan.results, name)
+    for epoch in state.history:
+        tune.report(dataclasses.asdict(epoch))
+
+    def on_epoch(state: trial.State, scores: np.ndarray) -> None:
+        history = [dataclasses.asdict(epoch) for epoch in state.history]
+        plan.results.write_history(name, history)
+        plan.results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
+        plan.results.write_state(name, state.to_bytes())
+        tune.report(history[-1])
+
+    scores = trial.train(task, state, on_epoch)
+    if scores is not None:
+        plan.results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)
+
+
+def _write_run(plan: Plan, best: str | None, started: datetime, have: cluster.Resources) -> None:
+    """What is needed to run it again, beside the settings: command, versions, machine, what was trained."""
+    finished = datetime.now(UTC)
+    facts = {
+        "command": sys.argv,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round((finished - started).total_seconds(), 1),
+        "versions": bundle.versions(),
+        "machine": {"nodes": have.nodes, "cpus": have.cpus, "gpus": have.gpus},
+        "cpus_per_trial": plan.threads,
+        "gpus_per_trial": plan.gpus,
+        "from_features": sorted(plan.stored),
+        "winner": best,
+        "backbones": {
+            name: {
+                "layers": about.layers,
+                "parameters": about.parameters,
+                "trainable": {str(depth): names for depth, names in about.trainable.items()},
+                "taps": {str(depth): [tap.name, *tap.shape] for depth, tap in about.taps.items()},
+            }
+            for name, about in plan.backbones.items()
+        },
+    }
+    files.write_json(plan.results.path("run.json"), facts)
+
+
+def _show_dataset(data: Dataset) -> None:
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    console.say(f"{data.root}: {len(data.classes)} classes; images: {counts}")
+    for note in data.notes:
+        console.say(f"note: {note}")
+
+
+def _show_end(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
+    """The table, the statement and where everything lies. Raises TrialsFailed where trials failed."""
+    columns = ("trial", "status", "epochs", "valid_accuracy", "valid_loss", "test_accuracy", "seconds", "images_per_second")
+    ranked = sorted(rows, key=winner.rank)
+    console.show(console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked]))
+    if best:
+        console.say(winner.statement(plan, best))
+        console.say(f"best model   {plan.results.best}")
+    console.say(f"results      {plan.results.place}")
+    console.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)
+        raise TrialsFailed(f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})")
+
+
+def _short(value: object) -> str:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    return str(value) if number.is_integer() else f"{number:.4f}"

@@ -1,0 +1,94 @@
+"""The winner of a sweep: chosen on valid alone, made a bundle, scored on test once."""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from ray_birds import backbone, bundle, cluster, console, images, metrics
+from ray_birds.dataset import Split
+from ray_birds.errors import DataError
+from ray_birds.plan import Plan
+
+_PART = 256  # pictures decoded at a time when the winner is scored
+
+
+def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
+    """Sort key of rows of trials.csv, best first: finished ones, by valid accuracy, then by valid loss."""
+    accuracy = float(row["valid_accuracy"] or -math.inf)
+    return row["status"] != "finished", -accuracy, float(row["valid_loss"] or math.inf)
+
+
+def choose(rows: list[dict[str, Any]]) -> str | None:
+    """The name of the best finished trial; None where none finished. The test split has no say."""
+    finished = [row for row in rows if row["status"] == "finished"]
+    return min(finished, key=rank)["trial"] if finished else None
+
+
+def crown(plan: Plan, name: str) -> None:
+    """Make the winner's bundle and score it on test, from the images, as anyone who uses it will."""
+    console.say(f"Winner on valid: {name}; making its bundle" + (" and scoring test" if _test(plan) else ""))
+    make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
+    with cluster.user_errors():
+        ray.get(make.remote(plan, name))
+
+
+def statement(plan: Plan, best: str) -> str:
+    """How the other variants compare with the winner, tested on valid; see `metrics.state`."""
+    runs = []
+    for name, variant in plan.variants.items():
+        table = plan.results.predictions(name, "valid")
+        history = plan.results.history(name)
+        if table is not None and len(history) == variant.epochs:
+            recipe = variant.name(with_backbone=len(plan.backbones) > 1)
+            seconds = sum(float(epoch["seconds"]) for epoch in history)
+            runs.append(metrics.Run(name, recipe, variant.seed, seconds, table["correct"].to_numpy()))
+    return metrics.state(runs, best).text
+
+
+def _test(plan: Plan) -> Split | None:
+    return plan.data.splits.get("test")
+
+
+def _make(plan: Plan, name: str) -> None:
+    """Assemble, save, load again and score: in a worker, since it needs TensorFlow."""
+    from ray_birds import trial
+
+    backbone.use_threads(plan.threads)
+    variant, classes = plan.variants[name], plan.data.classes
+    state = trial.last_state(plan.results, name)
+    model = trial.assemble(variant, plan.config.weights, len(classes), state)
+
+    def score(classifier: bundle.Classifier) -> dict[str, Any]:
+        test = _test(plan)
+        if test is not None:
+            parts = [classifier(pixels) for pixels in _pixels(plan, test)]
+            plan.results.write_predictions(name, test, classes, np.concatenate(parts))
+        tables = {split: plan.results.predictions(name, split) for split in ("valid", "test")}
+        return {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
+
+    bundle.save(model, plan.results.best, classes, variant, score)
+
+
+def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> dict[str, Any]:
+    index = {label: number for number, label in enumerate(classes)}
+    labels, chosen = (
+        np.array([index[name] for name in predictions[column].to_pylist()]) for column in ("label", "prediction")
+    )
+    return metrics.evaluate(labels, chosen, classes).to_json()
+
+
+def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:
+    """The split's pictures, (n, size, size, 3) uint8 at a time."""
+    with ThreadPoolExecutor(plan.threads) as pool:
+        for start in range(0, len(split), _PART):
+            places = [plan.data.place(path) for path in split.paths[start : start + _PART]]
+            pictures = list(pool.map(lambda place: images.load(place, plan.config.image_size), places))
+            for place, picture in zip(places, pictures, strict=True):
+                if picture.pixels is None:
+                    raise DataError(f"{place}: {picture.error} since the sweep began; --resume when it is back")
+            yield np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
