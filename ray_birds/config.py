@@ -189,20 +189,31 @@ class PredictConfig(Settings):
     model: str
     """A bundle made by a sweep: <results>/<name>/best."""
     input: tuple[str, ...]
-    """Folders (searched recursively) and image files to score."""
+    """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg" to score."""
     output: str
-    """Folder to write the predictions to; must not exist."""
+    """Folder to write the predictions to; it appears when they are complete."""
     batch_size: int = 32
     """Images per step of the model."""
     top_k: int = 5
     """How many of the most probable classes each row lists."""
+    probabilities: bool = False
+    """Add a column with the probabilities of all classes."""
+    max_pixels: int = 100_000_000
+    """Pictures with more pixels than this are not decoded; their rows say so."""
+    model_digest: str = ""
+    """Refuse the model unless its digest (the predictions' model column) is this one."""
+    overwrite: bool = False
+    """Replace an existing output, once the new one is complete."""
+    resume: bool = False
+    """Go on with an interrupted job of this --output."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
     def __post_init__(self) -> None:
-        _check(len(self.input) > 0, "--input needs at least one folder or file")
-        _check(self.batch_size >= 1, f"--batch-size {self.batch_size}: expected at least 1")
-        _check(self.top_k >= 1, f"--top-k {self.top_k}: expected at least 1")
+        _check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
+        for option in ("batch_size", "top_k", "max_pixels"):
+            value = getattr(self, option)
+            _check(value >= 1, f"--{option.replace('_', '-')} {value}: expected at least 1")
 
 
 @dataclass(frozen=True)

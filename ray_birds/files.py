@@ -122,6 +122,13 @@ def remove(place: str) -> None:
         system.delete_dir(path)
 
 
+def remove_file(place: str) -> None:
+    """Delete a file; nothing happens where there is none."""
+    system, path = filesystem(place)
+    if system.get_file_info(path).type == fs.FileType.File:
+        system.delete_file(path)
+
+
 def copy(source: str, target: str) -> None:
     """Copy a file or a directory tree, from anywhere to anywhere."""
     from_system, from_path = filesystem(source)

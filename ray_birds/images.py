@@ -30,6 +30,16 @@ def has_image_ending(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
+def looks_like_image(place: str) -> bool:
+    """Whether a file's content begins like a picture of a known format."""
+    data, _ = read(place)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS):
+            return True
+    except Exception:  # whatever else it may be
+        return False
+
+
 def read(place: str) -> tuple[bytes, str]:
     """The bytes of a file, or none and the reason why they cannot be had. Never raises on what the file is."""
     try:

@@ -71,11 +71,10 @@ def stub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Stub]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without credentials; a user name and key in the environment, which counts when kaggle is imported."""
-    for name in [
-        name for name in os.environ if name.startswith("KAGGLE_") or name.lower().endswith("_proxy")
-    ]:
-        monkeypatch.delenv(name)
+    """A home without credentials; user name and key in the environment, read when kaggle is imported."""
+    for name in list(os.environ):
+        if name.startswith("KAGGLE_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
     for name, value in (
@@ -120,6 +119,14 @@ def refused(output: Path, kind: type[RayBirdsError], **options: Any) -> str:
     return message
 
 
+def digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def fetched_digest(output: Path) -> str:
+    return str(json.loads((output / ".download.json").read_text())["blake2b"])
+
+
 # --- Kaggle -----------------------------------------------------------------------------------------------
 
 
@@ -134,7 +141,7 @@ def test_fine(stub: Stub, output: Path, capfd: pytest.CaptureFixture[str]) -> No
         "valid",
     ]
     record = json.loads((output / ".download.json").read_text())
-    assert record["blake2b"] == hashlib.blake2b(ARCHIVE, digest_size=16).hexdigest()
+    assert record["blake2b"] == digest(ARCHIVE)
     assert (record["source"], record["files"]) == (f"Kaggle's {OWNER_NAME}", len(BIRDS) + 1)
     wanted = json.loads(stub.of(DOWNLOAD)[0].body)
     assert (wanted["ownerSlug"], wanted["datasetSlug"]) == ("some-owner", "some-birds")
@@ -192,6 +199,7 @@ def interrupted(stub: Stub, output: Path) -> int:
     stub.file_troubles = ["", "cut", 500, 500, 500, 500]
     assert "goes on where it stopped" in refused(output, DataError)
     stub.asked.clear()
+    stub.file_troubles.clear()
     assert [path.name for path in output.iterdir()] == [".download"]
     return (output / ".download/fetched/archive.zip.part").stat().st_size
 
@@ -208,9 +216,9 @@ def test_resumes_in_the_next_run(stub: Stub, output: Path) -> None:
 
 def test_starts_over_where_the_file_has_changed(stub: Stub, output: Path) -> None:
     interrupted(stub, output)
-    stub.etag, stub.files[STORAGE] = '"version-2"', zipped(BIRDS)
+    stub.etag, stub.files[STORAGE] = '"version-2"', zipped({"more.bin": NOISE[::-1]} | BIRDS)
     get(output)
-    assert snapshot(output).keys() == {*BIRDS, ".download.json"}
+    assert fetched_digest(output) == digest(stub.files[STORAGE])
 
 
 def test_starts_over_where_the_server_has_no_ranges(stub: Stub, output: Path) -> None:
@@ -218,6 +226,15 @@ def test_starts_over_where_the_server_has_no_ranges(stub: Stub, output: Path) ->
     interrupted(stub, output)
     get(output)
     assert images(output) == BIRDS
+    assert fetched_digest(output) == digest(ARCHIVE)
+
+
+def test_a_complete_archive_is_not_fetched_again(stub: Stub, output: Path) -> None:
+    interrupted(stub, output)
+    (output / ".download/fetched/archive.zip.part").write_bytes(ARCHIVE)  # killed just before it got its name
+    get(output)
+    assert images(output) == BIRDS
+    assert len(stub.of(STORAGE)) == 1  # the client's own, which is closed unread
 
 
 def test_an_error_page_is_never_part_of_the_archive(stub: Stub, output: Path) -> None:
@@ -349,7 +366,7 @@ def test_the_cap(stub: Stub, output: Path) -> None:
 
 def test_the_cap_holds_where_no_length_is_told(stub: Stub, output: Path) -> None:
     stub.file_troubles = ["", "no length"]
-    assert "raise --max-size" in refused(output, OutputError, max_size=0.0015)
+    assert "the download would take 0.0 GB, over the cap" in refused(output, OutputError, max_size=0.0015)
 
 
 @pytest.fixture
@@ -651,6 +668,17 @@ def test_a_page_of_hugging_face(stub: Stub, output: Path, monkeypatch: pytest.Mo
     stub.file_troubles = [503, "", "", "cut"]
     take(output, f"{stub.url}/datasets/yashikota/birds-525")
     assert labelled(output) == expected(parts)
+
+
+def test_the_cap_counts_all_files_of_a_hub(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", stub.url)
+    listed = [f"{stub.url}/{number}.parquet" for number in range(3)]
+    stub.files["/api/datasets/a/b/parquet"] = json.dumps({"default": {"train": listed}}).encode()
+    stub.files |= {f"/{number}.parquet": hub("train") for number in range(3)}
+    cap = 2.5 * len(hub("train")) / 1e9
+    message = refused(output, OutputError, dataset="", source=f"{stub.url}/datasets/a/b", max_size=cap)
+    assert message.startswith("the download would take")
+    assert len(stub.of("/1.parquet")) == len(stub.of("/2.parquet")) == 1
 
 
 def test_a_hub_that_names_other_places(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,7 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figu
         figure = Figure(figsize=(width, height))
         paint(figure)
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # the places just found are good for the PNG too
         figure.savefig(png, format="png", dpi=DPI, facecolor="white")
     return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), png.getvalue())
 

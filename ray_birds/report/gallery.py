@@ -2,21 +2,21 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 
 from ray_birds import augment, files, images
 from ray_birds.dataset import Dataset, scan
 from ray_birds.errors import DataError
-from ray_birds.report.charts import STYLE
 from ray_birds.report.results import Predictions
 
-TILE = 160  # pixels
+TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4
 
 
@@ -114,19 +114,17 @@ def loadable(places: Iterator[tuple[str, str, str, str]], limit: int) -> list[Ti
 
 def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:
     """All tiles with their captions in one PNG, a line of tiles below the other."""
+    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 10)
     columns = max(len(line) for line in lines)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(1.9 * columns, 2.25 * len(lines)))
-        grid = figure.subplots(len(lines), columns, squeeze=False)
-        for axes in grid.flat:
-            axes.axis("off")
-        for line, row in zip(lines, grid, strict=True):
-            for tile, axes in zip(line, row, strict=False):
-                if tile is not None:
-                    axes.imshow(tile.pixels)
-                    axes.set_title(
-                        f"{tile.caption}\n{tile.note}".strip(), fontsize=5.5, wrap=True, fontweight="normal"
-                    )
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=130, facecolor="white")
+    sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(lines) * (TILE + CAPTION) + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, line in enumerate(lines):
+        for column, tile in enumerate(line):
+            if tile is not None:
+                x, y = GAP + column * (TILE + GAP), GAP + row * (TILE + CAPTION)
+                sheet.paste(Image.fromarray(tile.pixels), (x, y))
+                text = textwrap.wrap(tile.caption, 27)[:2] + textwrap.wrap(tile.note, 27)[:2]
+                pen.multiline_text((x, y + TILE + 2), "\n".join(text), fill="black", font=font, spacing=1)
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
     files.write(place, data.getvalue())

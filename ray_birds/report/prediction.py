@@ -99,7 +99,7 @@ def read_job(output: str) -> Job:
         ),
         place=np.array([_place(*pair) for pair in _pairs(rows)], dtype=object),
         labelled=np.array([value is not None for value in label], dtype=bool),
-        top_k=np.array(top_k, dtype=object).reshape(len(top_k), -1),
+        top_k=np.array(top_k, dtype=object),
         failed=table.filter(pa.array(~fine)).select(["input", "path", "error"]).to_pylist(),
     )
 

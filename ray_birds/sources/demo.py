@@ -356,7 +356,7 @@ def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
     angle = np.radians(rng.uniform(-130, -50))
     slope = cv2.Sobel(volume, cv2.CV_32F, 1, 0) * np.cos(angle) + cv2.Sobel(volume, cv2.CV_32F, 0, 1) * np.sin(angle)
     light = 1 - np.float32(rng.uniform(0.25, 0.5)) * cv2.resize(slope, (size, size)) * (mask > 0).astype(np.float32)
-    tint = rng.uniform(0.72, 1.14) * rng.uniform(0.92, 1.08, 3)
+    tint = rng.uniform(0.76, 1.14) * rng.uniform(0.94, 1.06, 3)
     gain = cv2.merge([light * np.float32(channel) for channel in tint])
     grain = cv2.resize(rng.standard_normal((size // 2, size // 2), np.float32) * rng.uniform(1, 5), (size, size))
     return cv2.add(cv2.multiply(image, gain, dtype=cv2.CV_32F), cv2.merge([grain] * 3), dtype=cv2.CV_8U)
@@ -365,8 +365,8 @@ def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
 def _colours(palette: str, rng: np.random.Generator) -> list[list[float]]:
     """The palette with this picture's own shift of hue, saturation and brightness."""
     hsv = cv2.cvtColor(np.array([PALETTES[palette]], np.uint8), cv2.COLOR_RGB2HSV).astype(np.float32)
-    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-14, 14)) % 180
-    hsv[..., 1:] = np.clip(hsv[..., 1:] * rng.uniform((0.55, 0.8), (1.3, 1.2)), 0, 255)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-8, 8)) % 180
+    hsv[..., 1:] = np.clip(hsv[..., 1:] * rng.uniform((0.7, 0.85), (1.25, 1.15)), 0, 255)
     return cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)[0].astype(float).tolist()
 
 

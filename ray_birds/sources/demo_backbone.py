@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_birds.sources.demo import (
-    BEAKS, CRESTS, MARKS, PATTERNS, PLACES, TAILS, WINGS, Species, draw_bird, other_species,
+    BEAKS, CRESTS, MARKS, PALETTES, PATTERNS, PLACES, TAILS, WINGS, Species, draw_bird, other_species,
 )  # fmt: skip
 
 WEIGHTS = Path(__file__).with_name("demo_backbone.weights.h5")
@@ -31,7 +31,8 @@ BATCH, LEARNING_RATE = 64, 3e-3
 
 def traits(bird: Species) -> NDArray[np.float32]:
     """The parts of a species as zeros and ones: the target of the pretraining."""
-    ones = [bird.beak == kind for kind in BEAKS] + [bird.tail == kind for kind in TAILS]
+    ones = [bird.palette == palette for palette in PALETTES]
+    ones += [bird.beak == kind for kind in BEAKS] + [bird.tail == kind for kind in TAILS]
     ones += [bird.wing == kind for kind in WINGS] + [bird.crest == kind for kind in CRESTS]
     ones += [bird.pattern == kind and bird.place == place for kind in PATTERNS[1:] for place in PLACES]
     ones += [mark in bird.marks for mark in MARKS] + [bird.neck > 0.3, bird.upright > 36]

@@ -149,7 +149,7 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
     root = find_root(content)
     if root is None:
         what = f"neither a folder train/ nor Parquet files among {len(found):,} files"
-        raise DataError(f"{content}: {what}; expected train/ with one folder per class")
+        raise DataError(f"the data set has {what}; expected train/ with one folder per class")
     if root != content:
         outside = len(found) - len(files_below(root))
         say(f"train/ is in {root.relative_to(content)}/; {outside:,} files outside that folder are left out")

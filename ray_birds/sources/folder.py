@@ -21,7 +21,7 @@ def find_root(folder: Path) -> Path | None:
         if len(holding) > 1:
             names = ", ".join(str(place.relative_to(folder)) for place in holding)
             raise DataError(
-                f"several folders hold train/ ({names}); unpack it and give one of them: --from DIR"
+                f"several folders hold train/ ({names}); unpack it yourself and give one with --from DIR"
             )
         if holding:
             return holding[0]

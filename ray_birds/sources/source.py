@@ -73,7 +73,8 @@ def _from_url(url: str) -> Callable[[Path, int], Path]:
                 fetch(requests.Request("GET", url).prepare(), place, cap)
                 return place
             for name, address in huggingface.parquet_files(url).items():
-                fetch(requests.Request("GET", address).prepare(), folder / name, cap)
+                before = sum(file.stat().st_size for file in folder.glob("*.parquet"))
+                fetch(requests.Request("GET", address).prepare(), folder / name, cap - before)
             return folder
         except requests.RequestException as error:
             raise DataError(explain(error, str(urlsplit(url).hostname))) from None
