@@ -114,9 +114,13 @@ def _load(model: "keras.Model", name: str, weights: str) -> None:
     try:
         data = files.read(files.resolve(weights))
     except OSError as error:
-        raise ModelError(f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file") from error
+        raise ModelError(
+            f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file"
+        ) from error
     try:
-        with files.temporary_file(data, suffix=".weights.h5" if weights.endswith(".weights.h5") else ".h5") as path:
+        with files.temporary_file(
+            data, suffix=".weights.h5" if weights.endswith(".weights.h5") else ".h5"
+        ) as path:
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(f"--weights {weights}: not weights of {name} without top ({str(error)[:150]})") from error
@@ -225,4 +229,6 @@ def weights_digest(weights: str) -> str:
     try:
         return files.digest([files.read(files.resolve(weights))])
     except OSError as error:
-        raise ModelError(f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file") from error
+        raise ModelError(
+            f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file"
+        ) from error

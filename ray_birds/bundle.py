@@ -1,10 +1,10 @@
 """A trained model as a directory that any Keras user can open without this package.
 
-    model.keras     raw 0..255 pixels in, class probabilities out, no custom code
-    classes.json    class names in the order of the probabilities
-    variant.json    the recipe it was trained by
-    metrics.json    what it scored
-    versions.json   versions it was made with, and the digests of the files above
+model.keras     raw 0..255 pixels in, class probabilities out, no custom code
+classes.json    class names in the order of the probabilities
+variant.json    the recipe it was trained by
+metrics.json    what it scored
+versions.json   versions it was made with, and the digests of the files above
 """
 
 import importlib.metadata
@@ -39,7 +39,9 @@ class Bundle:
     digest: str
 
 
-def save(model: "keras.Model", place: str, classes: tuple[str, ...], variant: Variant, score: "Score") -> dict[str, Any]:
+def save(
+    model: "keras.Model", place: str, classes: tuple[str, ...], variant: Variant, score: "Score"
+) -> dict[str, Any]:
     """Write a bundle at `place` and return its metrics.
 
     `score` is given the saved and reloaded model, so that what is measured is what is kept.
@@ -84,7 +86,9 @@ def verify(place: str) -> Bundle:
     try:
         about = files.read_json(files.join(place, "versions.json"))
         if about["format"] != FORMAT:
-            raise ModelError(f"{place}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}")
+            raise ModelError(
+                f"{place}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}"
+            )
         content = {name: files.read(files.join(place, name)) for name in _CONTENT}
         for name, data in content.items():
             if files.digest([data]) != about["digests"][name]:
@@ -93,7 +97,9 @@ def verify(place: str) -> Bundle:
         variant = Variant.from_json(content["variant.json"].decode())
     except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ModelError(f"{place}: not a bundle ({reason}); expected a folder such as <results>/<name>/best") from error
+        raise ModelError(
+            f"{place}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
+        ) from error
     return Bundle(place, classes, variant, files.digest(about["digests"][name] for name in _CONTENT))
 
 

@@ -67,7 +67,11 @@ def _read_all(dataset: Dataset, size: int) -> dict[str, tuple[str, str]]:
 
     def read(unit: dict[str, Any]) -> dict[str, Any]:
         rows = [_read(dataset.place(path), size) for path in unit["paths"]]
-        return {"paths": unit["paths"], "digests": [row[0] for row in rows], "reasons": [row[1] for row in rows]}
+        return {
+            "paths": unit["paths"],
+            "digests": [row[0] for row in rows],
+            "reasons": [row[1] for row in rows],
+        }
 
     found: dict[str, tuple[str, str]] = {}
     with console.progress("Checking images", len(paths), "images") as meter:

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import ray
@@ -34,12 +35,13 @@ def connect(verbose: bool) -> Resources:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
     environment = {} if verbose else QUIET
     if not ray.is_initialized():
-        ray.init(
-            runtime_env={"env_vars": environment},
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
-        )
+        with nullcontext() if verbose else _no_stderr():
+            ray.init(
+                runtime_env={"env_vars": environment},
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                include_dashboard=False,
+            )
     if not verbose:
         _quieten()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -52,6 +54,20 @@ def connect(verbose: bool) -> Resources:
     )
     console.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
     return found
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what Ray's C++ core prints at its start, such as the log level it was given; errors are raised."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _quieten() -> None:

@@ -163,7 +163,12 @@ class TuneConfig(Settings):
             _check(depth == "all" or depth >= 0, f"--unfreeze {depth}: a number of layers from 0, or all")
         for rate in self.learning_rate:
             _check(0 < rate < 10, f"--learning-rate {rate}: expected a number above 0, such as 0.001")
-        for option, least in (("image_size", 32), ("batch_size", 1), ("head_epochs", 1), ("fine_tune_epochs", 1)):
+        for option, least in (
+            ("image_size", 32),
+            ("batch_size", 1),
+            ("head_epochs", 1),
+            ("fine_tune_epochs", 1),
+        ):
             value = getattr(self, option)
             _check(value >= least, f"--{option.replace('_', '-')} {value}: expected at least {least}")
         for option in ("samples", "augment_views", "max_failures"):

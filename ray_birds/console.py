@@ -8,7 +8,15 @@ from typing import TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -32,7 +40,7 @@ def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None])
     except RayBirdsError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("interrupted; the same command with --resume goes on where it has one", 130)
+        fail("interrupted; the same command goes on, with --resume where it has that option", 130)
 
 
 def fail(message: str, code: int) -> None:
@@ -82,7 +90,13 @@ class Meter:
 def progress(title: str, total: int, unit: str) -> Iterator[Meter]:
     """Show done/total, rate and time to go: a bar on a terminal, else a line now and then."""
     if out.is_terminal:
-        columns = (TextColumn(f"{title}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+        columns = (
+            TextColumn(f"{title}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(unit),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=out) as bar:
             task = bar.add_task(title, total=total, note="")
             yield Meter(lambda count, note: bar.update(task, advance=count, note=note))
@@ -122,6 +136,8 @@ class _Lines:
         self._last = time.monotonic()
         seconds = self._last - self._start
         rate = self._done / max(seconds, 1e-9)
-        left = to_go % duration((self._total - self._done) / max(rate, 1e-9)) if to_go else f" in {duration(seconds)}"
+        left = (
+            to_go % duration((self._total - self._done) / max(rate, 1e-9)) if to_go else f" in {duration(seconds)}"
+        )
         note = f", {self._note}" if self._note else ""
         say(f"{self._title}: {self._done:,}/{self._total:,}, {rate:,.1f} {self._unit}/s{left}{note}")

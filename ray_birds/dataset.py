@@ -1,4 +1,4 @@
-"""The folder contract: train/, valid/ and test/ with one folder per class; class names, file lists, fingerprint."""
+"""The folder contract: train/, valid/ and test/ with one folder per class; class names and file lists."""
 
 import dataclasses
 import difflib
@@ -61,11 +61,15 @@ def scan(root: str) -> Dataset:
     if files.kind(root) != fs.FileType.Directory:
         raise DataError(f"{root}: no such folder; expected one with train/, valid/ and test/ in it")
     names = files.folders(root)
-    folders = {split: next((n for n in names if n.lower() in spelled), None) for split, spelled in SPLIT_FOLDERS.items()}
+    folders = {
+        split: next((n for n in names if n.lower() in spelled), None) for split, spelled in SPLIT_FOLDERS.items()
+    }
     if folders["train"] is None:
         raise DataError(f"{root}: has no folder train/ (found: {', '.join(names) or 'no folders'})")
     if folders["valid"] is None:
-        raise DataError(f"{root}: has no folder valid/; the winner is chosen on it: move some images of each class there")
+        raise DataError(
+            f"{root}: has no folder valid/; the winner is chosen on it: move some images of each class there"
+        )
     found = {split: _images_by_class(files.join(root, name)) for split, name in folders.items() if name}
     classes = tuple(sorted(found["train"]))
     _check_classes(root, classes, found)
@@ -89,7 +93,9 @@ def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[st
         raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
     empty = [name for name in classes if not found["train"][name]]
     if empty:
-        raise DataError(f"{root}/train/{empty[0]}: has no images ({len(empty)} empty class(es)); add some or remove it")
+        raise DataError(
+            f"{root}/train/{empty[0]}: has no images ({len(empty)} empty class(es)); add some or remove it"
+        )
     for split, by_class in found.items():
         unknown = sorted(set(by_class) - set(classes))
         if unknown:

@@ -10,7 +10,7 @@ class SettingsError(RayBirdsError):
 
 
 class DataError(RayBirdsError):
-    """A folder of images that is not what it should be."""
+    """Images, or a source of them, that are not what they should be."""
 
 
 class ModelError(RayBirdsError):

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray
@@ -78,8 +78,12 @@ def _run(place: str, units: list[Unit], source: Source, have: cluster.Resources)
     actors = have.gpus or max(1, have.cpus // threads)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
     done = jobs.map(
-        Materialiser,
-        fn_constructor_args=(place, [ray.put((units, source))], threads),  # in a list: fetched by the actor itself
+        cast(Callable[[dict[str, Any]], dict[str, Any]], Materialiser),
+        fn_constructor_args=(
+            place,
+            [ray.put((units, source))],
+            threads,
+        ),  # in a list: fetched by the actor itself
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(units))),
         num_cpus=threads if not have.gpus else 1,
         num_gpus=1 if have.gpus else 0,
@@ -120,7 +124,7 @@ class Materialiser:
         for path, picture in zip(paths, pictures, strict=True):
             if picture.pixels is None:  # it could be read a moment ago, when it was inspected
                 raise DataError(f"{dataset.place(path)}: {picture.error} since the sweep began; start it again")
-        return np.stack([picture.pixels for picture in pictures])
+        return np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
 
     def _draw(self, unit: Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
         if view is None:

@@ -1,4 +1,4 @@
-"""Bytes of a picture -> (size, size, 3) uint8, or the reason why not. The one decoder of training and prediction."""
+"""Bytes of a picture -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
 
 import io
 from typing import NamedTuple

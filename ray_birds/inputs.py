@@ -33,7 +33,9 @@ def find(inputs: Iterable[str]) -> Found:
             ignored += less
     if not wanted:
         aside = f" ({len(ignored)} other files, such as {ignored[0][0]})" if ignored else ""
-        raise DataError(f"no image found in {', '.join(map(repr, inputs))}{aside}; expected folders or image files")
+        raise DataError(
+            f"no image found in {', '.join(map(repr, inputs))}{aside}; expected folders or image files"
+        )
     return Found(tuple(wanted), tuple(ignored))
 
 
@@ -55,7 +57,9 @@ def _expand(given: str) -> list[str]:
         return [given]
     matched = sorted(glob.glob(given, recursive=True)) if files.is_local(given) else []
     if not matched:
-        raise DataError(f"--input {given}: nothing there; expected a folder, an image file or a pattern that matches")
+        raise DataError(
+            f"--input {given}: nothing there; expected a folder, an image file or a pattern that matches"
+        )
     return matched
 
 
@@ -64,13 +68,19 @@ def _below(given: str) -> tuple[list[str], list[tuple[str, str]]]:
     root = files.resolve(given)
     if files.kind(root) == fs.FileType.File:
         return [""], []
-    listing = _walk(root) if files.is_local(root) else [files.relative(info, root) for info in files.find(root)]
+    listing = (
+        _walk(root) if files.is_local(root) else [files.relative(info, root) for info in files.find(root)]
+    )
     wanted, ignored = [], []
     for path in listing:
         at = files.join(root, path)
         if files.is_local(at) and Path(at).is_dir():
-            ignored.append((at, "a folder with an image's name" if not Path(at).is_symlink() else "a link to a folder"))
-        elif images.has_image_ending(path) or ("." not in PurePosixPath(path).name and images.looks_like_image(at)):
+            ignored.append(
+                (at, "a folder with an image's name" if not Path(at).is_symlink() else "a link to a folder")
+            )
+        elif images.has_image_ending(path) or (
+            "." not in PurePosixPath(path).name and images.looks_like_image(at)
+        ):
             wanted.append(path)
         else:
             ignored.append((at, "not an image"))

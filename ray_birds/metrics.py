@@ -403,9 +403,10 @@ def _limits(runs: Sequence[Run], spreads: Sequence[Spread]) -> list[str]:
     if single and spreads:
         sentences.append(f"{single} recipe(s) were trained with one seed: their spread is not known.")
     elif single:
+        subject = "Each variant" if len(runs) > 1 else "It"
         sentences.append(
-            "Each variant was trained with one seed: how far its accuracy would move if it were trained "
-            "again is not covered."
+            f"{subject} was trained with one seed: how far its accuracy would move if it were trained again "
+            "is not covered."
         )
     if len(runs) > 1:
         sentences.append(

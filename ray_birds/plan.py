@@ -22,7 +22,7 @@ class Plan:
     store: str
     data: Dataset
     backbones: dict[str, Description]
-    catalogues: dict[str, Catalogue]
+    catalogues: dict[str, Catalogue]  # both by backbone
     variants: dict[str, Variant]  # by trial name
     stored: frozenset[str]  # names of the trials that read the store; the others read images
     threads: int

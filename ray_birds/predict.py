@@ -45,10 +45,14 @@ def predict(config: PredictConfig) -> None:
     started = time.monotonic()
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
-        raise ModelError(f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+        raise ModelError(
+            f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}"
+        )
     output = Output(files.resolve(config.output))
     found = _open(config, output, model)
-    console.say(f"{len(found.images):,} images to score, {len(found.ignored):,} other files; model {model.digest}")
+    console.say(
+        f"{len(found.images):,} images to score, {len(found.ignored):,} other files; model {model.digest}"
+    )
     have = cluster.connect(config.verbose)
     try:
         unit = min(512, max(64, math.ceil(len(found.images) / 64)))
@@ -58,7 +62,9 @@ def predict(config: PredictConfig) -> None:
         cluster.disconnect()
     summary = predictions.summarise(output, model.classes)
     if summary.rows != len(found.images):
-        raise OutputError(f"{output.staging}: {summary.rows} rows for {len(found.images)} files; run again with --resume")
+        raise OutputError(
+            f"{output.staging}: {summary.rows} rows for {len(found.images)} files; run again with --resume"
+        )
     evaluation = _evaluate(output, model, summary)
     output.publish(_manifest(job, found, summary, time.monotonic() - started))
     _show(output, summary, evaluation)
@@ -71,12 +77,16 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Found:
     if config.resume and interrupted:
         job = files.read_json(note)
         if job["model"] != model.digest or job["input"] != list(config.input) or job["top_k"] != config.top_k:
-            raise OutputError(f"{output.place}: the interrupted job had another --model, --input or --top-k; start anew")
+            raise OutputError(
+                f"{output.place}: the interrupted job had another --model, --input or --top-k; start anew"
+            )
         return Found(*(tuple(tuple(pair) for pair in job[key]) for key in ("images", "ignored")))
     if output.exists() and not config.overwrite and not (interrupted and not files.is_local(output.place)):
         raise OutputError(f"{output.place}: exists; choose another --output, or --overwrite to replace it")
     if interrupted and not config.overwrite:
-        raise OutputError(f"{output.place}: a job was interrupted; --resume goes on with it, --overwrite starts anew")
+        raise OutputError(
+            f"{output.place}: a job was interrupted; --resume goes on with it, --overwrite starts anew"
+        )
     found = inputs.find(config.input)
     files.remove(output.staging)
     job = {"model": model.digest, "input": config.input, "top_k": config.top_k}
@@ -119,7 +129,8 @@ def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any
     job: Job = ray.get(shared[0])
     size = job.model.variant.image_size
     pictures = [
-        images.load(inputs.place(given, path), size, job.config.max_pixels) for given, path in job.part(row["unit"])
+        images.load(inputs.place(given, path), size, job.config.max_pixels)
+        for given, path in job.part(row["unit"])
     ]
     good = [picture.pixels for picture in pictures if picture.pixels is not None]
     return {
@@ -160,7 +171,13 @@ class Scorer:
     ) -> dict[str, Any]:
         """A row of the contract; `scores` (classes,) float32, None where the file could not be decoded."""
         label = inputs.label(given, path, self._known)
-        row: dict[str, Any] = {"input": given, "path": path or given, "label": label, "width": width, "height": height}
+        row: dict[str, Any] = {
+            "input": given,
+            "path": path or given,
+            "label": label,
+            "width": width,
+            "height": height,
+        }
         row |= {"error": error, "model": self._job.model.digest}
         if scores is None:
             return row
@@ -179,7 +196,9 @@ def _evaluate(output: Output, model: Bundle, summary: Summary) -> metrics.Evalua
         return None
     evaluation = metrics.evaluate(summary.labels, summary.predictions, model.classes, summary.ranked)
     files.write_json(files.join(output.staging, "_evaluation", "metrics.json"), evaluation.to_json())
-    files.write(files.join(output.staging, "_evaluation", "per_class.csv"), evaluation.per_class_csv().encode())
+    files.write(
+        files.join(output.staging, "_evaluation", "per_class.csv"), evaluation.per_class_csv().encode()
+    )
     return evaluation
 
 
@@ -207,7 +226,11 @@ def _show(output: Output, summary: Summary, evaluation: metrics.Evaluation | Non
         console.say(f"  {count:,} x {reason}")
     if evaluation is not None:
         scores = evaluation.to_json()
-        for name in [key for key in scores if key == "accuracy" or key.startswith("top_") or key == "macro_f1"]:
+        for name in [
+            key for key in scores if key == "accuracy" or key.startswith("top_") or key == "macro_f1"
+        ]:
             value = scores[name]
-            console.say(f"{name:9} {value['value']:.4f}  (95 % interval {value['low']:.4f} to {value['high']:.4f})")
+            console.say(
+                f"{name:9} {value['value']:.4f}  (95 % interval {value['low']:.4f} to {value['high']:.4f})"
+            )
     console.say(f"predictions  {output.place}")

@@ -65,7 +65,9 @@ class Output:
         try:
             files.write(files.join(self.staging, f"part-{number:06d}.parquet"), buffer.getvalue())
         except OSError as error:
-            raise OutputError(f"{self.staging}: cannot write predictions ({error}); --resume goes on later") from error
+            raise OutputError(
+                f"{self.staging}: cannot write predictions ({error}); --resume goes on later"
+            ) from error
 
     def parts(self) -> dict[int, str]:
         """Number -> place of the parts in staging; a part under its final name is whole."""
@@ -113,14 +115,18 @@ def summarise(output: Output, classes: tuple[str, ...]) -> Summary:
     ranked: list[list[int]] = []
     for table in _tables(output):
         rows += len(table)
-        for label, choices, error in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+        for label, choices, error in zip(
+            *(table[name].to_pylist() for name in table.column_names), strict=True
+        ):
             if error:
                 failures[error] += 1
             elif label is not None:
                 labels.append(index[label])
                 ranked.append([index[choice["label"]] for choice in choices])
     order = np.array(ranked, dtype=np.int32).reshape(len(labels), -1)
-    return Summary(rows, failures, np.array(labels, np.int32), order[:, 0] if len(labels) else order[:, :0], order)
+    return Summary(
+        rows, failures, np.array(labels, np.int32), order[:, 0] if len(labels) else order[:, :0], order
+    )
 
 
 def _tables(output: Output) -> Iterator[pa.Table]:

@@ -1,10 +1,10 @@
 """What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
 
-    config.json  run.json  dataset.json  bad_images.csv  trials.csv  report.html  tensorboard/  best/
-    trials/<trial>/history.csv               one row per epoch
-    trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
-    trials/<trial>/test_predictions.parquet  where the trial was scored on test
-    trials/<trial>/state.npz                 what the trial goes on from when it is killed
+config.json  run.json  dataset.json  bad_images.csv  trials.csv  report.html  tensorboard/  best/
+trials/<trial>/history.csv               one row per epoch
+trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
+trials/<trial>/test_predictions.parquet  where the trial was scored on test
+trials/<trial>/state.npz                 what the trial goes on from when it is killed
 """
 
 import csv
@@ -23,9 +23,23 @@ from ray_birds.config import TuneConfig, Variant
 from ray_birds.dataset import Dataset, Split
 
 TRIAL_COLUMNS = (
-    "trial backbone augment unfreeze learning_rate seed batch_size precision status epochs valid_accuracy "
-    "valid_loss test_accuracy seconds images_per_second error"
-).split()
+    "trial",
+    "backbone",
+    "augment",
+    "unfreeze",
+    "learning_rate",
+    "seed",
+    "batch_size",
+    "precision",
+    "status",
+    "epochs",
+    "valid_accuracy",
+    "valid_loss",
+    "test_accuracy",
+    "seconds",
+    "images_per_second",
+    "error",
+)
 PREDICTIONS = pa.schema(
     [
         ("path", pa.string()),

@@ -5,7 +5,6 @@ from there, and so does a whole sweep with --resume: nothing of Tune's own is re
 """
 
 import dataclasses
-import dataclasses
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from ray_birds import backbone, bundle, check, cluster, console, dataset, features, files, store, winner
+from ray_birds.backbone import Description
 from ray_birds.check import Inspection
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
@@ -82,11 +82,15 @@ def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
     places = ("data", "results", "weights", "features_dir")
     for field in dataclasses.fields(TuneConfig):
         value, was = getattr(given, field.name), getattr(kept, field.name)
-        if field.name in ("resume", "verbose", "max_failures", "gpus_per_trial") or value == getattr(defaults, field.name):
+        if field.name in ("resume", "verbose", "max_failures", "gpus_per_trial") or value == getattr(
+            defaults, field.name
+        ):
             continue
         if (files.resolve(value) if field.name in places else value) != was and value != was:
             option = field.name.replace("_", "-")
-            raise SettingsError(f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name")
+            raise SettingsError(
+                f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name"
+            )
     return dataclasses.replace(kept, resume=True, verbose=given.verbose, max_failures=given.max_failures)
 
 
@@ -102,20 +106,22 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     if seen.bad:
         console.say(f"{len(seen.bad)} unreadable image(s) left out, listed in {results.path('bad_images.csv')}")
     with cluster.user_errors():
-        about = {name: ray.get(reference) for name, reference in asked.items()}
+        about: dict[str, Description] = {name: ray.get(reference) for name, reference in asked.items()}
     plan = Plan(
-        config,
-        results,
-        config.features_dir,
-        seen.dataset,
-        about,
-        {name: _catalogue(config, name, seen) for name in config.backbone},
-        variants(config),
-        frozenset(),
-        threads,
-        gpus,
+        config=config,
+        results=results,
+        store=config.features_dir,
+        data=seen.dataset,
+        backbones=about,
+        catalogues={str(name): _catalogue(config, name, seen) for name in config.backbone},
+        variants=variants(config),
+        stored=frozenset(),
+        threads=threads,
+        gpus=gpus,
     )
-    console.say(f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)")
+    console.say(
+        f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
+    )
     return _with_features(plan, have) if config.features == "auto" else plan
 
 
@@ -137,16 +143,22 @@ def _with_features(plan: Plan, have: cluster.Resources) -> Plan:
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
     stored, total = [], 0
     for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
-        new = {feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen}
+        new = {
+            feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen
+        }
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
-            console.say(f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images")
+            console.say(
+                f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images"
+            )
             continue
         total += wanted
         stored.append(name)
         chosen.update(new)
     size = sum(feature.size for feature in chosen)
-    console.say(f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
+    console.say(
+        f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
+    )
     source = features.Source(plan.data, plan.config.weights, plan.config.image_size, plan.config.seed[0])
     features.materialise(plan.store, chosen, source, have)
     return dataclasses.replace(plan, stored=frozenset(stored))
@@ -267,9 +279,20 @@ def _show_dataset(data: Dataset) -> None:
 
 def _show_end(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
     """The table, the statement and where everything lies. Raises TrialsFailed where trials failed."""
-    columns = ("trial", "status", "epochs", "valid_accuracy", "valid_loss", "test_accuracy", "seconds", "images_per_second")
+    columns = (
+        "trial",
+        "status",
+        "epochs",
+        "valid_accuracy",
+        "valid_loss",
+        "test_accuracy",
+        "seconds",
+        "images_per_second",
+    )
     ranked = sorted(rows, key=winner.rank)
-    console.show(console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked]))
+    console.show(
+        console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked])
+    )
     if best:
         console.say(winner.statement(plan, best))
         console.say(f"best model   {plan.results.best}")
@@ -278,7 +301,9 @@ def _show_end(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
         reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)
-        raise TrialsFailed(f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})")
+        raise TrialsFailed(
+            f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})"
+        )
 
 
 def _short(value: object) -> str:

@@ -87,7 +87,15 @@ class Catalogue:
 
     def feature(self, split: str, tap: Tap, view: int | None) -> Feature:
         dtype = "uint8" if tap.name == PIXELS else self.dtype
-        facts = [FORMAT, self.fingerprints[split], self.backbone, self.weights, self.image_size, tap.name, dtype]
+        facts = [
+            FORMAT,
+            self.fingerprints[split],
+            self.backbone,
+            self.weights,
+            self.image_size,
+            tap.name,
+            dtype,
+        ]
         drawn = [] if view is None else [self.augment_seed, view]
         key = files.digest([json.dumps([*facts, *drawn])])[:16]
         return Feature(self.backbone, split, tap.name, view, tap.shape, dtype, self.rows[split], key)
@@ -112,7 +120,9 @@ def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) ->
     try:
         files.write(place, data)
     except OSError as error:
-        raise OutputError(f"{store}: cannot store features ({error}); free some space or use --features none") from error
+        raise OutputError(
+            f"{store}: cannot store features ({error}); free some space or use --features none"
+        ) from error
 
 
 def missing(store: str, feature: Feature) -> list[int]:

@@ -143,7 +143,8 @@ def task(plan: Plan, name: str) -> Task:
     if name in plan.stored:
         about, catalogue = plan.backbones[variant.backbone], plan.catalogues[variant.backbone]
         head, tail = (
-            stored_inputs(variant, catalogue, plan.store, tap) for tap in (about.pooled, about.taps[variant.unfreeze])
+            stored_inputs(variant, catalogue, plan.store, tap)
+            for tap in (about.pooled, about.taps[variant.unfreeze])
         )
     else:
         head = tail = direct_inputs(variant, plan.data)
@@ -314,7 +315,14 @@ class _Stages:
 
     def get(self, task: Task, in_head: bool) -> Stage:
         variant = task.variant
-        shape = (variant.backbone, task.weights, variant.image_size, variant.unfreeze, task.classes, task.head.tap)
+        shape = (
+            variant.backbone,
+            task.weights,
+            variant.image_size,
+            variant.unfreeze,
+            task.classes,
+            task.head.tap,
+        )
         if shape != self._shape:
             self._stages.clear()
             keras.utils.clear_session()

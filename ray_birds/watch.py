@@ -112,4 +112,10 @@ class Watch(Callback):
         if last is None:
             return [name, self._state[name], f"0/{total}", "", "", "", "", ""]
         scores = [f"{last[key]:.4f}" for key in ("loss", "accuracy", "valid_loss", "valid_accuracy")]
-        return [name, self._state[name], f"{last['epoch']}/{total}", *scores, f"{last['images_per_second']:,.0f}"]
+        return [
+            name,
+            self._state[name],
+            f"{last['epoch']}/{total}",
+            *scores,
+            f"{last['images_per_second']:,.0f}",
+        ]

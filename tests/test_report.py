@@ -232,7 +232,7 @@ def check_page(page: Page, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
-    """A sweep of five trials, two of them replicates, and one that failed, on classes with odd names, and its page."""
+    """A sweep of five trials, two of them replicates, and one that failed; and its page."""
     folder = tmp_path_factory.mktemp("sweep")
     data = draw_data(folder / "data", ODD, train=4, other=25, splits=("train", "valid", "test"))
     Writer(folder / "results", data, [*FOUR, ("off", "0", 1, 0.75, 55.0)], failed=True)
@@ -299,11 +299,12 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
         if t.valid
     ]
     statement = metrics.state(runs, winner)
-    assert page.by_id["statement"] == statement.text
+    assert page.by_id["statement"] == "".join(statement.sentences)
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
     for one in statement.comparisons:
         assert float(shown[one.name][0]["data-value"]) == one.p_holm
-        assert shown[one.name][1] == f"{one.p_holm:.3f}{one.only_winner} : {one.only_this}"
+        p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
+        assert shown[one.name][1] == f"{p}{one.only_winner} : {one.only_this}"
 
 
 def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, Page]) -> None:

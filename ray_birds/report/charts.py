@@ -14,17 +14,11 @@ from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
-BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-)
+BLUE, VERMILLION = "#0072B2", "#D55E00"  # the two that stand out on white and on black alike
 INK = "#1b1e23"  # stands for the page's colour of text
 WIDTH = 4.0  # inches
 DPI = 160  # of the PNG files
@@ -96,9 +90,9 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, x=0, pad=8)
 
 
-def percent_axis(axis: Axes, which: str) -> None:
+def percent(axis: Axis) -> None:
     """Shares from 0 to 1 shown as percent."""
-    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
 
 
 def rows(axes: Axes, names: Iterable[str]) -> None:

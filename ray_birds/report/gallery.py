@@ -91,7 +91,7 @@ class Album:
             name = self.dataset.classes[train.labels[place]]
             number = int(train.numbers[place])
             shown = [augment.view(pixels, seed, number, epoch) for epoch in range(min(views, VIEWS))]
-            changed = [Tile(view, f"epoch {epoch + 1}") for epoch, view in enumerate(shown)]
+            changed = [Tile(view, name, f"epoch {epoch + 1}") for epoch, view in enumerate(shown)]
             lines.append([Tile(pixels, name, "as it is"), *changed])
         return lines
 

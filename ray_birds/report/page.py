@@ -24,7 +24,9 @@ def write_page(place: str, template: str, values: dict[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, interval=interval, count=count, fixed=fixed, svg=svg)
+    environment.filters.update(
+        percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, svg=svg
+    )
     files.write(place, environment.get_template(template).render(values).encode())
 
 
@@ -48,6 +50,10 @@ def count(number: float) -> str:
 
 def fixed(number: float, digits: int = 3) -> str:
     return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def svg(chart: Chart) -> Markup:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ray_birds.metrics import ClassScore
 from ray_birds.report import charts
-from ray_birds.report.charts import BLUE, GREEN, INK, VERMILLION, WIDTH, Chart
+from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
 
 NAMED = 60  # classes whose names still fit the side of a confusion matrix
 COUNTED = 20  # classes up to which the cells also show their numbers
@@ -47,7 +47,9 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
         axes.pcolormesh(pixels, edgecolors="none")
     if len(names) <= COUNTED:
         for row, column in zip(*np.nonzero(matrix), strict=True):
-            axes.text(column + 0.5, row + 0.5, f"{matrix[row, column]}", ha="center", va="center", fontsize=7)
+            colour = "white" if share[row, column] > 0.6 else INK
+            number = f"{matrix[row, column]}"
+            axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", fontsize=7, color=colour)
     labels = [name if len(name) <= 32 else f"{name[:31]}…" for name in names]
     places = np.arange(len(names)) + 0.5
     axes.set_xticks(places, labels, rotation=90, fontsize=7.5)
@@ -102,6 +104,7 @@ def worst_classes(scores: Sequence[ClassScore], split: str) -> Chart:
             values[:, 0], np.arange(len(scores)), xerr=arms, fmt="o", color=BLUE, markersize=4.5, capsize=2.5
         )
         axes.set_xlim(-0.02, 1.02)
+        charts.percent(axes.xaxis)
         axes.set_xlabel("F1, with 95 % interval; in brackets: images")
         charts.title(axes, f"Classes with the lowest F1 ({split})")
 
@@ -122,12 +125,12 @@ def certainty(probability: np.ndarray, correct: np.ndarray | None) -> Chart:
         else:
             parts = [probability[correct], probability[~correct]]
             axes.hist(
-                parts, edges, stacked=True, color=[GREEN, VERMILLION], rwidth=0.9, label=["right", "wrong"]
+                parts, edges, stacked=True, color=[BLUE, VERMILLION], rwidth=0.9, label=["right", "wrong"]
             )
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
-        charts.percent_axis(axes, "x")
+        charts.percent(axes.xaxis)
         axes.set_xlabel("probability of the prediction")
         axes.set_ylabel("images")
         charts.title(axes, "How certain the predictions are")
@@ -147,8 +150,8 @@ def reliability(probability: np.ndarray, correct: np.ndarray) -> Chart:
         right = np.bincount(place, correct, 10)[seen] / count[seen]
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1.2, label="certainty = accuracy")
         axes.plot(sure, right, "o-", color=BLUE, markersize=5, label="this model")
-        charts.percent_axis(axes, "x")
-        charts.percent_axis(axes, "y")
+        charts.percent(axes.xaxis)
+        charts.percent(axes.yaxis)
         axes.grid()
         axes.set_xlabel("mean probability of the prediction")
         axes.set_ylabel("share that is right")

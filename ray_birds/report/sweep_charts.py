@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ray_birds.metrics import Estimate
 from ray_birds.report import charts
-from ray_birds.report.charts import BLUE, GREEN, INK, ORANGE, VERMILLION, WIDTH, Chart
+from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
 from ray_birds.report.effects import Effect, Gap
 from ray_birds.report.results import Epoch, Trial
 
@@ -25,8 +25,8 @@ def comparison(names: Sequence[str], valid: Sequence[Estimate], test: Sequence[E
         charts.rows(axes, names)
         scored = [(row, estimate) for row, estimate in enumerate(test) if estimate is not None]
         _estimates(axes, list(enumerate(valid)), "o", BLUE, "valid", -0.02)
-        _estimates(axes, scored, "s", ORANGE, "test", 0.2)
-        charts.percent_axis(axes, "x")
+        _estimates(axes, scored, "s", VERMILLION, "test", 0.2)
+        charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy, with 95 % interval (Wilson)")
         charts.title(axes, "Accuracy of each variant")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
@@ -70,7 +70,7 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
         for axes, measure in ((above, "accuracy"), (below, "loss")):
             train = [getattr(row, measure) for row in trial.history]
             valid = [getattr(row, f"valid_{measure}") for row in trial.history]
-            axes.plot(epochs, train, "s--", color=ORANGE, markersize=3.5, label="training")
+            axes.plot(epochs, train, "s--", color=VERMILLION, markersize=3.5, label="training")
             axes.plot(epochs, valid, "o-", color=BLUE, markersize=3.5, label="validation")
             axes.set_ylabel(measure)
             axes.grid(axis="y")
@@ -78,11 +78,11 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
                 axes.axvline(start - 0.5, color=INK, linestyle=":", linewidth=1.2)
         if start is not None:
             text = " fine-tuning starts"
-            above.annotate(text, (start - 0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=7.5)
+            above.annotate(text, (start - 0.5, 0.05), xycoords=("data", "axes fraction"), fontsize=7.5)
         accuracy, low, high = limits
         above.set_ylim(max(0.0, accuracy - 0.05), 1.02)
         below.set_ylim(max(0.0, low - 0.05 * (high - low)), high + 0.05 * (high - low))
-        charts.percent_axis(above, "y")
+        charts.percent(above.yaxis)
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.suptitle(trial.name, x=0.01, ha="left", fontsize=9, fontweight="bold")
@@ -115,15 +115,11 @@ def effect_of(effects: Sequence[Effect]) -> Chart:
         charts.rows(axes, [f"{e.factor}: {e.before} → {e.after}  ({e.epochs} epochs)" for e in effects])
         axes.axvline(0, color=INK, linewidth=1)
         for row, effect in enumerate(effects):
-            dots = axes.plot(
-                effect.changes, [row] * len(effect.pairs), "o", color=BLUE, alpha=0.75, markersize=5
-            )
-            mean = axes.plot(
-                [effect.mean], [row], "D", color=VERMILLION, markersize=6, fillstyle="none", mew=1.8
-            )
-        charts.percent_axis(axes, "x")
+            points = [100 * change for change in effect.changes]
+            dots = axes.plot(points, [row] * len(points), "o", color=BLUE, alpha=0.75)
+            mean = axes.plot([100 * effect.mean], [row], "D", color=VERMILLION, fillstyle="none", mew=1.8)
         axes.margins(x=0.12)
-        axes.set_xlabel("change of valid accuracy, in points")
+        axes.set_xlabel("change of valid accuracy, in percentage points")
         charts.title(axes, "What one factor alone changes")
         figure.legend([dots[0], mean[0]], ["a pair of variants", "mean"], loc="outside lower left", ncols=2)
 
@@ -140,10 +136,10 @@ def over_fitting(gaps: Sequence[Gap]) -> Chart:
         charts.rows(axes, [f"{gap.trial.name}: gap {100 * gap.gap:.1f} points" for gap in gaps])
         places = np.arange(len(gaps))
         train, valid = [gap.train_accuracy for gap in gaps], [gap.valid_accuracy for gap in gaps]
-        axes.hlines(places, valid, train, color=GREEN, linewidth=3, alpha=0.45)
-        axes.plot(train, places, "s", color=ORANGE, markersize=5.5, label="training")
+        axes.hlines(places, valid, train, color=INK, linewidth=3, alpha=0.3)
+        axes.plot(train, places, "s", color=VERMILLION, markersize=5.5, label="training")
         axes.plot(valid, places, "o", color=BLUE, markersize=5.5, label="validation")
-        charts.percent_axis(axes, "x")
+        charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy in the last epoch")
         charts.title(axes, "Over-fitting: training minus validation")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)

@@ -114,7 +114,9 @@ def other_species(count: int, seed: int = 0) -> tuple[Species, ...]:
     taken = {(one.beak, one.tail, one.crest, one.pattern) for one in SPECIES}
     others: list[Species] = []
     while len(others) < count:
-        beak, tail, crest, pattern = (str(rng.choice(list(kinds))) for kinds in (BEAKS, TAILS, CRESTS, PATTERNS))
+        beak, tail, crest, pattern = (
+            str(rng.choice(list(kinds))) for kinds in (BEAKS, TAILS, CRESTS, PATTERNS)
+        )
         if (beak, tail, crest, pattern) in taken:
             continue
         taken.add((beak, tail, crest, pattern))
@@ -179,7 +181,9 @@ def _shapes(bird: Species, rng: np.random.Generator) -> dict[str, Points]:
     hip = _turn([[-0.06, depth * 0.7]], upright)[0]
     foot = np.array([hip[0] + 0.04, hip[1] + 0.1 + bird.legs], np.float32)
     trunk = {
-        "body": _hull((-0.46, 0, 0.08), (-0.1, 0.03, depth), (0.14, 0.03, depth * 0.92), (0.34, -0.03, depth * 0.55)),
+        "body": _hull(
+            (-0.46, 0, 0.08), (-0.1, 0.03, depth), (0.14, 0.03, depth * 0.92), (0.34, -0.03, depth * 0.55)
+        ),
         "belly": _hull((-0.3, 0.24, 0.2), (0.06, 0.24, 0.2), (0.26, 0.2, 0.14)),
         "bib": _hull((0.42, 0.04, 0.16), (0.3, 0.14, 0.12)),
     }
@@ -207,7 +211,9 @@ def _neck_shapes(bird: Species, shoulder: Points, head: Points) -> dict[str, Poi
 def _head_shapes(bird: Species) -> dict[str, Points]:
     """The parts of the head around (0, 0), in head radii."""
     length, base, drop, spread = BEAKS[bird.beak]
-    upper = _curve((0.8, -base / 2), (0.9 + 0.55 * length, -base / 2 - 0.1 + 0.1 * drop), (0.9 + length, drop))
+    upper = _curve(
+        (0.8, -base / 2), (0.9 + 0.55 * length, -base / 2 - 0.1 + 0.1 * drop), (0.9 + length, drop)
+    )
     lower = _curve((0.9 + length, drop), (0.85 + 0.45 * length, base * 0.35 + 0.2 * drop), (0.8, base / 2))
     blade = _hull((0.75 + length, drop, spread * 0.85), (0.2 + length, drop * 0.9, spread * 0.5))
     plume = np.concatenate([_curve((-0.2, -0.95), (-1.7, -1.3), (-2.9, 0.3)),
@@ -229,7 +235,9 @@ def _head_shapes(bird: Species) -> dict[str, Points]:
         "pupil": _hull((0.25, -0.22, 0.14)),
         "glint": _hull((0.32, -0.3, 0.07)),
         "cap": np.array([(-1.4, -0.05), (1.3, -0.3), (1.1, -1.3), (-1.4, -1.3)], np.float32),
-        "mask": np.array([(1.1, 0.15), (1.1, -0.35), (-0.2, -0.55), (-1.3, -0.2), (-1.2, 0.25), (0.1, 0.15)], np.float32),
+        "mask": np.array(
+            [(1.1, 0.15), (1.1, -0.35), (-0.2, -0.55), (-1.3, -0.2), (-1.2, 0.25), (0.1, 0.15)], np.float32
+        ),
     }
 
 
@@ -271,7 +279,9 @@ def _fit(shapes: dict[str, Points], rng: np.random.Generator, size: int) -> tupl
     scale = size * rng.uniform(0.76, 0.96) / float((high - low).max())
     room = (size - (high - low) * scale) / 2
     corner = room * (1 + rng.uniform(-0.8, 0.8, 2))
-    return {part: ((points - low) * scale + corner).astype(np.float32) for part, points in turned.items()}, scale
+    return {
+        part: ((points - low) * scale + corner).astype(np.float32) for part, points in turned.items()
+    }, scale
 
 
 def _fill(image: Picture, points: Points, colour: Colour, clip: Picture | None = None) -> None:
@@ -302,7 +312,9 @@ def _backdrop(rng: np.random.Generator, size: int) -> Picture:
         colour = np.clip((top, bottom)[rng.integers(2)] + rng.normal(0, 24) + rng.normal(0, 10, 3), 0, 255)
         centre = rng.integers(0, 56, 2)
         cv2.circle(small, (int(centre[0]), int(centre[1])), int(rng.integers(3, 12)), colour.tolist(), -1)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), rng.uniform(1.5, 4)), (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        cv2.GaussianBlur(small, (0, 0), rng.uniform(1.5, 4)), (size, size), interpolation=cv2.INTER_CUBIC
+    )
 
 
 def _perch(image: Picture, shapes: dict[str, Points], scale: float, rng: np.random.Generator) -> None:
@@ -313,14 +325,26 @@ def _perch(image: Picture, shapes: dict[str, Points], scale: float, rng: np.rand
     if rng.random() < 0.6:
         slope = rng.uniform(-0.14, 0.14)
         xs = np.linspace(-10, size + 10, 8)
-        ys = feet[1] + slope * (xs - feet[0]) + 0.02 * scale * rng.normal(size=8) * (np.abs(xs - feet[0]) > size / 6)
+        ys = (
+            feet[1]
+            + slope * (xs - feet[0])
+            + 0.02 * scale * rng.normal(size=8) * (np.abs(xs - feet[0]) > size / 6)
+        )
         thick = rng.uniform(0.022, 0.045) * size
         above, below = np.stack([xs, ys], 1), np.stack([xs, ys + thick], 1)
         _fill(image, np.concatenate([above, below[::-1]]), (colour * 0.75).tolist())
         _fill(image, np.concatenate([above, below[::-1] - (0, thick * 0.45)]), colour.tolist())
     else:
-        ground = _curve((-10, feet[1] + rng.normal(0, 8)), (size / 2, feet[1] - 4), (size + 10, feet[1] + rng.normal(0, 8)))
-        _fill(image, np.concatenate([ground, [(size + 10, size + 10), (-10, size + 10)]]), (colour * 1.2).clip(0, 255).tolist())
+        ground = _curve(
+            (-10, feet[1] + rng.normal(0, 8)),
+            (size / 2, feet[1] - 4),
+            (size + 10, feet[1] + rng.normal(0, 8)),
+        )
+        _fill(
+            image,
+            np.concatenate([ground, [(size + 10, size + 10), (-10, size + 10)]]),
+            (colour * 1.2).clip(0, 255).tolist(),
+        )
 
 
 def _pattern(image: Picture, kind: str, region: Points, clip: Picture, scale: float, axis: float, colour: Colour,
@@ -352,13 +376,24 @@ def _pattern(image: Picture, kind: str, region: Points, clip: Picture, scale: fl
 def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
     """Light from one side on the bird's volume, then exposure, tint and grain of the whole picture."""
     size = len(image)
-    volume = cv2.GaussianBlur(cv2.resize(mask, (56, 56), interpolation=cv2.INTER_AREA), (0, 0), 2.6).astype(np.float32) / 255
+    volume = (
+        cv2.GaussianBlur(cv2.resize(mask, (56, 56), interpolation=cv2.INTER_AREA), (0, 0), 2.6).astype(
+            np.float32
+        )
+        / 255
+    )
     angle = np.radians(rng.uniform(-130, -50))
-    slope = cv2.Sobel(volume, cv2.CV_32F, 1, 0) * np.cos(angle) + cv2.Sobel(volume, cv2.CV_32F, 0, 1) * np.sin(angle)
-    light = 1 - np.float32(rng.uniform(0.25, 0.5)) * cv2.resize(slope, (size, size)) * (mask > 0).astype(np.float32)
+    slope = cv2.Sobel(volume, cv2.CV_32F, 1, 0) * np.cos(angle) + cv2.Sobel(
+        volume, cv2.CV_32F, 0, 1
+    ) * np.sin(angle)
+    light = 1 - np.float32(rng.uniform(0.25, 0.5)) * cv2.resize(slope, (size, size)) * (mask > 0).astype(
+        np.float32
+    )
     tint = rng.uniform(0.76, 1.14) * rng.uniform(0.94, 1.06, 3)
     gain = cv2.merge([light * np.float32(channel) for channel in tint])
-    grain = cv2.resize(rng.standard_normal((size // 2, size // 2), np.float32) * rng.uniform(1, 5), (size, size))
+    grain = cv2.resize(
+        rng.standard_normal((size // 2, size // 2), np.float32) * rng.uniform(1, 5), (size, size)
+    )
     return cv2.add(cv2.multiply(image, gain, dtype=cv2.CV_32F), cv2.merge([grain] * 3), dtype=cv2.CV_8U)
 
 
@@ -431,14 +466,20 @@ def _paint(easel: _Easel, bird: Species, rng: np.random.Generator) -> None:
 
 def draw_bird(bird: Species, rng: np.random.Generator, size: int = SIZE) -> Picture:
     """One picture of one bird: (size, size, 3) uint8 RGB, all variation from `rng`."""
+    return draw_parts(bird, rng, size)[0]
+
+
+def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tuple[Picture, dict[str, Picture]]:
+    """The picture of `draw_bird`, and where its parts are: part -> (2 size, 2 size) uint8 mask, 0 or 255."""
     large = size * SUPERSAMPLING
     image = _backdrop(rng, large)
     easel = _Easel(image, *_fit(_shapes(bird, rng), rng, large))
     _perch(image, easel.shapes, easel.scale, rng)
     _paint(easel, bird, rng)
+    parts = {part: easel.mask(part) for part in ("body", "head", "beak", "crest", "tail", "wing", "collar")}
     silhouette = easel.mask(*TRUNK, "tail", "wing", "beak")
     small, mask = (cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA) for full in (image, silhouette))
-    return _shade(small, mask, rng)
+    return _shade(small, mask, rng), parts
 
 
 # --- the dataset ------------------------------------------------------------------------------------------
@@ -462,10 +503,14 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
     staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         for path, bird, split, number in _plan(counts):
-            rng = np.random.default_rng([seed, zlib.crc32(bird.name.encode()), zlib.crc32(split.encode()), number])
+            rng = np.random.default_rng(
+                [seed, zlib.crc32(bird.name.encode()), zlib.crc32(split.encode()), number]
+            )
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             pixels = cv2.cvtColor(draw_bird(bird, rng), cv2.COLOR_RGB2BGR)
-            (staging / path).write_bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+            (staging / path).write_bytes(
+                cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+            )
         (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         staging.chmod(0o755)
         os.rename(staging, output)

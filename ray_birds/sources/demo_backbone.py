@@ -18,37 +18,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_birds.sources.demo import (
-    BEAKS, CRESTS, MARKS, PALETTES, PATTERNS, PLACES, TAILS, WINGS, Species, draw_bird, other_species,
+    BEAKS, CRESTS, MARKS, PALETTES, PATTERNS, PLACES, TAILS, WINGS, Species, draw_parts, other_species,
 )  # fmt: skip
 
 WEIGHTS = Path(__file__).with_name("demo_backbone.weights.h5")
 SIZE = 96
-MARGIN = 10  # pixels that a drawn picture is larger than SIZE, for random crops
+CELLS = 6  # the map of parts is as coarse as the backbone's tensors at stride 16
 TRAINED, HELD_OUT, PER_SPECIES = 600, 40, 10
 STAGES = ((64, 8), (SIZE, 3))  # picture size, epochs: most of the learning at less than half the cost
 BATCH, LEARNING_RATE = 64, 3e-3
 
 
-def traits(bird: Species) -> NDArray[np.float32]:
-    """The parts of a species as zeros and ones: the target of the pretraining."""
-    ones = [bird.palette == palette for palette in PALETTES]
-    ones += [bird.beak == kind for kind in BEAKS] + [bird.tail == kind for kind in TAILS]
-    ones += [bird.wing == kind for kind in WINGS] + [bird.crest == kind for kind in CRESTS]
-    ones += [bird.pattern == kind and bird.place == place for kind in PATTERNS[1:] for place in PLACES]
-    ones += [mark in bird.marks for mark in MARKS] + [bird.neck > 0.3, bird.upright > 36]
-    return np.array(ones, np.float32)
+def traits(bird: Species) -> list[tuple[str, bool]]:
+    """What there is to name in a picture: (the part it is seen at, whether this species has it) each."""
+    found = [("body", bird.palette == palette) for palette in PALETTES]
+    for part, kinds in (("beak", BEAKS), ("tail", TAILS), ("wing", WINGS), ("crest", CRESTS)):
+        found += [(part, getattr(bird, part) == kind) for kind in kinds]
+    for place, part in (("breast", "body"), ("wing", "wing")):
+        found += [(part, bird.place == place and bird.pattern == kind) for kind in PATTERNS[1:]]
+    seen_at = {"cap": "head", "mask": "head", "collar": "collar", "wing bar": "wing", "tail tip": "tail"}
+    found += [(seen_at.get(mark, "body"), mark in bird.marks) for mark in MARKS]
+    return [*found, ("body", bird.neck > 0.3), ("body", bird.upright > 36)]
 
 
-def pictures(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """`PER_SPECIES` pictures of each bird, (n, SIZE + MARGIN, SIZE + MARGIN, 3) RGB, and their traits (n, k)."""
-    images, targets = [], []
+def pictures(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """`PER_SPECIES` pictures of each bird, (n, SIZE, SIZE, 3) RGB, and a map of their traits, (n, CELLS, CELLS, k).
+
+    The map is 1 in the cells where the part with a trait is seen.
+    """
+    images, maps = [], []
     for bird in birds:
         for number in range(PER_SPECIES):
             rng = np.random.default_rng([seed, zlib.crc32(bird.name.encode()), number])
+            image, parts = draw_parts(bird, rng)
+            cover = {part: cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for part, mask in parts.items()}
+            seen = {part: cells >= min(50, cells.max() / 2) for part, cells in cover.items()}
             way = (cv2.INTER_AREA, cv2.INTER_LINEAR)[number % 2]  # readers differ in how they scale down
-            images.append(cv2.resize(draw_bird(bird, rng), (SIZE + MARGIN, SIZE + MARGIN), interpolation=way))
-            targets.append(traits(bird))
-    return np.stack(images), np.stack(targets)
+            images.append(cv2.resize(image, (SIZE, SIZE), interpolation=way))
+            maps.append(np.stack([seen[part] & has for part, has in traits(bird)], axis=-1))
+    return np.stack(images), np.stack(maps).astype(np.uint8)
 
 
 def build(size: int | None = SIZE) -> Any:
@@ -89,7 +97,9 @@ def pretrain(seed: int = 0) -> tuple[Any, float]:
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.98  # the default of 0.999 is still near its start after a thousand steps
-    model = keras.Model(backbone.input, keras.layers.Dense(targets.shape[1], activation="sigmoid")(backbone.output))
+    model = keras.Model(
+        backbone.input, keras.layers.Dense(targets.shape[1], activation="sigmoid")(backbone.output)
+    )
     per_epoch = len(images) // BATCH
     steps = per_epoch * sum(epochs for _, epochs in STAGES)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -98,7 +108,9 @@ def pretrain(seed: int = 0) -> tuple[Any, float]:
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
     model.compile(optimizer, "binary_crossentropy", metrics=["binary_accuracy"])
     for size, epochs in STAGES:
-        model.fit(_views(images, targets, size, epochs, seed), epochs=epochs, steps_per_epoch=per_epoch, verbose=2)
+        model.fit(
+            _views(images, targets, size, epochs, seed), epochs=epochs, steps_per_epoch=per_epoch, verbose=2
+        )
 
     images, targets = pictures(birds[TRAINED:], seed)
     middle = slice(MARGIN // 2, MARGIN // 2 + SIZE)

@@ -150,8 +150,8 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
     if root is None:
         what = f"neither a folder train/ nor Parquet files among {len(found):,} files"
         raise DataError(f"the data set has {what}; expected train/ with one folder per class")
-    if root != content:
-        outside = len(found) - len(files_below(root))
+    outside = len(found) - len(files_below(root))
+    if outside:
         say(f"train/ is in {root.relative_to(content)}/; {outside:,} files outside that folder are left out")
     if ours:
         root.rename(arranged)

@@ -1,0 +1,82 @@
+"""How a sweep grows with the number of images: its store, one more learning rate, a trial's memory."""
+
+import csv
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import photographs
+import psutil
+import timing
+from options import EIGHT_RATES, Grid, Options, Workplace
+
+_TRIAL = re.compile(r"ray::(ImplicitFunc|_trainable)")  # how Ray calls the processes of Tune's functions
+_INTERVAL = 0.2  # seconds between two looks at their memory
+
+
+def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
+    """Measure at one number of training images. Raises SystemExit where a sweep fails.
+
+    `materialise` is in seconds, with the start of its processes; `rss_anon_mb` is the peak private memory of
+    a trial's process over depths 0, 10 and 100; `extra_rate` is the seconds of wall-clock time that one more
+    learning rate at unfreeze 0 adds to a sweep, and `share` that as a part of a direct trial's.
+    """
+    place = Workplace(options, folder, photographs.draw(folder / "images", images))
+    peak = Peak()
+    depths = _run(place, "depths", Grid(("off",), (0, 10, 100), (1e-3,)), place.store, peak)
+    direct = _run(place, "direct", Grid(("off",), (0,), (1e-3,)), None)
+    one = _run(place, "one-rate", Grid(("off",), (0,), EIGHT_RATES[:1]), place.store)
+    eight = _run(place, "eight-rates", Grid(("off",), (0,), EIGHT_RATES), place.store)
+    shutil.rmtree(place.store)
+    extra = (eight.seconds - one.seconds) / (len(EIGHT_RATES) - 1)
+    trial = sum(float(row["seconds"]) for row in trials(place.results("direct")))
+    return {
+        "images": images,
+        "materialise": depths.phases()["materialise"],
+        "rss_anon_mb": round(peak.bytes / 1e6, 1),
+        "extra_rate": round(extra, 3),
+        "direct_trial": round(trial, 2),
+        "share": round(extra / trial, 4),
+        "seconds": {name: t.seconds for name, t in zip(("depths", "direct", "one", "eight"), (depths, direct, one, eight))},
+        "commands": [run.command for run in (depths, direct, one, eight)],
+    }
+
+
+def _run(place: Workplace, name: str, grid: Grid, store: Path | None, peak: "Peak | None" = None) -> timing.Timed:
+    timed = timing.run(place.tune(name, grid, store=store), place.log(name), *([peak.watch] if peak else []))
+    if timed.code:
+        raise SystemExit(f"error: {name} ended with code {timed.code}, see {place.log(name)}")
+    return timed
+
+
+def trials(results: Path) -> list[dict[str, str]]:
+    """Rows of a sweep's trials.csv."""
+    with (results / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+class Peak:
+    """The largest private memory (RssAnon, in bytes) that any trial process of a sweep had."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def watch(self, driver: int) -> None:
+        """Look at the trial processes below `driver` until it ends."""
+        process = psutil.Process(driver)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            for child in process.children(recursive=True):
+                self._look(child)
+            time.sleep(_INTERVAL)
+
+    def _look(self, process: psutil.Process) -> None:
+        try:
+            if _TRIAL.match(" ".join(process.cmdline())):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                found = re.search(r"RssAnon:\s+(\d+) kB", status)
+                self.bytes = max(self.bytes, int(found[1]) * 1024 if found else 0)
+        except (psutil.Error, OSError):  # it has just ended
+            pass

@@ -1,0 +1,125 @@
+"""What a benchmark measures: its settings, the sweeps, and the commands of its parts."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+Part = Literal["keras", "direct", "store", "again", "asha"]
+SweepName = Literal["heads", "pair", "depths", "all"]
+RATES = (1e-3, 3e-3)
+EIGHT_RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The variants of a sweep: all combinations."""
+
+    augment: tuple[str, ...]
+    unfreeze: tuple[int, ...]
+    learning_rate: tuple[float, ...]
+
+    def arguments(self) -> list[str]:
+        """As our sweep and the plain Keras script both take them."""
+        rates = [f"{rate:g}" for rate in self.learning_rate]
+        depths = [str(depth) for depth in self.unfreeze]
+        return ["--augment", *self.augment, "--unfreeze", *depths, "--learning-rate", *rates]
+
+
+SWEEPS: dict[SweepName, Grid] = {
+    "heads": Grid(("off",), (0,), EIGHT_RATES),
+    "pair": Grid(("off",), (0, 10), RATES),
+    "depths": Grid(("off",), (0, 10, 100), RATES),
+    "all": Grid(("off", "on"), (0, 10, 100), RATES),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time sweeps side by side on the same images and epochs, each from process start to process end.
+
+    keras: plain Keras, one variant after another; direct: our sweep with --features none; store: with a
+    feature store that does not exist yet; again: with the store made by the part before; asha: as store, with
+    --scheduler asha.
+    """
+
+    sweep: SweepName = "all"
+    """heads: unfreeze 0, plain, 8 learning rates; the others take 2 rates and unfreeze 0/10 plain (pair),
+    0/10/100 plain (depths), 0/10/100 plain and augmented (all)."""
+    parts: tuple[Part, ...] = ("keras", "direct", "store", "again", "asha")
+    """What to time, in this order."""
+    repeat: int = 1
+    """How often to time each part; the table shows medians."""
+    grow: tuple[int, ...] = ()
+    """Measure growth with the number of images instead, at these numbers: 500 1000 2000."""
+    images: int = 600
+    """Training pictures to draw, 48 or more; valid and test get a quarter as many each."""
+    data: str = ""
+    """Folder of real photographs with train/, valid/ and test/ to take instead of drawn pictures."""
+    backbone: str = "EfficientNetB0"
+    """As in jobs/tune.py."""
+    weights: str = "none"
+    """none (random: right for speed, but accuracies mean nothing), imagenet, or a Keras weight file."""
+    image_size: int = 224
+    """Side in pixels of the square that every image is resized to."""
+    head_epochs: int = 5
+    """Epochs with the backbone frozen."""
+    fine_tune_epochs: int = 5
+    """Epochs with the top layers unfrozen."""
+    output: str = "benchmarks/results.jsonl"
+    """File to append one line of JSON per measurement to."""
+    work: str = ""
+    """Folder for pictures, logs and results, kept afterwards; by default a new temporary one."""
+
+    def __post_init__(self) -> None:
+        if min((self.images, *self.grow)) < 48:
+            raise SystemExit("error: --images and --grow need 48 or more, so that each split has all 12 classes")
+        if self.grow and self.data:
+            raise SystemExit("error: --grow draws its own pictures: leave out --data")
+        if "again" in self.parts and "store" not in self.parts[: self.parts.index("again")]:
+            raise SystemExit("error: --parts again needs store before it")
+        from_file = self.weights not in ("none", "imagenet")
+        if "keras" in self.parts and from_file and self.backbone.startswith("EfficientNetB"):
+            # Keras scales the input of this family only where weights are asked for as "imagenet".
+            raise SystemExit(f"error: plain Keras computes another function with --weights {self.weights}; use imagenet")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder for one measurement, and the commands run there on the images in `data`."""
+
+    options: Options
+    folder: Path
+    data: Path
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "features"
+
+    def results(self, name: str) -> Path:
+        """Where a part leaves its results: a sweep's folder, or the JSON file of plain Keras."""
+        return self.folder / "results" / name
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def keras(self, grid: Grid) -> list[str]:
+        output = self.results("keras")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return [sys.executable, "benchmarks/plain_keras.py", "--output", str(output), *self._shared(grid)]
+
+    def tune(self, name: str, grid: Grid, *, store: Path | None, asha: bool = False) -> list[str]:
+        """Our sweep; without a store it runs from images."""
+        features = ["--features-dir", str(store)] if store else ["--features", "none"]
+        scheduler = ["--scheduler", "asha"] if asha else []
+        place = ["--results", str(self.folder / "results"), "--name", name]
+        return [sys.executable, "jobs/tune.py", *place, *features, *scheduler, *self._shared(grid)]
+
+    def _shared(self, grid: Grid) -> list[str]:
+        options = self.options
+        return [
+            *("--data", str(self.data), "--backbone", options.backbone, "--weights", options.weights),
+            *("--image-size", str(options.image_size), "--head-epochs", str(options.head_epochs)),
+            *("--fine-tune-epochs", str(options.fine_tune_epochs), *grid.arguments()),
+        ]

@@ -1,0 +1,114 @@
+"""The article's recipe in plain Keras: one variant after another, from the images in every epoch.
+
+This is what `sweep.py` measures ray-birds against, so it is written as a careful reader of the article would
+write it: one script, one loop, images read and decoded by parallel threads ahead of the model, augmentation
+as Keras layers in the model. It uses nothing of ray-birds.
+"""
+
+import itertools
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+import tyro
+from keras import layers
+
+
+@dataclass(frozen=True)
+class Recipe:
+    data: str
+    output: str
+    """JSON file to write the accuracies to."""
+    augment: tuple[str, ...] = ("off", "on")
+    unfreeze: tuple[int, ...] = (0, 10, 100)
+    learning_rate: tuple[float, ...] = (1e-3,)
+    backbone: str = "EfficientNetB0"
+    weights: str = "imagenet"
+    """imagenet, none, or a Keras weight file without top."""
+    image_size: int = 224
+    head_epochs: int = 5
+    fine_tune_epochs: int = 5
+    seed: int = 0
+
+
+def main(recipe: Recipe) -> None:
+    train, valid, test = (images(recipe, split) for split in ("train", "valid", "test"))
+    classes = len(train.class_names)
+    train, valid, test = (split.prefetch(tf.data.AUTOTUNE) for split in (train, valid, test))
+    trials = []
+    best, best_accuracy = None, -1.0
+    for unfreeze, augment, rate in itertools.product(recipe.unfreeze, recipe.augment, recipe.learning_rate):
+        start = time.perf_counter()
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(recipe.seed)
+        base, model = build(recipe, augment == "on", classes)
+        history = fit(model, rate, train, valid, recipe.head_epochs)
+        if unfreeze:
+            for number, layer in enumerate(base.layers):
+                layer.trainable = number >= len(base.layers) - unfreeze
+            history = fit(model, rate * 0.1, train, valid, recipe.fine_tune_epochs)
+        accuracy = history.history["val_accuracy"][-1]
+        name = f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr{rate:g}"
+        print(f"{name}: valid accuracy {accuracy:.4f}")
+        trials.append({"trial": name, "valid_accuracy": accuracy, "seconds": time.perf_counter() - start})
+        if accuracy > best_accuracy:
+            best, best_accuracy = model, accuracy
+    _, test_accuracy = best.evaluate(test, verbose=2)
+    winner = max(trials, key=lambda trial: trial["valid_accuracy"])["trial"]
+    Path(recipe.output).write_text(json.dumps({"winner": winner, "test_accuracy": test_accuracy, "trials": trials}))
+
+
+def images(recipe: Recipe, split: str) -> tf.data.Dataset:
+    return keras.utils.image_dataset_from_directory(
+        Path(recipe.data, split),
+        label_mode="categorical",
+        batch_size=32,
+        image_size=(recipe.image_size, recipe.image_size),
+        shuffle=split == "train",
+        seed=recipe.seed,
+    )
+
+
+def build(recipe: Recipe, augment: bool, classes: int) -> tuple[keras.Model, keras.Model]:
+    """The frozen backbone, and the model with its head: raw pixels in, class probabilities out."""
+    base = backbone(recipe)
+    for layer in base.layers:
+        layer.trainable = False
+    inputs = x = keras.Input((recipe.image_size, recipe.image_size, 3))
+    if augment:
+        # Keras 3 has no RandomHeight and RandomWidth: the second zoom stretches height and width independently.
+        x = layers.RandomFlip("horizontal")(x)
+        x = layers.RandomRotation(0.2)(x)
+        x = layers.RandomZoom(0.2)(x)
+        x = layers.RandomZoom(0.2, 0.2)(x)
+    if recipe.backbone.startswith(("MobileNetV2", "ResNet50V2")):  # these expect -1..1
+        x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
+    x = layers.GlobalAveragePooling2D()(base(x, training=False))
+    return base, keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
+
+
+def backbone(recipe: Recipe) -> keras.Model:
+    family, _, width = recipe.backbone.partition("-")
+    base = getattr(keras.applications, family)(
+        input_shape=(recipe.image_size, recipe.image_size, 3),
+        include_top=False,
+        weights="imagenet" if recipe.weights == "imagenet" else None,
+        **({"alpha": float(width)} if width else {}),
+    )
+    if recipe.weights not in ("imagenet", "none"):
+        base.load_weights(recipe.weights)
+    return base
+
+
+def fit(
+    model: keras.Model, rate: float, train: tf.data.Dataset, valid: tf.data.Dataset, epochs: int
+) -> keras.callbacks.History:
+    model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
+    return model.fit(train, validation_data=valid, epochs=epochs, verbose=2)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Recipe))
