@@ -1,17 +1,15 @@
 """How a sweep grows with the number of images: its store, one more learning rate, a trial's memory."""
 
-import csv
-import os
 import re
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-import photographs
 import psutil
 import timing
-from options import EIGHT_RATES, Grid, Options, Workplace
+from options import EIGHT_RATES, Grid, Options
+from workplace import Workplace, prepare
 
 _TRIAL = re.compile(r"ray::(ImplicitFunc|_trainable)")  # how Ray calls the processes of Tune's functions
 _INTERVAL = 0.2  # seconds between two looks at their memory
@@ -20,19 +18,19 @@ _INTERVAL = 0.2  # seconds between two looks at their memory
 def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
     """Measure at one number of training images. Raises SystemExit where a sweep fails.
 
-    `materialise` is in seconds, with the start of its processes; `rss_anon_mb` is the peak private memory of
-    a trial's process over depths 0, 10 and 100; `extra_rate` is the seconds of wall-clock time that one more
-    learning rate at unfreeze 0 adds to a sweep, and `share` that as a part of a direct trial's.
+    `materialise` is the seconds it takes for depths 0, 10 and 100, with the start of its processes;
+    `rss_anon_mb` the peak private memory of the process that trains these; `extra_rate` the seconds that one
+    more learning rate at unfreeze 0 adds to a sweep, `share` the same as a part of a direct trial's seconds.
     """
-    place = Workplace(options, folder, photographs.draw(folder / "images", images))
+    place = prepare(options, folder, images)
     peak = Peak()
     depths = _run(place, "depths", Grid(("off",), (0, 10, 100), (1e-3,)), place.store, peak)
     direct = _run(place, "direct", Grid(("off",), (0,), (1e-3,)), None)
-    one = _run(place, "one-rate", Grid(("off",), (0,), EIGHT_RATES[:1]), place.store)
-    eight = _run(place, "eight-rates", Grid(("off",), (0,), EIGHT_RATES), place.store)
+    one = _run(place, "one", Grid(("off",), (0,), EIGHT_RATES[:1]), place.store)
+    eight = _run(place, "eight", Grid(("off",), (0,), EIGHT_RATES), place.store)
     shutil.rmtree(place.store)
     extra = (eight.seconds - one.seconds) / (len(EIGHT_RATES) - 1)
-    trial = sum(float(row["seconds"]) for row in trials(place.results("direct")))
+    trial = sum(float(row["seconds"]) for row in place.trials("direct"))
     return {
         "images": images,
         "materialise": depths.phases()["materialise"],
@@ -40,22 +38,15 @@ def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
         "extra_rate": round(extra, 3),
         "direct_trial": round(trial, 2),
         "share": round(extra / trial, 4),
-        "seconds": {name: t.seconds for name, t in zip(("depths", "direct", "one", "eight"), (depths, direct, one, eight))},
-        "commands": [run.command for run in (depths, direct, one, eight)],
+        "runs": [
+            {"command": run.command, "seconds": run.seconds, "phases": run.phases()}
+            for run in (depths, direct, one, eight)
+        ],
     }
 
 
 def _run(place: Workplace, name: str, grid: Grid, store: Path | None, peak: "Peak | None" = None) -> timing.Timed:
-    timed = timing.run(place.tune(name, grid, store=store), place.log(name), *([peak.watch] if peak else []))
-    if timed.code:
-        raise SystemExit(f"error: {name} ended with code {timed.code}, see {place.log(name)}")
-    return timed
-
-
-def trials(results: Path) -> list[dict[str, str]]:
-    """Rows of a sweep's trials.csv."""
-    with (results / "trials.csv").open() as file:
-        return list(csv.DictReader(file))
+    return timing.run(place.tune(name, grid, store=store), place.log(name), peak.watch if peak else None)
 
 
 class Peak:

@@ -1,11 +1,8 @@
-"""What a benchmark measures: its settings, the sweeps, and the commands of its parts."""
+"""What a benchmark measures: its settings and the sweeps."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["keras", "direct", "store", "again", "asha"]
 SweepName = Literal["heads", "pair", "depths", "all"]
 RATES = (1e-3, 3e-3)
@@ -59,8 +56,8 @@ class Options:
     """Folder of real photographs with train/, valid/ and test/ to take instead of drawn pictures."""
     backbone: str = "EfficientNetB0"
     """As in jobs/tune.py."""
-    weights: str = "none"
-    """none (random: right for speed, but accuracies mean nothing), imagenet, or a Keras weight file."""
+    weights: str = "random"
+    """random (right for speed, but accuracies mean nothing), imagenet, or a Keras weight file without top."""
     image_size: int = 224
     """Side in pixels of the square that every image is resized to."""
     head_epochs: int = 5
@@ -79,47 +76,3 @@ class Options:
             raise SystemExit("error: --grow draws its own pictures: leave out --data")
         if "again" in self.parts and "store" not in self.parts[: self.parts.index("again")]:
             raise SystemExit("error: --parts again needs store before it")
-        from_file = self.weights not in ("none", "imagenet")
-        if "keras" in self.parts and from_file and self.backbone.startswith("EfficientNetB"):
-            # Keras scales the input of this family only where weights are asked for as "imagenet".
-            raise SystemExit(f"error: plain Keras computes another function with --weights {self.weights}; use imagenet")
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """A folder for one measurement, and the commands run there on the images in `data`."""
-
-    options: Options
-    folder: Path
-    data: Path
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "features"
-
-    def results(self, name: str) -> Path:
-        """Where a part leaves its results: a sweep's folder, or the JSON file of plain Keras."""
-        return self.folder / "results" / name
-
-    def log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
-
-    def keras(self, grid: Grid) -> list[str]:
-        output = self.results("keras")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return [sys.executable, "benchmarks/plain_keras.py", "--output", str(output), *self._shared(grid)]
-
-    def tune(self, name: str, grid: Grid, *, store: Path | None, asha: bool = False) -> list[str]:
-        """Our sweep; without a store it runs from images."""
-        features = ["--features-dir", str(store)] if store else ["--features", "none"]
-        scheduler = ["--scheduler", "asha"] if asha else []
-        place = ["--results", str(self.folder / "results"), "--name", name]
-        return [sys.executable, "jobs/tune.py", *place, *features, *scheduler, *self._shared(grid)]
-
-    def _shared(self, grid: Grid) -> list[str]:
-        options = self.options
-        return [
-            *("--data", str(self.data), "--backbone", options.backbone, "--weights", options.weights),
-            *("--image-size", str(options.image_size), "--head-epochs", str(options.head_epochs)),
-            *("--fine-tune-epochs", str(options.fine_tune_epochs), *grid.arguments()),
-        ]

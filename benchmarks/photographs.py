@@ -30,9 +30,9 @@ def draw(root: Path, train: int, seed: int = 0) -> Path:
 def _picture(rng: np.random.Generator, tint: np.ndarray) -> np.ndarray:
     """(SIDE, SIDE, 3) uint8: octaves of noise around the class's tint, each weaker than the one before."""
     picture = np.tile(tint.astype(np.float32), (SIDE, SIDE, 1))
-    strength = 40.0
+    strength = 36.0
     for cells in (4, 7, 14, 28, 56, 112, 224):
         noise = rng.standard_normal((cells, cells, 3), dtype=np.float32)
         picture += strength * cv2.resize(noise, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        strength *= 0.6
+        strength *= 0.7
     return picture.clip(0, 255).astype(np.uint8)

@@ -21,7 +21,7 @@ from keras import layers
 class Recipe:
     data: str
     output: str
-    """JSON file to write the accuracies to."""
+    """JSON file to write the winner and its accuracies to."""
     augment: tuple[str, ...] = ("off", "on")
     unfreeze: tuple[int, ...] = (0, 10, 100)
     learning_rate: tuple[float, ...] = (1e-3,)
@@ -38,8 +38,10 @@ def main(recipe: Recipe) -> None:
     train, valid, test = (images(recipe, split) for split in ("train", "valid", "test"))
     classes = len(train.class_names)
     train, valid, test = (split.prefetch(tf.data.AUTOTUNE) for split in (train, valid, test))
-    trials = []
-    best, best_accuracy = None, -1.0
+    best: keras.Model | None = None
+    winner = ""
+    accuracies: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for unfreeze, augment, rate in itertools.product(recipe.unfreeze, recipe.augment, recipe.learning_rate):
         start = time.perf_counter()
         keras.utils.clear_session()
@@ -50,15 +52,16 @@ def main(recipe: Recipe) -> None:
             for number, layer in enumerate(base.layers):
                 layer.trainable = number >= len(base.layers) - unfreeze
             history = fit(model, rate * 0.1, train, valid, recipe.fine_tune_epochs)
-        accuracy = history.history["val_accuracy"][-1]
         name = f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr{rate:g}"
-        print(f"{name}: valid accuracy {accuracy:.4f}")
-        trials.append({"trial": name, "valid_accuracy": accuracy, "seconds": time.perf_counter() - start})
-        if accuracy > best_accuracy:
-            best, best_accuracy = model, accuracy
+        accuracies[name] = history.history["val_accuracy"][-1]
+        seconds[name] = round(time.perf_counter() - start, 2)
+        print(f"{name}: valid accuracy {accuracies[name]:.4f}")
+        if best is None or accuracies[name] > accuracies[winner]:
+            best, winner = model, name
+    assert best is not None
     _, test_accuracy = best.evaluate(test, verbose=2)
-    winner = max(trials, key=lambda trial: trial["valid_accuracy"])["trial"]
-    Path(recipe.output).write_text(json.dumps({"winner": winner, "test_accuracy": test_accuracy, "trials": trials}))
+    outcome = {"winner": winner, "valid_accuracy": accuracies[winner], "test_accuracy": test_accuracy}
+    Path(recipe.output).write_text(json.dumps(outcome | {"trials": seconds}))
 
 
 def images(recipe: Recipe, split: str) -> tf.data.Dataset:
@@ -100,6 +103,13 @@ def backbone(recipe: Recipe) -> keras.Model:
     )
     if recipe.weights not in ("imagenet", "none"):
         base.load_weights(recipe.weights)
+        if family.startswith("EfficientNetB"):
+            # Their input is also divided by sqrt(stddev), but Keras does so only where weights are asked for as
+            # "imagenet": here it goes into the variance.
+            normalization = next(layer for layer in base.layers if isinstance(layer, layers.Normalization))
+            mean, variance, count = normalization.get_weights()
+            normalization.set_weights([mean, variance * [0.229, 0.224, 0.225], count])
+            normalization.finalize_state()
     return base
 
 

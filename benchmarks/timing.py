@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -12,43 +13,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from options import ROOT
+from workplace import ROOT
 
-# What a sweep says at the end of each of its phases; the last line that begins so counts.
-PHASES = (
-    ("connect", "Ray: "),
-    ("inspect", "Feature store "),
-    ("materialise", "Frozen layers: "),
-    ("trials", "Winner on valid: "),
-    ("crown", "best model "),
-)
+# The line of a sweep's output that ends each of its phases; the last of several counts.
+PHASES = {
+    "import": r".*: \d+ classes; images: ",
+    "connect": r"Ray: ",
+    "inspect": r"\d+ trials, each with ",
+    "look up": r"Feature store ",
+    "materialise": r"Frozen layers: ",
+    "trials": r"Winner on valid: ",
+    "crown": r"best model ",
+}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A finished command: wall-clock seconds, exit code, and its lines with the seconds they came after."""
+    """A finished command: wall-clock seconds, and its lines with the seconds they came after."""
 
     command: list[str]
     seconds: float
-    code: int
     lines: list[tuple[float, str]]
 
     def phases(self) -> dict[str, float]:
-        """Seconds of each phase of a sweep (no materialise where all is stored); they add up to `seconds`."""
+        """Seconds of each phase of a sweep, those that it has; they add up to `seconds`."""
         found, before = {}, 0.0
-        for phase, beginning in PHASES:
-            at = [seconds for seconds, line in self.lines if line.startswith(beginning)]
+        for phase, pattern in PHASES.items():
+            at = [seconds for seconds, line in self.lines if re.match(pattern, line)]
             if at:
                 found[phase] = round(at[-1] - before, 2)
                 before = at[-1]
         return found | {"end": round(self.seconds - before, 2)}
 
 
-def run(command: list[str], log: Path, watch: Callable[[int], None] = lambda process: None) -> Timed:
+def run(command: list[str], log: Path, watch: Callable[[int], None] | None = None) -> Timed:
     """Run a command in the project's root, its output to `log` with the seconds before each line.
 
     `watch` is called with the process id once it has started, and may take as long as the process lives.
+    Raises SystemExit where the command fails.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     lines: list[tuple[float, str]] = []
     start = time.perf_counter()
@@ -65,11 +69,17 @@ def run(command: list[str], log: Path, watch: Callable[[int], None] = lambda pro
     # Read beside waiting: a process left behind could hold the pipe open after the command's end.
     reader = threading.Thread(target=_read, args=(process.stdout, lines, log, start), daemon=True)
     reader.start()
-    watch(process.pid)
-    code = process.wait()
+    try:
+        if watch:
+            watch(process.pid)
+        code = process.wait()
+    finally:
+        process.terminate()  # where we are stopped ourselves
     seconds = time.perf_counter() - start
     reader.join(timeout=5)
-    return Timed(command, round(seconds, 2), code, lines)
+    if code:
+        raise SystemExit(f"error: {' '.join(command)} ended with code {code}, see {log}")
+    return Timed(command, round(seconds, 2), lines)
 
 
 def _read(stream: IO[str], lines: list[tuple[float, str]], log: Path, start: float) -> None:

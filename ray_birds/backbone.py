@@ -191,12 +191,14 @@ def _inputs(layer: "keras.Layer") -> list["keras.KerasTensor"]:
 
 
 def prefix(model: "keras.Model", taps: list[Tap]) -> "keras.Model":
-    """(B, size, size, 3) -> a list with the tensor of each tap, in one pass."""
+    """(B, size, size, 3) -> the tensor of each tap by its name, in one pass."""
     import keras
 
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")
-    outputs = [pooled(model.output) if tap.name == POOLED else model.get_layer(tap.name).output for tap in taps]
-    return keras.Model(model.input, outputs)
+    return keras.Model(
+        model.input,
+        {tap.name: pooled(model.output) if tap.name == POOLED else model.get_layer(tap.name).output for tap in taps},
+    )
 
 
 def classifier(model: "keras.Model", tap: Tap, classes: int) -> "keras.Model":

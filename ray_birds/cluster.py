@@ -26,24 +26,37 @@ class Resources:
     node_cpus: int  # of the smallest node
 
 
-def connect(verbose: bool) -> Resources:
-    """Join the running cluster, or start one on this machine; returns what it has."""
+@contextmanager
+def session(verbose: bool) -> Iterator[Resources]:
+    """Join the running cluster, or start one on this machine, and say what it has; what it started, it ends."""
+    joined = ray.is_initialized()
+    if not joined:
+        _connect(verbose)
+    try:
+        yield _resources()
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _connect(verbose: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    environment = {} if verbose else QUIET
-    if not ray.is_initialized():
-        with nullcontext() if verbose else _no_stderr():
-            ray.init(
-                runtime_env={"env_vars": environment},
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                include_dashboard=False,
-            )
+    with nullcontext() if verbose else _no_stderr():
+        ray.init(
+            runtime_env={"env_vars": {} if verbose else QUIET},
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            include_dashboard=False,
+        )
     if not verbose:
         _quieten()
+
+
+def _resources() -> Resources:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     found = Resources(
@@ -94,8 +107,3 @@ def user_errors() -> Iterator[None]:
                 raise type(cause)(str(getattr(cause, "cause", cause))) from None
             cause = getattr(cause, "cause", None) or cause.__cause__
         raise
-
-
-def disconnect() -> None:
-    """Leave the cluster; one that `connect` started ends."""
-    ray.shutdown()

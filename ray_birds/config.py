@@ -161,6 +161,8 @@ class TuneConfig(Settings):
             _check(len(set(values)) == len(values), f"--{option.replace('_', '-')} names a value twice: {values}")
         for depth in self.unfreeze:
             _check(depth == "all" or depth >= 0, f"--unfreeze {depth}: a number of layers from 0, or all")
+        for seed in self.seed:
+            _check(seed >= 0, f"--seed {seed}: expected 0 or more")
         for rate in self.learning_rate:
             _check(0 < rate < 10, f"--learning-rate {rate}: expected a number above 0, such as 0.001")
         for option, least in (
@@ -194,7 +196,7 @@ class PredictConfig(Settings):
     model: str
     """A bundle made by a sweep: <results>/<name>/best."""
     input: tuple[str, ...]
-    """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg" to score."""
+    """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
     output: str
     """Folder to write the predictions to; it appears when they are complete."""
     batch_size: int = 32
@@ -203,6 +205,10 @@ class PredictConfig(Settings):
     """How many of the most probable classes each row lists."""
     probabilities: bool = False
     """Add a column with the probabilities of all classes."""
+    embeddings: bool = False
+    """Add a column with the pooled features that the classes are told from."""
+    decoders: int | None = None
+    """Tasks that read and decode images at a time; by default one per CPU."""
     max_pixels: int = 100_000_000
     """Pictures with more pixels than this are not decoded; their rows say so."""
     model_digest: str = ""
@@ -210,7 +216,7 @@ class PredictConfig(Settings):
     overwrite: bool = False
     """Replace an existing output, once the new one is complete."""
     resume: bool = False
-    """Go on with an interrupted job of this --output."""
+    """Go on with an interrupted job of this --output; nothing happens where it is complete."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
@@ -219,6 +225,7 @@ class PredictConfig(Settings):
         for option in ("batch_size", "top_k", "max_pixels"):
             value = getattr(self, option)
             _check(value >= 1, f"--{option.replace('_', '-')} {value}: expected at least 1")
+        _check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
 
 
 @dataclass(frozen=True)

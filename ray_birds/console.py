@@ -55,12 +55,12 @@ def say(message: str = "") -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table of text; numbers are right-aligned by their column's first row."""
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    grid = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(rows) and str(rows[0][number]).replace(".", "").replace(",", "").strip("%-").isdigit()
-        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(str(cell) for cell in row))
+        grid.add_row(*(Text(str(cell)) for cell in row))
     return grid
 
 
@@ -87,8 +87,11 @@ class Meter:
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str) -> Iterator[Meter]:
-    """Show done/total, rate and time to go: a bar on a terminal, else a line now and then."""
+def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
+    """Show done/total, rate and time to go: a bar on a terminal, else a line now and then.
+
+    What is `done` already counts towards the total, not in the rate.
+    """
     if out.is_terminal:
         columns = (
             TextColumn(f"{title}"),
@@ -98,10 +101,10 @@ def progress(title: str, total: int, unit: str) -> Iterator[Meter]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=out) as bar:
-            task = bar.add_task(title, total=total, note="")
+            task = bar.add_task(title, total=total, completed=done, note="")
             yield Meter(lambda count, note: bar.update(task, advance=count, note=note))
         return
-    lines = _Lines(title, total, unit)
+    lines = _Lines(title, total, unit, done)
     yield Meter(lines.advance)
     lines.close()
 
@@ -119,9 +122,9 @@ class _Rate(ProgressColumn):
 class _Lines:
     """Progress as lines of plain text."""
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
+    def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._done, self._note = 0, ""
+        self._before, self._done, self._note = done, done, ""
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int, note: str) -> None:
@@ -135,7 +138,7 @@ class _Lines:
     def _print(self, to_go: str) -> None:
         self._last = time.monotonic()
         seconds = self._last - self._start
-        rate = self._done / max(seconds, 1e-9)
+        rate = (self._done - self._before) / max(seconds, 1e-9)
         left = (
             to_go % duration((self._total - self._done) / max(rate, 1e-9)) if to_go else f" in {duration(seconds)}"
         )

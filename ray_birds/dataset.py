@@ -94,7 +94,7 @@ def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[st
     empty = [name for name in classes if not found["train"][name]]
     if empty:
         raise DataError(
-            f"{root}/train/{empty[0]}: has no images ({len(empty)} empty class(es)); add some or remove it"
+            f"{root}/train/{empty[0]}: has no images; add some or remove the folder"
         )
     for split, by_class in found.items():
         unknown = sorted(set(by_class) - set(classes))

@@ -104,7 +104,7 @@ class Materialiser:
         self._units, self._source = ray.get(work[0])
         self._threads = threads
         self._loaded = ""
-        self._functions: dict[tuple[Tap, ...], Callable[[np.ndarray], list[tf.Tensor]]] = {}
+        self._functions: dict[tuple[Tap, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
 
     def __call__(self, row: dict[str, int]) -> dict[str, int]:
         unit: Unit = self._units[row["unit"]]
@@ -146,11 +146,11 @@ class Materialiser:
         function = self._function(name, features)
         batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return {
-            feature.tap: np.concatenate([batch[number].numpy() for batch in batches]).astype(feature.dtype)
-            for number, feature in enumerate(features)
+            feature.tap: np.concatenate([batch[feature.tap].numpy() for batch in batches]).astype(feature.dtype)
+            for feature in features
         }
 
-    def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "list[tf.Tensor]"]:
+    def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
         import tensorflow as tf
 
         backbone.use_threads(self._threads)

@@ -6,20 +6,21 @@ they leave the driver, because trials and workers run in other directories.
 
 import hashlib
 import json
-import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-from ray_birds.errors import SettingsError
+from ray_birds.errors import DataError, SettingsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+_QUERY = re.compile(r"\?[A-Za-z_]+=.*$")  # options of an address; a ? without them belongs to a name
 
 
 def is_local(place: str) -> bool:
@@ -32,30 +33,73 @@ def resolve(place: str) -> str:
         place = place.removeprefix("file://")
     if is_local(place):
         return str(Path(place).expanduser().absolute())
-    parts = urlsplit(place)
-    if parts.username or parts.password:
-        safe = f"{parts.scheme}://{parts.hostname}{parts.path}"
-        raise SettingsError(f"{safe}: leave credentials out of the address; give them through the environment")
+    if _has_credentials(place):
+        scheme = place.partition("://")[0]
+        raise SettingsError(f"{scheme}://...: leave credentials out of the address; give them by the environment")
     filesystem(place)
     return place.rstrip("/")
+
+
+def _has_credentials(place: str) -> bool:
+    """Whether a URI may carry a secret. A secret may hold a /, so the first part of the path is what counts."""
+    scheme, _, rest = place.partition("://")
+    address, _, query = rest.partition("?")
+    bucket = address.partition("/")[0]
+    secret = re.search(r"(key|secret|token|password)[^=&]*=", query, re.IGNORECASE)
+    return "@" in bucket or (scheme in ("s3", "gs", "gcs") and ":" in bucket) or secret is not None
 
 
 def filesystem(place: str) -> tuple[fs.FileSystem, str]:
     """The file system of an absolute place, and the path to give it."""
     if is_local(place):
         return fs.LocalFileSystem(), place
+    address, query = _split(place)
+    scheme, _, path = address.partition("://")
+    bucket, _, key = path.partition("/")
     try:
-        return fs.FileSystem.from_uri(place)
+        system, root = _remote(f"{scheme}://{bucket}{query}")
     except (ValueError, OSError) as error:
-        raise SettingsError(f"{place}: not an address that can be read ({error})") from error
+        raise SettingsError(f"{place}: not an address that can be read; expected a path, s3:// or gs://") from error
+    return system, f"{root}/{key}".rstrip("/")
+
+
+@cache
+def _remote(root: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a bucket and its path there; made once, for finding a bucket's region is a request.
+
+    Only the bucket is given to Arrow as a URI: in one, a space or a # in a file's name would mean something else.
+    """
+    return fs.FileSystem.from_uri(root)
+
+
+def _split(place: str) -> tuple[str, str]:
+    """An address without its options, and these, such as `?region=eu-west-1`."""
+    query = _QUERY.search(place)
+    return (place[: query.start()], query[0]) if query else (place, "")
 
 
 def join(place: str, *names: str) -> str:
     """`place` with `names` below it; a query such as `?endpoint_override=...` stays at the end."""
     if is_local(place):
         return str(Path(place, *names))
-    base, mark, query = place.partition("?")
-    return "/".join([base.rstrip("/"), *names]) + mark + query
+    address, query = _split(place)
+    return "/".join([address.rstrip("/"), *names]) + query
+
+
+def beside(place: str, ending: str) -> str:
+    """The place whose name is that of `place` with `ending` added."""
+    if is_local(place):
+        return place + ending
+    address, query = _split(place)
+    return address.rstrip("/") + ending + query
+
+
+def parent(place: str) -> str:
+    """The folder that a place lies in."""
+    if is_local(place):
+        return str(Path(place).parent)
+    address, query = _split(place)
+    return address.rstrip("/").rpartition("/")[0] + query
 
 
 def kind(place: str) -> fs.FileType:
@@ -67,11 +111,11 @@ def exists(place: str) -> bool:
     return kind(place) != fs.FileType.NotFound
 
 
-def read(place: str) -> bytes:
-    """The bytes of a file. Raises OSError."""
+def read(place: str, limit: int | None = None) -> bytes:
+    """The bytes of a file, or the first `limit` of them. Raises OSError."""
     system, path = filesystem(place)
     with system.open_input_stream(path) as stream:
-        return bytes(stream.read())
+        return bytes(stream.read(limit))
 
 
 def write(place: str, data: bytes) -> None:
@@ -79,9 +123,14 @@ def write(place: str, data: bytes) -> None:
     system, path = filesystem(place)
     if is_local(place):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        part = Path(f"{path}.{os.getpid()}.part")
-        part.write_bytes(data)
-        part.replace(path)
+        # The dot hides what a killed process leaves behind from readers of the folder.
+        part = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        except OSError:  # a full disk above all, where what was written should not stay
+            part.unlink(missing_ok=True)
+            raise
         return
     with system.open_output_stream(path) as stream:
         stream.write(data)
@@ -99,14 +148,25 @@ def find(place: str) -> list[fs.FileInfo]:
     """All files below a directory, sorted by path; `relative` turns one into a path below `place`."""
     system, path = filesystem(place)
     found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-    return sorted((info for info in found if info.type == fs.FileType.File), key=lambda info: info.path)
+    with _utf8_names(place):
+        return sorted((info for info in found if info.type == fs.FileType.File), key=lambda info: info.path)
 
 
 def folders(place: str) -> list[str]:
     """Names of the directories directly below `place`, sorted."""
     system, path = filesystem(place)
     found = system.get_file_info(fs.FileSelector(path, recursive=False))
-    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+    with _utf8_names(place):
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
+@contextmanager
+def _utf8_names(place: str) -> Iterator[None]:
+    """Arrow decodes a found name when it is looked at, and takes none but UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: holds a name that is not UTF-8 ({error.object!r}); rename it") from error
 
 
 def relative(info: fs.FileInfo, place: str) -> str:

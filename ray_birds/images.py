@@ -1,6 +1,7 @@
 """Bytes of a picture -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
 
 import io
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,15 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ray_birds import files
 
-# MPO is what many telephones put into a .jpg: a JPEG with a second picture behind it.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+# A JPEG with a second picture behind it (MPO), as many telephones make it, opens as a JPEG.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 MAX_PIXELS = 100_000_000
+
+# JPEG, PNG, GIF, WebP; BMP with its four reserved zero bytes, for texts too may begin with BM.
+_BEGINNING = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL
+)
 
 
 class Picture(NamedTuple):
@@ -31,12 +37,10 @@ def has_image_ending(path: str) -> bool:
 
 
 def looks_like_image(place: str) -> bool:
-    """Whether a file's content begins like a picture of a known format."""
-    data, _ = read(place)
+    """Whether the first bytes of a file are those of a known format; false where it cannot be read."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS):
-            return True
-    except Exception:  # whatever else it may be
+        return _BEGINNING.match(files.read(place, limit=16)) is not None
+    except OSError:
         return False
 
 
@@ -48,6 +52,8 @@ def read(place: str) -> tuple[bytes, str]:
         return b"", "file has vanished"
     except PermissionError:
         return b"", "no permission to read the file"
+    except UnicodeEncodeError:
+        return b"", "the file's name is not UTF-8"
     except OSError as error:
         return b"", f"cannot be read: {_first_line(error)}"
 

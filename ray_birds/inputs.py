@@ -2,95 +2,159 @@
 
 import glob
 import os
-from collections.abc import Iterable
+import re
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from ray_birds import files, images
 from ray_birds.dataset import class_name
 from ray_birds.errors import DataError
 
+_WILDCARD = re.compile(r"[*?\[]")
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,6}$")  # "St. Louis" has none
+
 
 @dataclass(frozen=True)
 class Found:
-    """Images as (input, path) pairs, `path` below the input, and what is no image: (place, why)."""
+    """Images as (input, path) pairs, `path` below the input's `root`, and what is no image: (place, why)."""
 
     images: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...]
 
 
 def find(inputs: Iterable[str]) -> Found:
-    """All images of all inputs, sorted within each. Raises DataError where there is none."""
+    """All images of all inputs, sorted within each; one that several inputs lead to belongs to the first.
+
+    Raises DataError where an input leads nowhere or there is no image at all.
+    """
     inputs = tuple(inputs)
-    wanted: list[tuple[str, str]] = []
-    ignored: list[tuple[str, str]] = []
+    wanted: dict[str, tuple[str, str]] = {}
+    ignored: dict[str, str] = {}
     for given in inputs:
-        for name in _expand(given):
-            more, less = _below(name)
-            wanted += [(name, path) for path in more]
-            ignored += less
+        folder = root(given)
+        for path, reason in _list(given, folder):
+            place = files.join(folder, path)
+            if reason:
+                ignored.setdefault(os.fsencode(place).decode(errors="backslashreplace"), reason)
+            else:
+                wanted.setdefault(place, (given, path))
     if not wanted:
-        aside = f" ({len(ignored)} other files, such as {ignored[0][0]})" if ignored else ""
+        aside = f" ({len(ignored)} other files, such as {next(iter(ignored))})" if ignored else ""
         raise DataError(
             f"no image found in {', '.join(map(repr, inputs))}{aside}; expected folders or image files"
         )
-    return Found(tuple(wanted), tuple(ignored))
+    return Found(tuple(wanted.values()), tuple(ignored.items()))
 
 
-def place(given: str, path: str) -> str:
-    """The absolute place of an image found under an input; a file given by itself has its own name as path."""
-    root = files.resolve(given)
-    return root if path == "" else files.join(root, path)
+def root(given: str) -> str:
+    """The absolute folder that the paths of an input's images are below.
 
-
-def label(given: str, path: str, classes: frozenset[str]) -> str | None:
-    """The class whose folder an image lies in; None where its folder is not named like a class."""
-    folder = class_name(PurePosixPath(place(given, path)).parent.name)
-    return folder if folder in classes else None
-
-
-def _expand(given: str) -> list[str]:
-    """An input as it is, or what its pattern matches. Raises DataError where there is nothing."""
-    if files.exists(files.resolve(given)):
-        return [given]
-    matched = sorted(glob.glob(given, recursive=True)) if files.is_local(given) else []
-    if not matched:
+    That is a folder itself, the folder of a file, or what of a pattern stands before its first wildcard.
+    Raises DataError where there is nothing.
+    """
+    place = files.resolve(given)
+    try:
+        kind = files.kind(place)
+        if kind == fs.FileType.NotFound and _WILDCARD.search(given):
+            while _WILDCARD.search(place):
+                place = files.parent(place)
+            kind = files.kind(place)
+    except OSError as error:
+        raise DataError(f"--input {given}: cannot be reached ({str(error).splitlines()[0][:200]})") from error
+    if kind == fs.FileType.NotFound:
         raise DataError(
             f"--input {given}: nothing there; expected a folder, an image file or a pattern that matches"
         )
-    return matched
+    return place if kind == fs.FileType.Directory else files.parent(place)
 
 
-def _below(given: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Paths of the images below an input (or the file itself, as ""), and what was left aside."""
-    root = files.resolve(given)
-    if files.kind(root) == fs.FileType.File:
-        return [""], []
-    listing = (
-        _walk(root) if files.is_local(root) else [files.relative(info, root) for info in files.find(root)]
-    )
-    wanted, ignored = [], []
-    for path in listing:
-        at = files.join(root, path)
-        if files.is_local(at) and Path(at).is_dir():
-            ignored.append(
-                (at, "a folder with an image's name" if not Path(at).is_symlink() else "a link to a folder")
-            )
-        elif images.has_image_ending(path) or (
-            "." not in PurePosixPath(path).name and images.looks_like_image(at)
-        ):
-            wanted.append(path)
-        else:
-            ignored.append((at, "not an image"))
-    return wanted, ignored
+def label(folder: str, path: str, classes: frozenset[str]) -> str | None:
+    """The class whose folder the image at `path` below `folder` lies in; None where it is in no class's."""
+    name = class_name(PurePosixPath(_path(folder), path).parent.name)
+    return name if name in classes else None
 
 
-def _walk(root: str) -> list[str]:
-    """Files below a local folder; linked folders and folders with an image's name are listed themselves."""
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=False):
-        odd = [name for name in folders if images.has_image_ending(name) or Path(folder, name).is_symlink()]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in [*names, *odd]]
-    return sorted(found)
+def _list(given: str, folder: str) -> Iterator[tuple[str, str]]:
+    """Paths below `folder` that an input leads to, each with the reason why it is not scored, or ""."""
+    place = files.resolve(given)
+    if place == folder:
+        yield from _below(folder)
+    elif files.exists(place):  # a file given by itself gets its row, whatever it is
+        yield PurePosixPath(_path(place)).name, _special(place)
+    else:
+        found = list(_matches(place, folder))
+        if not found:
+            raise DataError(f"--input {given}: no file matches; looked below {folder}")
+        yield from found
+
+
+def _matches(pattern: str, folder: str) -> Iterator[tuple[str, str]]:
+    """As `_list`, for a pattern; of a folder that it matches, all files."""
+    if files.is_local(pattern):
+        for name in sorted(glob.glob(os.path.relpath(pattern, folder), root_dir=folder, recursive=True)):
+            at = files.join(folder, name)
+            if os.path.isdir(at) and not os.path.islink(at):
+                yield from ((os.path.normpath(os.path.join(name, path)), why) for path, why in _below(at))
+            else:
+                yield name, _reason(at)
+        return
+    wanted = re.compile(glob_translate(_path(pattern)))
+    base = PurePosixPath(_path(folder))
+    for path, why in _below(folder):
+        at = base / path
+        if any(wanted.match(str(place)) for place in (at, *at.parents)):
+            yield path, why
+
+
+def _below(folder: str) -> Iterator[tuple[str, str]]:
+    """As `_list`, for a folder."""
+    if not files.is_local(folder):
+        for info in files.find(folder):
+            path = files.relative(info, folder)
+            yield path, _reason(files.join(folder, path))
+        return
+    unseen: list[OSError] = []
+    paths = []
+    for at, folders, names in os.walk(folder, onerror=unseen.append):
+        odd = [name for name in folders if images.has_image_ending(name) or os.path.islink(f"{at}/{name}")]
+        paths += [os.path.relpath(os.path.join(at, name), folder) for name in [*names, *odd]]
+    for path in sorted(paths):
+        yield path, _reason(files.join(folder, path))
+    for error in unseen:
+        yield os.path.relpath(error.filename, folder), f"cannot be listed: {error.strerror}"
+
+
+def _reason(place: str) -> str:
+    """Why a file is not scored, or ""; only a file without ending is opened, for its first bytes."""
+    reason = _special(place)
+    if reason or images.has_image_ending(_path(place)):
+        return reason
+    return "not an image" if _ENDING.search(_path(place)) or not images.looks_like_image(place) else ""
+
+
+def _special(place: str) -> str:
+    """Why something on a local disk is not read, or "" for a file; its row says so where one cannot be had."""
+    if not files.is_local(place):
+        return ""
+    try:
+        place.encode()
+        mode = os.stat(place).st_mode
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except (FileNotFoundError, PermissionError):
+        return ""
+    except OSError as error:
+        return f"cannot be followed: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "a link to a folder" if os.path.islink(place) else "a folder with an image's name"
+    return "" if stat.S_ISREG(mode) else "not a regular file"
+
+
+def _path(place: str) -> str:
+    """A place without scheme and options."""
+    return files.filesystem(place)[1]

@@ -1,21 +1,24 @@
 """What a prediction job writes: one row per file in parts with one schema, then a manifest, then _SUCCESS.
 
-Parts are made in a staging folder beside the output, which appears by one rename when it is complete. On an
-object store, where nothing can be renamed, parts lie in the output itself: a reader waits for _SUCCESS.
-Names that begin with _ are passed over by pandas, pyarrow, Spark and DuckDB when they read the folder.
+Parts are made in a staging folder beside the output. On a local disk the finished folder takes the output's
+place by a rename; on an object store it is copied there, _SUCCESS last, and readers wait for that file.
+Names that begin with _ are passed over by pandas, pyarrow and Spark when they read the folder.
 """
 
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from ray_birds import files
 from ray_birds.errors import OutputError
@@ -26,8 +29,8 @@ JOB = "_job.json"  # of a job under way: settings and file list, for --resume
 _PART = re.compile(r"part-(\d{6})\.parquet$")
 
 
-def schema(classes: int = 0) -> pa.Schema:
-    """The columns of every part; with `classes` above 0 also the probabilities of all of them."""
+def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
+    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of."""
     choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
     fields = [
         ("input", pa.string()),
@@ -42,32 +45,61 @@ def schema(classes: int = 0) -> pa.Schema:
         ("error", pa.string()),
         ("model", pa.string()),
     ]
-    return pa.schema(fields + ([("probabilities", pa.list_(pa.float32(), classes))] if classes else []))
+    if probabilities:
+        fields.append(("probabilities", pa.list_(pa.float32(), probabilities)))
+    if embeddings:
+        fields.append(("embeddings", pa.list_(pa.float32())))
+    return pa.schema(fields)
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output folder at an absolute place, and the folder in which its parts are made."""
+    """An output folder at an absolute place, and the folder beside it in which its parts are made."""
 
     place: str
 
     @property
     def staging(self) -> str:
-        return f"{self.place}.partial" if files.is_local(self.place) else self.place
+        return files.beside(self.place, ".partial")
+
+    @property
+    def _old(self) -> str:
+        return files.beside(self.place, ".old")
 
     def exists(self) -> bool:
-        """Whether there is anything at the place that a new output would replace."""
-        return files.exists(self.place) if files.is_local(self.place) else bool(files.find(self.place))
+        """Whether there is anything at the place; an empty folder is nothing."""
+        return files.kind(self.place) == fs.FileType.File or bool(files.find(self.place))
+
+    def complete(self) -> bool:
+        return files.exists(files.join(self.place, SUCCESS))
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What an earlier job said of the output; None where it is no output of such a job."""
+        place = files.join(self.place, MANIFEST)
+        return dict(files.read_json(place)) if files.exists(place) else None
+
+    def interrupted(self) -> dict[str, Any] | None:
+        """The note of a job that has not ended; an output that it had set aside is back in its place."""
+        if files.is_local(self.place) and not files.exists(self.place) and files.exists(self._old):
+            Path(self._old).rename(self.place)
+        note = files.join(self.staging, JOB)
+        return dict(files.read_json(note)) if files.exists(note) else None
+
+    def start(self, note: dict[str, Any]) -> None:
+        """Empty the staging folder and put a job's note into it."""
+        with self._writing():
+            files.remove(self.staging)
+            files.write_json(files.join(self.staging, JOB), note)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file into the staging folder, whole or not at all."""
+        with self._writing():
+            files.write(files.join(self.staging, name), data)
 
     def write_part(self, number: int, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
-        try:
-            files.write(files.join(self.staging, f"part-{number:06d}.parquet"), buffer.getvalue())
-        except OSError as error:
-            raise OutputError(
-                f"{self.staging}: cannot write predictions ({error}); --resume goes on later"
-            ) from error
+        self.write(f"part-{number:06d}.parquet", buffer.getvalue())
 
     def parts(self) -> dict[int, str]:
         """Number -> place of the parts in staging; a part under its final name is whole."""
@@ -79,21 +111,67 @@ class Output:
         return dict(sorted(found.items()))
 
     def publish(self, manifest: dict[str, Any]) -> None:
-        """Complete the output: manifest, _SUCCESS, then the rename that a reader sees.
+        """Complete the output and put it in its place; an existing one is removed only then.
 
-        An existing output is set aside, and removed when the new one is in its place.
+        The job's note goes last: whenever this is cut short, --resume does it again.
         """
-        files.remove_file(files.join(self.staging, JOB))
-        files.write_json(files.join(self.staging, MANIFEST), manifest)
+        with self._writing():
+            for info in files.find(self.staging):
+                if info.base_name.startswith("."):  # what a killed worker did not finish
+                    files.remove_file(files.join(self.staging, files.relative(info, self.staging)))
+            files.write_json(files.join(self.staging, MANIFEST), manifest)
+            if files.is_local(self.place):
+                self._rename()
+            else:
+                self._copy()
+
+    def _rename(self) -> None:
         files.write(files.join(self.staging, SUCCESS), b"")
-        if not files.is_local(self.place):
-            return
-        old = Path(f"{self.place}.old")
-        if Path(self.place).exists():
-            files.remove(str(old))
-            Path(self.place).rename(old)
+        if self.exists():
+            files.remove(self._old)
+            Path(self.place).rename(self._old)
         files.publish(self.staging, self.place)
-        files.remove(str(old))
+        files.remove(self._old)
+        files.remove_file(files.join(self.place, JOB))
+
+    def _copy(self) -> None:
+        files.remove_file(files.join(self.place, SUCCESS))
+        files.remove(self.place)
+        files.copy(self.staging, self.place)
+        files.remove_file(files.join(self.place, JOB))
+        files.write(files.join(self.place, SUCCESS), b"")
+        files.remove(self.staging)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier output "
+                "is untouched; when this is mended, --resume goes on"
+            ) from error
+
+
+def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str) -> None:
+    """Compare the parts with the files, (input, path), that each should hold: every file is one row, in order.
+
+    Raises OutputError where a part is missing, damaged or holds something else.
+    """
+    places = output.parts()
+    for number, expected in enumerate(units):
+        try:
+            table = _read(places[number], ["input", "path", "model"])
+        except (KeyError, OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
+            ) from error
+        found = zip(table["input"].to_pylist(), table["path"].to_pylist(), strict=True)
+        if tuple(found) != expected or table["model"].unique().to_pylist() != [model]:
+            raise OutputError(
+                f"{places[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
+                "remove it and run again with --resume"
+            )
 
 
 @dataclass
@@ -101,7 +179,7 @@ class Summary:
     """What the parts hold, read back from them one at a time."""
 
     rows: int
-    failures: Counter[str]
+    failures: Counter[str]  # by the reason's first words: what stands behind a colon differs from file to file
     labels: np.ndarray  # (n,) int32 of the labelled and scored rows, indices into the classes
     predictions: np.ndarray  # (n,) int32
     ranked: np.ndarray  # (n, top k) int32
@@ -110,25 +188,20 @@ class Summary:
 def summarise(output: Output, classes: tuple[str, ...]) -> Summary:
     """Count the rows of all parts and collect what an evaluation needs."""
     rows, failures = 0, Counter[str]()
-    index = {name: number for number, name in enumerate(classes)}
-    labels: list[int] = []
-    ranked: list[list[int]] = []
-    for table in _tables(output):
-        rows += len(table)
-        for label, choices, error in zip(
-            *(table[name].to_pylist() for name in table.column_names), strict=True
-        ):
-            if error:
-                failures[error] += 1
-            elif label is not None:
-                labels.append(index[label])
-                ranked.append([index[choice["label"]] for choice in choices])
-    order = np.array(ranked, dtype=np.int32).reshape(len(labels), -1)
-    return Summary(
-        rows, failures, np.array(labels, np.int32), order[:, 0] if len(labels) else order[:, :0], order
-    )
-
-
-def _tables(output: Output) -> Iterator[pa.Table]:
+    index = pa.array(classes)
+    labels, ranked = [np.zeros(0, np.int32)], []
     for place in output.parts().values():
-        yield pq.read_table(io.BytesIO(files.read(place)), columns=["label", "top_k", "error"])
+        table = _read(place, ["label", "top_k", "error"])
+        rows += len(table)
+        failures.update(error.partition(":")[0] for error in table["error"].to_pylist() if error)
+        known = table.filter(pc.and_(pc.equal(table["error"], ""), pc.is_valid(table["label"])))
+        if len(known):
+            labels.append(pc.index_in(known["label"], index).to_numpy())
+            names = pc.struct_field(pc.list_flatten(known["top_k"]), "label")
+            ranked.append(pc.index_in(names, index).to_numpy().reshape(len(known), -1))
+    order = np.concatenate(ranked) if ranked else np.zeros((0, 1), np.int32)
+    return Summary(rows, failures, np.concatenate(labels), order[:, 0], order)
+
+
+def _read(place: str, columns: list[str]) -> pa.Table:
+    return pq.read_table(io.BytesIO(files.read(place)), columns=columns)

@@ -36,8 +36,7 @@ def sweep(config: TuneConfig) -> None:
     config, results = _open(config)
     data = dataset.scan(config.data)
     _show_dataset(data)
-    have = cluster.connect(config.verbose)
-    try:
+    with cluster.session(config.verbose) as have:
         plan = _prepare(config, results, data, have)
         errors = _run(plan)
         best = winner.choose(_rows(plan, errors))
@@ -46,8 +45,6 @@ def sweep(config: TuneConfig) -> None:
         rows = _rows(plan, errors)
         results.write_trials(rows)
         _write_run(plan, best, started, have)
-    finally:
-        cluster.disconnect()
     _show_end(plan, rows, best)
 
 

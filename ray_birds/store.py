@@ -113,6 +113,8 @@ class Catalogue:
 
 def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) -> None:
     """Write one shard; a file under its final name is whole. Raises OutputError when the disk is full."""
+    start, end = feature.span(shard)
+    assert values.shape == (end - start, *feature.shape), (feature, shard, values.shape)
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, dtype=feature.dtype), allow_pickle=False)
     data = buffer.getvalue()

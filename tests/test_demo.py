@@ -10,9 +10,15 @@ import pytest
 
 from ray_birds.errors import DataError
 from ray_birds.sources import demo
-from ray_birds.sources.demo_backbone import PER_SPECIES, SPECIES, WEIGHTS
+from ray_birds.sources.demo_backbone import HELD_OUT, TRAINED, WEIGHTS, traits
 
 COUNTS = {"train": 15, "valid": 2, "test": 8}
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return image
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -31,7 +37,7 @@ def test_has_the_real_folder_layout(birds: Path) -> None:
         assert sorted(path.name for path in (birds / split).iterdir()) == [bird.name for bird in demo.SPECIES]
         assert {len(list(folder.iterdir())) for folder in (birds / split).iterdir()} == {count}
     assert len(list((birds / demo.UNLABELLED).iterdir())) == 7
-    assert {cv2.imread(str(path)).shape for path in birds.rglob("*.jpg")} == {(224, 224, 3)}
+    assert {read(path).shape for path in birds.rglob("*.jpg")} == {(224, 224, 3)}
 
 
 def test_no_picture_occurs_twice(birds: Path) -> None:
@@ -81,7 +87,7 @@ def histograms(split: Path) -> tuple[np.ndarray, np.ndarray]:
     found, labels = [], []
     for label, folder in enumerate(sorted(split.iterdir())):
         for path in sorted(folder.iterdir()):
-            counts = cv2.calcHist([cv2.imread(str(path))], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
+            counts = cv2.calcHist([read(path)], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
             found.append(counts / counts.sum())
             labels.append(label)
     return np.array(found), np.array(labels)
@@ -101,11 +107,26 @@ def test_palettes_are_shared_by_several_species() -> None:
 
 
 def test_other_species_are_others_and_repeatable() -> None:
-    others = demo.other_species(SPECIES)
-    assert others == demo.other_species(SPECIES)
+    others = demo.other_species(TRAINED + HELD_OUT)
+    assert others == demo.other_species(TRAINED + HELD_OUT)
     parts = {(bird.beak, bird.tail, bird.crest, bird.pattern) for bird in others}
-    assert len(parts) == SPECIES > 60 and PER_SPECIES > 10
+    assert len(parts) == TRAINED + HELD_OUT
     assert not parts & {(bird.beak, bird.tail, bird.crest, bird.pattern) for bird in demo.SPECIES}
+
+
+def test_a_bird_shows_one_kind_of_each_part() -> None:
+    for bird in demo.SPECIES:
+        has = [trait for _, trait in traits(bird)]
+        ends = np.cumsum([len(demo.PALETTES), len(demo.BEAKS), len(demo.TAILS), len(demo.WINGS), len(demo.CRESTS)])
+        assert [sum(group) for group in np.split(has[: ends[-1]], ends[:-1])] == [1] * 5
+        assert sum(has[ends[-1] : ends[-1] + 8]) == (bird.pattern != "plain")
+
+
+def test_the_masks_show_where_the_parts_are_drawn() -> None:
+    image, parts = demo.draw_parts(demo.SPECIES[3], np.random.default_rng(5))
+    assert np.array_equal(image, demo.draw_bird(demo.SPECIES[3], np.random.default_rng(5)))
+    head, tail, body = (np.argwhere(parts[part] > 0).mean(axis=0)[1] for part in ("head", "tail", "body"))
+    assert head < body < tail or tail < body < head
 
 
 def test_the_weight_file_is_small_finite_and_float16() -> None:

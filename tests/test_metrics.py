@@ -19,9 +19,7 @@ from ray_birds.metrics import Run
 IMAGES, PLAIN, DEEP = 2000, 1969, 1970
 
 
-def _noisy(
-    rng: np.random.Generator, classes: int, images: int, right: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _noisy(rng: np.random.Generator, classes: int, images: int, right: float) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.integers(0, classes, images)
     guesses = rng.integers(0, classes, images)
     return labels, np.where(rng.random(images) < right, labels, guesses)
@@ -131,9 +129,7 @@ def test_calibration_error_of_a_sure_and_half_wrong_model() -> None:
 def test_evaluation_writes_strict_json_and_a_row_per_class() -> None:
     names = ["ABBOTT'S, BABBLER", 'QUOTE"BIRD', "none"]
     labels, predictions = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    evaluation = metrics.evaluate(
-        labels, predictions, names, ranked=np.array([[0, 1], [1, 0], [1, 0], [1, 0]])
-    )
+    evaluation = metrics.evaluate(labels, predictions, names, ranked=np.array([[0, 1], [1, 0], [1, 0], [1, 0]]))
     written = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     assert written["images"] == 4 and written["classes"] == 2
     assert written["accuracy"] == metrics.wilson(3, 4).to_json()
@@ -220,26 +216,20 @@ def test_two_of_five_differ_and_holm_decides_one_of_them() -> None:
     runs = [_run("best", best, 500), *(_run(name, _flipped(best, *pair)) for name, pair in others.items())]
     comparisons = {c.name: c for c in metrics.state(runs, "best").comparisons}
     assert {name: (c.only_winner, c.only_this) for name, c in comparisons.items()} == others
-    p = {
-        name: stats.binomtest(pair[0], sum(pair)).pvalue if sum(pair) else 1.0
-        for name, pair in others.items()
-    }
+    p = {name: stats.binomtest(pair[0], sum(pair)).pvalue if sum(pair) else 1.0 for name, pair in others.items()}
     adjusted = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
     assert {name: c.p_holm for name, c in comparisons.items()} == pytest.approx(adjusted)
     assert {name for name, c in comparisons.items() if c.differs} == {"far", "less"}
     assert comparisons["lucky"].p < 0.05 < comparisons["lucky"].p_holm
     text = metrics.state(runs, "best").text
-    assert (
-        "cannot be told from the winner (McNemar's exact test, Holm's correction): near, lucky, same." in text
-    )
+    assert "cannot be told from the winner (McNemar's exact test, Holm's correction): near, lucky, same." in text
     assert "differs from far, less" in text
 
 
 def test_replicates_give_the_spread_of_training() -> None:
     counts = {("one", 0): 1938, ("one", 1): 1947, ("two", 0): 1944, ("two", 1): 1945, ("three", 0): 1900}
     runs = [
-        _run(f"{recipe}-seed{seed}", _first(right), 10, recipe, seed)
-        for (recipe, seed), right in counts.items()
+        _run(f"{recipe}-seed{seed}", _first(right), 10, recipe, seed) for (recipe, seed), right in counts.items()
     ]
     statement = metrics.state(runs, "one-seed1")
     one, two = statement.spreads

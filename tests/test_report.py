@@ -312,9 +312,7 @@ def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, P
     winner = json.loads((folder / "run.json").read_text())["winner"]
     rows = pq.read_table(folder / "trials" / winner / "test_predictions.parquet").to_pylist()
     classes = sorted(ODD)
-    labels, predictions = (
-        np.array([classes.index(row[key]) for row in rows]) for key in ("label", "prediction")
-    )
+    labels, predictions = (np.array([classes.index(row[key]) for row in rows]) for key in ("label", "prediction"))
     evaluation = metrics.evaluate(labels, predictions, classes)
     scores = {score.name: score for score in evaluation.per_class}
     shown = page.rows("classes")
@@ -340,9 +338,7 @@ def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> Non
         ("augmentation", "off to on"): (valid[aug.format(0)] - valid[plain.format(0)], "5"),
         ("unfrozen layers", "0 to 10"): (valid[aug.format(10)] - valid[aug.format(0)], "5 to 10"),
     }
-    assert {
-        key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()
-    } == expected
+    assert {key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()} == expected
     for attributes, cells in page.rows("gaps"):
         with (folder / "trials" / attributes["data-trial"] / "history.csv").open() as file:
             last = list(csv.DictReader(file))[-1]
@@ -409,8 +405,7 @@ def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
     assert "Scored on valid" in page.sections["What is confused with what"]
     assert "No two finished variants differ" in page.sections["What each factor does"]
     assert (
-        "No variant of this sweep was trained on changed views"
-        in page.sections["The data as the models see them"]
+        "No variant of this sweep was trained on changed views" in page.sections["The data as the models see them"]
     )
     (row,) = page.rows("variants")
     assert row[1][2][1] == "––"
@@ -425,6 +420,7 @@ def test_all_trials_failed(tmp_path: Path) -> None:
     assert "No variant has an accuracy." in page.sections["The variants compared"]
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_gone_leaves_the_numbers(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 30, ("train", "valid", "test"))
     Writer(tmp_path / "results", data, FOUR[:1])
@@ -450,7 +446,10 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
 
 
 def write_job(place: Path, data: Path, *, labelled: bool, failed: int) -> dict[str, Any]:
-    """A prediction job's output on the test split of `data`; returns what metrics.evaluate says of it."""
+    """A job's output on the test split of `data`; returns what metrics.evaluate says of it.
+
+    The input is the folder, or, where labels are not known, each file by itself.
+    """
     dataset = scan(str(data))
     split, classes = dataset.splits["test"], dataset.classes
     rng = np.random.default_rng(2)
@@ -464,8 +463,8 @@ def write_job(place: Path, data: Path, *, labelled: bool, failed: int) -> dict[s
         label = classes[split.labels[number]] if labelled else None
         rows.append(
             {
-                "input": str(data),
-                "path": path,
+                "input": str(data) if labelled else dataset.place(path),
+                "path": path if labelled else "",
                 "label": label,
                 "prediction": top[0]["label"],
                 "probability": top[0]["probability"],
@@ -526,6 +525,7 @@ def test_prediction_report_without_labels(tmp_path: Path) -> None:
     page = Page(write_prediction_report(str(tmp_path / "out")))
     check_page(page, tmp_path / "out" / "_report")
     assert "scores" not in page.tables and "No label is known" in page.source
+    assert page.sections["A sample of the predictions"].count("[picture]") == 6
     assert "There are none" in page.sections["Files that could not be scored"]
 
 

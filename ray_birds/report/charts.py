@@ -24,11 +24,11 @@ WIDTH = 4.0  # inches
 DPI = 160  # of the PNG files
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 8.5,
+    "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -43,7 +43,7 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.15,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 8.5,
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",  # text stays text: sharp, to be searched, in the reader's own fonts
 }
@@ -63,9 +63,7 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figu
     """The chart that `paint` makes on an empty figure of `width` x `height` inches."""
     svg, png = io.BytesIO(), io.BytesIO()
     with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # in the PNG alone; browsers have more fonts
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in the PNG alone; browsers have more fonts
         figure = Figure(figsize=(width, height))
         paint(figure)
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
@@ -105,9 +103,9 @@ def rows(axes: Axes, names: Iterable[str]) -> None:
     for row, name in enumerate(names):
         axes.annotate(
             name,
-            (0, row - 0.22),
+            (0, row - 0.25),
             xycoords=("axes fraction", "data"),
-            fontsize=7.5,
+            fontsize=8.5,
             va="bottom",
             annotation_clip=False,
         )

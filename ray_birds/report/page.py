@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ray_birds import files
 from ray_birds.metrics import Estimate
-from ray_birds.report.charts import Chart
+from ray_birds.report.charts import WIDTH, Chart
 
 NOTHING = "–"
 
@@ -61,7 +61,7 @@ def svg(chart: Chart) -> Markup:
 
     Drawn wider than a phone it keeps its size, and its frame scrolls.
     """
-    wide = f"min-width:{chart.width * 88:.0f}px;" if chart.width > 4.5 else ""
+    wide = f"min-width:{chart.width * 88:.0f}px;" if chart.width > WIDTH else ""
     style = f"{wide}max-width:{max(chart.width * 100, chart.width * 50 + 260):.0f}px"
     tag = Markup('<svg role="img" aria-label="{}" style="{}"').format(chart.alt, style)
     return Markup(chart.svg).replace(Markup("<svg"), tag, 1)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_birds import files
+from ray_birds.inputs import root
 from ray_birds.report import score_charts
 from ray_birds.report.gallery import Tile, load, loadable, write_sheet
 from ray_birds.report.page import write_charts, write_page
@@ -74,20 +75,22 @@ def write_prediction_report(output: str) -> str:
             tiles = values[name]
             lines = tiles if name == "mistakes" else [tiles[row : row + 6] for row in range(0, len(tiles), 6)]
             write_sheet(files.join(folder, f"{name}.png"), lines)
-    place = files.join(output, "_report.html")
-    write_page(place, "prediction.html.j2", values)
-    return place
+    page = files.join(output, "_report.html")
+    write_page(page, "prediction.html.j2", values)
+    return page
 
 
 def read_job(output: str) -> Job:
     """The rows of all part files, in the order of their input and path."""
-    names = [info.path for info in files.find(output) if info.base_name.endswith(".parquet")]
+    parts = [info.path for info in files.find(output) if info.base_name.endswith(".parquet")]
     system, _ = files.filesystem(output)
-    table = pa.concat_tables([pq.read_table(name, columns=COLUMNS, filesystem=system) for name in names])
+    table = pa.concat_tables([pq.read_table(name, columns=COLUMNS, filesystem=system) for name in parts])
     table = table.sort_by([("input", "ascending"), ("path", "ascending")])
     fine = np.array([error == "" for error in table["error"].to_pylist()], dtype=bool)
     rows = table.filter(pa.array(fine))
     label = rows["label"].to_numpy()
+    names = rows["input"].to_pylist(), rows["path"].to_pylist()
+    roots = {given: root(given) for given in set(names[0])}
     top_k = [[entry["label"] for entry in entries] for entries in rows["top_k"].to_pylist()]
     return Job(
         rows=Predictions(
@@ -97,21 +100,11 @@ def read_job(output: str) -> Job:
             probability=rows["probability"].to_numpy().astype(np.float64),
             correct=np.array([value is True for value in rows["correct"].to_pylist()], dtype=bool),
         ),
-        place=np.array([_place(*pair) for pair in _pairs(rows)], dtype=object),
+        place=np.array([files.join(roots[given], path) for given, path in zip(*names, strict=True)], dtype=object),
         labelled=np.array([value is not None for value in label], dtype=bool),
         top_k=np.array(top_k, dtype=object),
         failed=table.filter(pa.array(~fine)).select(["input", "path", "error"]).to_pylist(),
     )
-
-
-def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(rows["input"].to_pylist(), rows["path"].to_pylist(), strict=True))
-
-
-def _place(root: str, path: str) -> str:
-    """The file of a row: `path` below its input, or the input itself where that is a file."""
-    root = files.resolve(root)
-    return root if not path or root.endswith(f"/{path}") else files.join(root, path)
 
 
 def job_scores(job: Job) -> Scores | None:
@@ -121,8 +114,8 @@ def job_scores(job: Job) -> Scores | None:
         return None
     rows = _take(job.rows, known)
     names = sorted({*rows.label, *rows.prediction, *job.top_k[known].ravel()})
-    place = {name: number for number, name in enumerate(names)}
-    ranked = np.array([[place[name] for name in entries] for entries in job.top_k[known]])
+    numbers = {name: number for number, name in enumerate(names)}
+    ranked = np.array([[numbers[name] for name in entries] for entries in job.top_k[known]])
     return score(rows, names, "the labelled images", ranked)
 
 
@@ -175,7 +168,7 @@ def _reasons(failed: list[dict[str, str]]) -> list[tuple[str, int, list[str]]]:
     """Each reason with the number of its files and the first of them, the most frequent first."""
     counts = Counter(row["error"] for row in failed)
     return [
-        (reason, number, [row["path"] for row in failed if row["error"] == reason][:3])
+        (reason, number, [row["path"] or row["input"] for row in failed if row["error"] == reason][:3])
         for reason, number in counts.most_common()
     ]
 

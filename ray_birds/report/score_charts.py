@@ -19,11 +19,9 @@ def confusion(matrix: np.ndarray, names: Sequence[str], split: str) -> Chart:
     """The whole matrix: with names to 60 classes, beyond as a picture of where its mistakes lie."""
     alt = f"Confusion matrix of {split}, {len(names)} classes"
     if len(names) > NAMED:
-        return charts.draw(
-            "confusion", alt, WIDTH, 4.6, lambda figure: _confusion_picture(figure, matrix, split)
-        )
+        return charts.draw("confusion", alt, WIDTH, 4.6, lambda figure: _confusion_picture(figure, matrix, split))
     longest = max(len(name) for name in names)
-    margin = 0.6 + 0.068 * min(longest, 32)
+    margin = 0.6 + 0.073 * min(longest, 32)
     side = max(0.19 * len(names), 1.9)
     return charts.draw(
         "confusion",
@@ -49,11 +47,11 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
         for row, column in zip(*np.nonzero(matrix), strict=True):
             colour = "white" if share[row, column] > 0.6 else INK
             number = f"{matrix[row, column]}"
-            axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", fontsize=7, color=colour)
+            axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", fontsize=7.5, color=colour)
     labels = [name if len(name) <= 32 else f"{name[:31]}…" for name in names]
     places = np.arange(len(names)) + 0.5
-    axes.set_xticks(places, labels, rotation=90, fontsize=7.5)
-    axes.set_yticks(places, labels, fontsize=7.5)
+    axes.set_xticks(places, labels, rotation=90, fontsize=8)
+    axes.set_yticks(places, labels, fontsize=8)
     axes.tick_params(length=0)
     axes.set_ylim(len(names), 0)
     axes.set_aspect("equal")
@@ -108,7 +106,7 @@ def worst_classes(scores: Sequence[ClassScore], split: str) -> Chart:
         axes.set_xlabel("F1, with 95 % interval; in brackets: images")
         charts.title(axes, f"Classes with the lowest F1 ({split})")
 
-    return charts.draw("f1", "F1 of the weakest classes", WIDTH, 0.9 + 0.36 * len(scores), paint)
+    return charts.draw("f1", "F1 of the weakest classes", WIDTH, 0.9 + 0.38 * len(scores), paint)
 
 
 def certainty(probability: np.ndarray, correct: np.ndarray | None) -> Chart:
@@ -124,9 +122,7 @@ def certainty(probability: np.ndarray, correct: np.ndarray | None) -> Chart:
             axes.hist(probability, edges, color=BLUE, rwidth=0.9)
         else:
             parts = [probability[correct], probability[~correct]]
-            axes.hist(
-                parts, edges, stacked=True, color=[BLUE, VERMILLION], rwidth=0.9, label=["right", "wrong"]
-            )
+            axes.hist(parts, edges, stacked=True, color=[BLUE, VERMILLION], rwidth=0.9, label=["right", "wrong"])
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
@@ -172,6 +168,4 @@ def most_found(names: Sequence[str], counts: Sequence[int]) -> Chart:
         axes.set_xlabel("images")
         charts.title(axes, "Classes found most often")
 
-    return charts.draw(
-        "classes", "Number of images by predicted class", WIDTH, 0.9 + 0.34 * len(names), paint
-    )
+    return charts.draw("classes", "Number of images by predicted class", WIDTH, 0.9 + 0.38 * len(names), paint)

@@ -69,18 +69,22 @@ def write_sweep_report(results: str) -> str:
 
 
 def ranked(trials: tuple[Trial, ...]) -> list[Trial]:
-    """Best valid accuracy first, trials without one last."""
-    return sorted(trials, key=lambda trial: -np.nan_to_num(trial.valid_accuracy, nan=-1.0))
+    """Best valid accuracy first, failed trials last."""
+
+    def rank(trial: Trial) -> tuple[bool, float]:
+        return trial.status == "failed", -np.nan_to_num(trial.valid_accuracy, nan=-1.0)
+
+    return sorted(trials, key=rank)
 
 
 def compare(sweep: Sweep) -> Statement | None:
-    """The statement on the trials that have valid predictions; None where no trial won."""
+    """The statement on the finished trials; None where no trial won."""
     if sweep.winner is None or sweep.winner.valid is None:
         return None
     runs = [
         metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
         for t in sweep.trials
-        if t.valid is not None
+        if t.status == "finished" and t.valid is not None
     ]
     return metrics.state(runs, sweep.winner.name)
 

@@ -14,7 +14,7 @@ from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
 from ray_birds.report.effects import Effect, Gap
 from ray_birds.report.results import Epoch, Trial
 
-ROW = 0.36  # inches
+ROW = 0.38  # inches
 
 
 def comparison(names: Sequence[str], valid: Sequence[Estimate], test: Sequence[Estimate | None]) -> Chart:
@@ -78,7 +78,7 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
                 axes.axvline(start - 0.5, color=INK, linestyle=":", linewidth=1.2)
         if start is not None:
             text = " fine-tuning starts"
-            above.annotate(text, (start - 0.5, 0.05), xycoords=("data", "axes fraction"), fontsize=7.5)
+            above.annotate(text, (start - 0.5, 0.05), xycoords=("data", "axes fraction"), fontsize=8.5)
         accuracy, low, high = limits
         above.set_ylim(max(0.0, accuracy - 0.05), 1.02)
         below.set_ylim(max(0.0, low - 0.05 * (high - low)), high + 0.05 * (high - low))
@@ -88,16 +88,12 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
         figure.suptitle(trial.name, x=0.01, ha="left", fontsize=9, fontweight="bold")
         figure.legend(*below.get_legend_handles_labels(), loc="outside lower left", ncols=2)
 
-    return charts.draw(
-        f"curves-{trial.name}", f"Accuracy and loss of {trial.name} by epoch", WIDTH, 3.9, paint
-    )
+    return charts.draw(f"curves-{trial.name}", f"Accuracy and loss of {trial.name} by epoch", WIDTH, 3.9, paint)
 
 
 def curve_limits(trials: Sequence[Trial]) -> tuple[float, float, float]:
     rows = [row for trial in trials for row in trial.history]
-    accuracies = [
-        value for row in rows for value in (row.accuracy, row.valid_accuracy) if math.isfinite(value)
-    ]
+    accuracies = [value for row in rows for value in (row.accuracy, row.valid_accuracy) if math.isfinite(value)]
     losses = [value for row in rows for value in (row.loss, row.valid_loss) if math.isfinite(value)]
     return min(accuracies, default=0.0), min(losses, default=0.0), max(losses, default=1.0) or 1.0
 
@@ -123,9 +119,7 @@ def effect_of(effects: Sequence[Effect]) -> Chart:
         charts.title(axes, "What one factor alone changes")
         figure.legend([dots[0], mean[0]], ["a pair of variants", "mean"], loc="outside lower left", ncols=2)
 
-    return charts.draw(
-        "factors", "Change of valid accuracy by factor", WIDTH, 1.1 + ROW * len(effects), paint
-    )
+    return charts.draw("factors", "Change of valid accuracy by factor", WIDTH, 1.1 + ROW * len(effects), paint)
 
 
 def over_fitting(gaps: Sequence[Gap]) -> Chart:

@@ -5,13 +5,13 @@ not tell species apart: twelve of them share four palettes, and each picture shi
 """
 
 import json
-import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ray_birds.errors import DataError
 
 Points = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Picture = NDArray[Any]  # uint8; cv2's types promise no more than an array
 Colour = list[float]
 
 SIZE = 224
@@ -114,9 +114,7 @@ def other_species(count: int, seed: int = 0) -> tuple[Species, ...]:
     taken = {(one.beak, one.tail, one.crest, one.pattern) for one in SPECIES}
     others: list[Species] = []
     while len(others) < count:
-        beak, tail, crest, pattern = (
-            str(rng.choice(list(kinds))) for kinds in (BEAKS, TAILS, CRESTS, PATTERNS)
-        )
+        beak, tail, crest, pattern = (str(rng.choice(list(kinds))) for kinds in (BEAKS, TAILS, CRESTS, PATTERNS))
         if (beak, tail, crest, pattern) in taken:
             continue
         taken.add((beak, tail, crest, pattern))
@@ -193,7 +191,7 @@ def _shapes(bird: Species, rng: np.random.Generator) -> dict[str, Points]:
         **{part: _turn(points, upright) for part, points in (trunk | tail | wing).items()},
         **_neck_shapes(bird, shoulder, head),
         **{part: _turn(points * bird.head, nod, head) for part, points in _head_shapes(bird).items()},
-        "legs": np.stack([hip, foot, hip + (0.1, 0), foot + (0.12, 0.02)]).astype(np.float32),
+        "legs": np.stack([hip, foot, np.add(hip, (0.1, 0)), np.add(foot, (0.12, 0.02))]).astype(np.float32),
     }
 
 
@@ -211,9 +209,7 @@ def _neck_shapes(bird: Species, shoulder: Points, head: Points) -> dict[str, Poi
 def _head_shapes(bird: Species) -> dict[str, Points]:
     """The parts of the head around (0, 0), in head radii."""
     length, base, drop, spread = BEAKS[bird.beak]
-    upper = _curve(
-        (0.8, -base / 2), (0.9 + 0.55 * length, -base / 2 - 0.1 + 0.1 * drop), (0.9 + length, drop)
-    )
+    upper = _curve((0.8, -base / 2), (0.9 + 0.55 * length, -base / 2 - 0.1 + 0.1 * drop), (0.9 + length, drop))
     lower = _curve((0.9 + length, drop), (0.85 + 0.45 * length, base * 0.35 + 0.2 * drop), (0.8, base / 2))
     blade = _hull((0.75 + length, drop, spread * 0.85), (0.2 + length, drop * 0.9, spread * 0.5))
     plume = np.concatenate([_curve((-0.2, -0.95), (-1.7, -1.3), (-2.9, 0.3)),
@@ -279,9 +275,7 @@ def _fit(shapes: dict[str, Points], rng: np.random.Generator, size: int) -> tupl
     scale = size * rng.uniform(0.76, 0.96) / float((high - low).max())
     room = (size - (high - low) * scale) / 2
     corner = room * (1 + rng.uniform(-0.8, 0.8, 2))
-    return {
-        part: ((points - low) * scale + corner).astype(np.float32) for part, points in turned.items()
-    }, scale
+    return {part: ((points - low) * scale + corner).astype(np.float32) for part, points in turned.items()}, scale
 
 
 def _fill(image: Picture, points: Points, colour: Colour, clip: Picture | None = None) -> None:
@@ -377,23 +371,19 @@ def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
     """Light from one side on the bird's volume, then exposure, tint and grain of the whole picture."""
     size = len(image)
     volume = (
-        cv2.GaussianBlur(cv2.resize(mask, (56, 56), interpolation=cv2.INTER_AREA), (0, 0), 2.6).astype(
-            np.float32
-        )
+        cv2.GaussianBlur(cv2.resize(mask, (56, 56), interpolation=cv2.INTER_AREA), (0, 0), 2.6).astype(np.float32)
         / 255
     )
     angle = np.radians(rng.uniform(-130, -50))
-    slope = cv2.Sobel(volume, cv2.CV_32F, 1, 0) * np.cos(angle) + cv2.Sobel(
-        volume, cv2.CV_32F, 0, 1
-    ) * np.sin(angle)
+    slope = cv2.Sobel(volume, cv2.CV_32F, 1, 0) * np.cos(angle) + cv2.Sobel(volume, cv2.CV_32F, 0, 1) * np.sin(
+        angle
+    )
     light = 1 - np.float32(rng.uniform(0.25, 0.5)) * cv2.resize(slope, (size, size)) * (mask > 0).astype(
         np.float32
     )
     tint = rng.uniform(0.76, 1.14) * rng.uniform(0.94, 1.06, 3)
     gain = cv2.merge([light * np.float32(channel) for channel in tint])
-    grain = cv2.resize(
-        rng.standard_normal((size // 2, size // 2), np.float32) * rng.uniform(1, 5), (size, size)
-    )
+    grain = cv2.resize(rng.standard_normal((size // 2, size // 2), np.float32) * rng.uniform(1, 5), (size, size))
     return cv2.add(cv2.multiply(image, gain, dtype=cv2.CV_32F), cv2.merge([grain] * 3), dtype=cv2.CV_8U)
 
 
@@ -416,7 +406,7 @@ class _Easel:
     def mask(self, *parts: str) -> Picture:
         mask = np.zeros(self.image.shape[:2], np.uint8)
         for part in parts:
-            _fill(mask, self.shapes[part], 255)
+            _fill(mask, self.shapes[part], [255])
         return mask
 
     def fill(self, part: str, colour: Colour, *within: str) -> None:
@@ -476,9 +466,9 @@ def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tup
     easel = _Easel(image, *_fit(_shapes(bird, rng), rng, large))
     _perch(image, easel.shapes, easel.scale, rng)
     _paint(easel, bird, rng)
-    parts = {part: easel.mask(part) for part in ("body", "head", "beak", "crest", "tail", "wing", "collar")}
     silhouette = easel.mask(*TRUNK, "tail", "wing", "beak")
-    small, mask = (cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA) for full in (image, silhouette))
+    small, mask = (cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA) for x in (image, silhouette))
+    parts = {part: easel.mask(part) for part in ("body", "head", "beak", "crest", "tail", "wing", "collar")}
     return _shade(small, mask, rng), parts
 
 
@@ -486,7 +476,7 @@ def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tup
 
 
 def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, test: int = 20) -> Path:
-    """Draw `SPECIES` into `output`: train/, valid/, test/ with that many 224x224 JPEGs a species, and 7 unlabelled.
+    """Draw `SPECIES` into `output`: that many 224x224 JPEGs a species and split, and 7 unlabelled ones.
 
     A picture depends only on (seed, species, split, number), so the same call gives identical bytes. A folder
     that already holds this drawing is returned as it is; any other existing folder raises `DataError`. Nothing
@@ -503,17 +493,13 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
     staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         for path, bird, split, number in _plan(counts):
-            rng = np.random.default_rng(
-                [seed, zlib.crc32(bird.name.encode()), zlib.crc32(split.encode()), number]
-            )
+            rng = np.random.default_rng([seed, zlib.crc32(bird.name.encode()), zlib.crc32(split.encode()), number])
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             pixels = cv2.cvtColor(draw_bird(bird, rng), cv2.COLOR_RGB2BGR)
-            (staging / path).write_bytes(
-                cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-            )
+            (staging / path).write_bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
         (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         staging.chmod(0o755)
-        os.rename(staging, output)
+        staging.rename(output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return output

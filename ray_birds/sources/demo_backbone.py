@@ -1,4 +1,4 @@
-"""Pretrain the demo's small backbone on drawn pictures of other species: `python -m ray_birds.sources.demo_backbone`.
+"""Pretrain the demo's small backbone on drawn birds: `python -m ray_birds.sources.demo_backbone`.
 
 MobileNetV2, alpha 0.35, 96x96 pixels, trained from random weights to name the parts (beak, tail, pattern ...) of
 species of `demo.other_species`, none of which is in the demo dataset. Writes `WEIGHTS` in float16, in the layout
@@ -18,19 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_birds.sources.demo import (
-    BEAKS, CRESTS, MARKS, PALETTES, PATTERNS, PLACES, TAILS, WINGS, Species, draw_parts, other_species,
-)  # fmt: skip
+    BEAKS,
+    CRESTS,
+    MARKS,
+    PALETTES,
+    PATTERNS,
+    TAILS,
+    WINGS,
+    Species,
+    draw_parts,
+    other_species,
+)
 
 WEIGHTS = Path(__file__).with_name("demo_backbone.weights.h5")
 SIZE = 96
 CELLS = 6  # the map of parts is as coarse as the backbone's tensors at stride 16
 TRAINED, HELD_OUT, PER_SPECIES = 600, 40, 10
-STAGES = ((64, 8), (SIZE, 3))  # picture size, epochs: most of the learning at less than half the cost
-BATCH, LEARNING_RATE = 64, 3e-3
+STAGES = ((64, 10), (SIZE, 4))  # picture size, epochs: most of the learning at less than half the cost
+BATCH, LEARNING_RATE = 32, 3e-3
 
 
 def traits(bird: Species) -> list[tuple[str, bool]]:
-    """What there is to name in a picture: (the part it is seen at, whether this species has it) each."""
+    """What a picture can show, trait by trait: the part to look at, and whether this bird has the trait."""
     found = [("body", bird.palette == palette) for palette in PALETTES]
     for part, kinds in (("beak", BEAKS), ("tail", TAILS), ("wing", WINGS), ("crest", CRESTS)):
         found += [(part, getattr(bird, part) == kind) for kind in kinds]
@@ -41,8 +50,14 @@ def traits(bird: Species) -> list[tuple[str, bool]]:
     return [*found, ("body", bird.neck > 0.3), ("body", bird.upright > 36)]
 
 
+def _cells(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """The cells, (CELLS, CELLS), that a part fills by a fifth, or half as much as any other if it is small."""
+    cover = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return cover >= min(50, cover.max() / 2)
+
+
 def pictures(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """`PER_SPECIES` pictures of each bird, (n, SIZE, SIZE, 3) RGB, and a map of their traits, (n, CELLS, CELLS, k).
+    """`PER_SPECIES` pictures of each bird, (n, SIZE, SIZE, 3) RGB, and their trait maps, (n, CELLS, CELLS, k).
 
     The map is 1 in the cells where the part with a trait is seen.
     """
@@ -51,8 +66,7 @@ def pictures(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], 
         for number in range(PER_SPECIES):
             rng = np.random.default_rng([seed, zlib.crc32(bird.name.encode()), number])
             image, parts = draw_parts(bird, rng)
-            cover = {part: cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for part, mask in parts.items()}
-            seen = {part: cells >= min(50, cells.max() / 2) for part, cells in cover.items()}
+            seen = {part: _cells(mask) for part, mask in parts.items()}
             way = (cv2.INTER_AREA, cv2.INTER_LINEAR)[number % 2]  # readers differ in how they scale down
             images.append(cv2.resize(image, (SIZE, SIZE), interpolation=way))
             maps.append(np.stack([seen[part] & has for part, has in traits(bird)], axis=-1))
@@ -70,18 +84,32 @@ def build(size: int | None = SIZE) -> Any:
     )
 
 
-def _views(images: NDArray[np.uint8], targets: NDArray[np.float32], size: int, epochs: int, seed: int) -> Any:
-    """Batches of randomly cropped and mirrored pictures, `epochs` times through all of them."""
+def _views(images: NDArray[np.uint8], maps: NDArray[np.uint8], size: int, epochs: int, seed: int) -> Any:
+    """Batches of (pictures, (traits, map of traits)), mirrored at random, `epochs` times through all of them."""
     import tensorflow as tf
 
-    def view(number: Any, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-        crop = tf.image.stateless_random_crop(pair[0], (SIZE, SIZE, 3), seed=(seed, number))
-        crop = tf.image.stateless_random_flip_left_right(crop, seed=(seed + 1, number))
-        return tf.image.resize(crop, (size, size), antialias=True), pair[1]
+    scaled = np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
 
-    data = tf.data.Dataset.from_tensor_slices((images, targets)).shuffle(len(images), seed=seed)
-    data = data.repeat(epochs).enumerate().map(view, num_parallel_calls=2)
-    return data.batch(BATCH, drop_remainder=True).prefetch(4)
+    def view(number: Any, pair: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
+        mirror = tf.random.stateless_uniform((), (seed, number)) < 0.5
+        image, cells = (tf.cast(tf.where(mirror, x[:, ::-1], x), tf.float32) for x in pair)
+        return image, (tf.reduce_max(cells, axis=(0, 1)), cells)
+
+    data = tf.data.Dataset.from_tensor_slices((scaled, maps)).shuffle(len(images), seed=seed)
+    return data.repeat(epochs).enumerate().map(view).batch(BATCH, drop_remainder=True).prefetch(4)
+
+
+def _with_heads(backbone: Any, count: int) -> Any:
+    """The backbone with what pretraining asks of it: the traits, and at stride 16 also where they are seen.
+
+    The second question is what makes a few minutes on a CPU enough: each picture answers 36 times over.
+    """
+    import keras
+
+    named = keras.layers.Dense(count, activation="sigmoid", name="named")(backbone.output)
+    middle = keras.layers.Conv2D(count, 1)(backbone.get_layer("block_12_add").output)
+    middle = keras.layers.Resizing(CELLS, CELLS)(middle)  # smaller pictures have fewer cells there
+    return keras.Model(backbone.input, [named, keras.layers.Activation("sigmoid", name="seen")(middle)])
 
 
 def pretrain(seed: int = 0) -> tuple[Any, float]:
@@ -92,30 +120,30 @@ def pretrain(seed: int = 0) -> tuple[Any, float]:
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     birds = other_species(TRAINED + HELD_OUT)
-    images, targets = pictures(birds[:TRAINED], seed)
+    images, maps = pictures(birds[:TRAINED], seed)
     backbone = build(None)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.98  # the default of 0.999 is still near its start after a thousand steps
-    model = keras.Model(
-        backbone.input, keras.layers.Dense(targets.shape[1], activation="sigmoid")(backbone.output)
-    )
+    model = _with_heads(backbone, maps.shape[-1])
     per_epoch = len(images) // BATCH
     steps = per_epoch * sum(epochs for _, epochs in STAGES)
     rate = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 30, steps - per_epoch, warmup_target=LEARNING_RATE, warmup_steps=per_epoch
+        LEARNING_RATE / 30, steps - 60, warmup_target=LEARNING_RATE, warmup_steps=60
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
-    model.compile(optimizer, "binary_crossentropy", metrics=["binary_accuracy"])
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=1e-2),
+        ["binary_crossentropy", "binary_crossentropy"],
+        loss_weights=[1.0, 3.0],
+        metrics=["binary_accuracy", "binary_accuracy"],
+    )
     for size, epochs in STAGES:
-        model.fit(
-            _views(images, targets, size, epochs, seed), epochs=epochs, steps_per_epoch=per_epoch, verbose=2
-        )
+        views = _views(images, maps, size, epochs, seed)
+        model.fit(views, epochs=epochs, steps_per_epoch=per_epoch, verbose=2)
 
-    images, targets = pictures(birds[TRAINED:], seed)
-    middle = slice(MARGIN // 2, MARGIN // 2 + SIZE)
-    named = model.predict(images[:, middle, middle], batch_size=BATCH, verbose=0) > 0.5
-    return backbone, float((named == targets).mean())
+    images, maps = pictures(birds[TRAINED:], seed)
+    named = model.predict(images, batch_size=BATCH, verbose=0)[0] > 0.5
+    return backbone, float((named == maps.max(axis=(1, 2))).mean())
 
 
 def save_half(backbone: Any, path: Path) -> None:

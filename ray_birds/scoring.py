@@ -1,0 +1,152 @@
+"""The Ray Data job of a prediction: read and decode -> predict -> write, streaming, unit by unit.
+
+A unit is some hundred files. It becomes one part file, whole or not at all, whoever computes it and however
+often: that makes a killed worker or a resumed job unable to lose or double a row.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from ray_birds import bundle, cluster, files, images, inputs, predictions
+from ray_birds.backbone import use_threads
+from ray_birds.bundle import Bundle
+from ray_birds.config import PredictConfig
+from ray_birds.predictions import Output
+
+_ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
+# Decoding is a few percent of a forward pass on a CPU: its tasks count for little, so that they run beside the
+# actors, and are held back by what they may put into the object store.
+_TASK_CPUS = 0.25
+_REQUESTS = 8  # to an object store at a time, of one task
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the workers are told. `roots` is where the paths of each input begin."""
+
+    config: PredictConfig
+    model: Bundle
+    output: Output
+    roots: dict[str, str]
+
+    @property
+    def schema(self) -> pa.Schema:
+        everything = len(self.model.classes) if self.config.probabilities else 0
+        return predictions.schema(everything, embeddings=self.config.embeddings)
+
+    @property
+    def pixels(self) -> int:
+        """Bytes of a decoded picture."""
+        return self.model.variant.image_size**2 * 3
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Files that become one part: pairs of (input, path)."""
+
+    number: int
+    files: tuple[tuple[str, str], ...]
+
+    def row(self) -> dict[str, Any]:
+        given, paths = zip(*self.files, strict=True)
+        return {"unit": self.number, "input": list(given), "path": list(paths)}
+
+
+def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict[str, int]]:
+    """Write the part of each unit; yields {"rows", "failed"} of one after another, in no fixed order."""
+    threads = min(_ACTOR_CPUS, have.node_cpus)
+    actors = min(have.gpus or max(1, have.cpus // threads), len(units))
+    decoders = job.config.decoders or have.cpus
+    shared = [ray.put(job)]  # in a list: fetched by the workers themselves
+    rows = (
+        ray.data.from_items([unit.row() for unit in units], override_num_blocks=len(units))
+        .map(
+            _decode,
+            fn_args=(shared,),
+            num_cpus=_TASK_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=decoders),
+        )
+        .map(
+            cast(Callable[[dict[str, Any]], dict[str, Any]], Scorer),
+            fn_constructor_args=(shared, threads),
+            num_cpus=1 if have.gpus else threads / 2,
+            num_gpus=1 if have.gpus else 0,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+        )
+        .map(_write, fn_args=(shared,), num_cpus=_TASK_CPUS)
+    )
+    waiting = 2 * (decoders + 2 * actors)  # units in the object store: being made, waiting, being scored
+    rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
+        object_store_memory=waiting * len(units[0].files) * job.pixels
+    )
+    rows.context.max_consecutive_actor_init_deaths = 3  # killed, or short of memory, while TensorFlow loads
+    yield from rows.iter_rows()
+
+
+def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any]:
+    """A unit's pictures: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
+    job: Job = ray.get(shared[0])
+    size = job.model.variant.image_size
+    places = [
+        files.join(job.roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)
+    ]
+    with ThreadPoolExecutor(1 if all(map(files.is_local, places)) else _REQUESTS) as pool:
+        pictures = list(pool.map(lambda place: images.load(place, size, job.config.max_pixels), places))
+    good = [picture.pixels for picture in pictures if picture.pixels is not None]
+    return row | {
+        "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
+        "width": [picture.width for picture in pictures],
+        "height": [picture.height for picture in pictures],
+        "error": [picture.error for picture in pictures],
+    }
+
+
+class Scorer:
+    """Holds the model: a unit's `pixels` -> `scores` (m, classes) and `features` (m, d), both float32."""
+
+    def __init__(self, shared: list["ray.ObjectRef"], threads: int) -> None:
+        job: Job = ray.get(shared[0])
+        use_threads(threads)
+        self._classifier = bundle.load(job.model, job.config.batch_size)
+        self._classifier.warm_up()
+        self._embeddings = job.config.embeddings
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        pixels = row.pop("pixels")
+        scores, features = self._classifier.embed(pixels) if len(pixels) else (np.zeros((0, 1)), np.zeros((0, 1)))
+        return row | {"scores": scores} | ({"features": features} if self._embeddings else {})
+
+
+def _write(unit: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, int]:
+    """Write a unit's part."""
+    job: Job = ray.get(shared[0])
+    known = frozenset(job.model.classes)
+    scored = iter(zip(unit["scores"], unit["features"] if job.config.embeddings else unit["scores"], strict=True))
+    rows = []
+    columns = ("input", "path", "width", "height", "error")
+    for given, path, width, height, error in zip(*(unit[name] for name in columns), strict=True):
+        row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
+        row |= {"width": int(width), "height": int(height), "error": error, "model": job.model.digest}
+        rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
+    job.output.write_part(unit["unit"], rows, job.schema)
+    return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
+
+
+def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
+    """The columns that a scored row has; those that the schema does not name are left out of the part."""
+    classes = job.model.classes
+    order = np.argsort(-scores, kind="stable")[: job.config.top_k]
+    top_k = [{"label": classes[number], "probability": float(scores[number])} for number in order]
+    return {
+        **{"prediction": top_k[0]["label"], "probability": top_k[0]["probability"], "top_k": top_k},
+        "correct": None if label is None else label == top_k[0]["label"],
+        "probabilities": scores if job.config.probabilities else None,
+        "embeddings": features if job.config.embeddings else None,
+    }

@@ -1,0 +1,85 @@
+"""What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
+
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parent.parent
+CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
+COUNTS = {"train": 4, "valid": 2, "test": 2}
+
+# Tests start processes of their own; none of them should take the machine's other cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def draw_birds(root: Path, size: int = 48) -> Path:
+    """A labelled data set of JPEGs: three classes that differ in colour and in the direction of their stripes."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:size, :size]
+    looks = ((columns, (200, 70, 60)), (rows, (70, 190, 80)), (rows + columns, (70, 90, 210)))
+    for split, count in COUNTS.items():
+        for name, (ramp, colour) in zip(CLASSES, looks, strict=True):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(1, count + 1):
+                stripes = np.sin(ramp / random.uniform(1.5, 2.5) + random.uniform(0, 6))[..., None]
+                pixels = np.array(colour) + 40 * stripes + random.normal(0, 10, (size, size, 3))
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / f"{number}.jpg", quality=90)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photographs and weights beside the project; see ../shared/README.md."""
+    place = REPOSITORY.parent / "shared"
+    if not place.is_dir():
+        pytest.skip("needs ../shared")
+    return place
+
+
+@pytest.fixture(scope="session")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn data set, for reading only: train 4, valid 2 and test 2 images of each of three classes."""
+    return draw_birds(tmp_path_factory.mktemp("drawn") / "birds")
+
+
+@pytest.fixture
+def own_birds(birds: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn data set that a test may change."""
+    return Path(shutil.copytree(birds, tmp_path / "birds"))
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """`with full_disk():` no file of this process can grow beyond 100 bytes (the kernel refuses, as when full)."""
+
+    @contextmanager
+    def limit() -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray on this machine for all tests of the run; the jobs called in this process join it."""
+    import ray
+
+    from ray_birds import cluster
+
+    with cluster.session(verbose=False):
+        yield
+    assert not ray.is_initialized()

@@ -1,0 +1,262 @@
+"""Settings: every option of a sweep and of a prediction from the command line, values refused, JSON both ways."""
+
+import dataclasses
+import sys
+from typing import Any, TypeVar
+
+import pytest
+
+from ray_birds.config import (
+    BACKBONES,
+    CheckConfig,
+    DemoConfig,
+    DownloadConfig,
+    PredictConfig,
+    Settings,
+    TuneConfig,
+    Variant,
+)
+from ray_birds.console import run_job
+from ray_birds.errors import SettingsError
+
+Made = TypeVar("Made")
+PREDICT = ("--model", "m", "--input", "a", "--output", "o")
+
+# Command line -> the one field that it sets, and its value.
+TUNE_VALID: list[tuple[str, str, Any]] = [
+    ("--data /birds", "data", "/birds"),
+    ("--results out", "results", "out"),
+    ("--name first", "name", "first"),
+    ("--preset article", "preset", "article"),
+    ("--augment on", "augment", ("on",)),
+    ("--unfreeze 0 7 all", "unfreeze", (0, 7, "all")),
+    ("--learning-rate 1e-2 0.001", "learning_rate", (0.01, 0.001)),
+    ("--backbone " + " ".join(BACKBONES), "backbone", BACKBONES),
+    ("--weights none", "weights", "none"),
+    ("--image-size 96", "image_size", 96),
+    ("--batch-size 1", "batch_size", 1),
+    ("--head-epochs 1", "head_epochs", 1),
+    ("--fine-tune-epochs 9", "fine_tune_epochs", 9),
+    ("--fine-tune-factor 1", "fine_tune_factor", 1.0),
+    ("--seed 0 1 2", "seed", (0, 1, 2)),
+    ("--samples 8", "samples", 8),
+    ("--scheduler asha", "scheduler", "asha"),
+    ("--features none", "features", "none"),
+    ("--feature-dtype float32", "feature_dtype", "float32"),
+    ("--features-dir store", "features_dir", "store"),
+    ("--augment-views 4", "augment_views", 4),
+    ("--gpus-per-trial 0.25", "gpus_per_trial", 0.25),
+    ("--gpus-per-trial None", "gpus_per_trial", None),
+    ("--cpus-per-trial 2", "cpus_per_trial", 2),
+    ("--max-failures 0", "max_failures", 0),
+    ("--max-bad-images 1", "max_bad_images", 1.0),
+    ("--score-all", "score_all", True),
+    ("--name first --resume", "resume", True),
+    ("--verbose", "verbose", True),
+]
+PREDICT_VALID: list[tuple[str, str, Any]] = [
+    ("", "model", "m"),
+    ("--input a s3://b/c *.jpg", "input", ("a", "s3://b/c", "*.jpg")),
+    ("", "output", "o"),
+    ("--batch-size 256", "batch_size", 256),
+    ("--top-k 1", "top_k", 1),
+    ("--probabilities", "probabilities", True),
+    ("--max-pixels 1", "max_pixels", 1),
+    ("--model-digest 0f", "model_digest", "0f"),
+    ("--overwrite", "overwrite", True),
+    ("--resume", "resume", True),
+    ("--verbose", "verbose", True),
+]
+
+# Values refused by our own checks: one line on stderr that names the option.
+TUNE_REFUSED = [
+    "--unfreeze -1",
+    "--unfreeze 10 10",
+    "--augment on on",
+    "--learning-rate 0",
+    "--learning-rate nan",
+    "--learning-rate 10",
+    "--backbone ResNet50V2 ResNet50V2",
+    "--seed 1 1",
+    "--seed -1",
+    "--image-size 31",
+    "--batch-size 0",
+    "--head-epochs 0",
+    "--fine-tune-epochs 0",
+    "--fine-tune-factor 0",
+    "--fine-tune-factor 1.1",
+    "--samples -1",
+    "--augment-views -1",
+    "--max-failures -1",
+    "--max-bad-images 1.5",
+    "--max-bad-images nan",
+    "--gpus-per-trial -0.5",
+    "--cpus-per-trial 0",
+    "--name a/b",
+    "--resume",
+    "--preset article --unfreeze 10",
+    "--preset article --samples 3",
+]
+PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0"]
+
+# Words of another kind: refused by the parser, which also shows a usage.
+TUNE_OTHER_KIND = [
+    "--preset nature",
+    "--augment maybe",
+    "--unfreeze some",
+    "--learning-rate fast",
+    "--backbone VGG16",
+    "--image-size 9.5",
+    "--seed one",
+    "--scheduler fifo",
+    "--features some",
+    "--feature-dtype float64",
+    "--gpus-per-trial one",
+    "--cpus-per-trial 1.5",
+    "--max-bad-images few",
+]
+
+
+def parse(settings: type[Made], words: str | tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Made:
+    """What a job gets from this command line."""
+    made: list[Made] = []
+    monkeypatch.setattr(sys, "argv", ["job", *(words.split() if isinstance(words, str) else words)])
+    run_job(settings, made.append)
+    return made[0]
+
+
+def predict_words(words: str) -> tuple[str, ...]:
+    return (*PREDICT[:2], *(() if "--input" in words else PREDICT[2:4]), *PREDICT[4:], *words.split())
+
+
+@pytest.mark.parametrize(("words", "field", "value"), TUNE_VALID)
+def test_tune_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(TuneConfig, words, monkeypatch)
+    named = {"name": "first"} if field == "resume" else {}
+    assert config == TuneConfig(**{field: value}, **named)
+    assert getattr(config, field) == value
+
+
+@pytest.mark.parametrize(("words", "field", "value"), PREDICT_VALID)
+def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(PredictConfig, predict_words(words), monkeypatch)
+    assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "cases"), [(TuneConfig, TUNE_VALID), (PredictConfig, PREDICT_VALID)], ids=["tune", "predict"]
+)
+def test_no_option_is_left_out_above(settings: type, cases: list[tuple[str, str, Any]]) -> None:
+    assert {case[1] for case in cases} == {field.name for field in dataclasses.fields(settings)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [*((TuneConfig, words) for words in TUNE_REFUSED), *((PredictConfig, words) for words in PREDICT_REFUSED)],
+)
+def test_refused_in_one_line_that_names_the_option(
+    settings: type, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(settings, words if settings is TuneConfig else predict_words(words), monkeypatch)
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
+    assert words.split()[0] in said.err
+
+
+@pytest.mark.parametrize("words", TUNE_OTHER_KIND)
+def test_another_kind_of_value_is_refused_by_name(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(TuneConfig, words, monkeypatch)
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and words.split()[0] in said.out + said.err
+
+
+def test_a_switch_takes_no_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(TuneConfig, "--score-all yes", monkeypatch)
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and "yes" in said.out + said.err
+
+
+@pytest.mark.parametrize("missing", ["--model", "--input", "--output"])
+def test_predict_asks_for_what_it_needs(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = PREDICT.index(missing)
+    with pytest.raises(SystemExit) as stop:
+        parse(PredictConfig, PREDICT[:place] + PREDICT[place + 2 :], monkeypatch)
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and missing in said.out + said.err
+
+
+@pytest.mark.parametrize(("field", "value"), [("unfreeze", ()), ("seed", ()), ("backbone", ())])
+def test_an_empty_grid_is_refused(field: str, value: tuple[()]) -> None:
+    with pytest.raises(SettingsError, match=f"^--{field} needs at least one value$"):
+        TuneConfig(**{field: value})
+    with pytest.raises(SettingsError, match="--input"):
+        PredictConfig(model="m", input=(), output="o")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Variant(backbone="ResNet50V2", augment=True, unfreeze="all", learning_rate=3e-4, seed=7, augment_views=2),
+        TuneConfig(unfreeze=(0, "all"), learning_rate=(0.1, 1e-5), gpus_per_trial=0.5, name="ÉTÉ 鶯"),
+        TuneConfig(),
+        PredictConfig(model="m", input=("a b", "é"), output="o", probabilities=True),
+        DemoConfig(output="birds", seed=3),
+        DownloadConfig(output="birds", dataset="some/birds"),
+        CheckConfig(data="birds", output="findings"),
+    ],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_json_both_ways(settings: Settings) -> None:
+    assert type(settings).from_json(settings.to_json()) == settings
+
+
+def test_json_with_an_unknown_key_or_a_bad_value_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TuneConfig: unknown setting unfreez;"):
+        TuneConfig.from_json('{"unfreez": [10]}')
+    with pytest.raises(SettingsError, match="--batch-size 0"):
+        TuneConfig.from_json('{"batch_size": 0}')
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TuneConfig().seed = (1,)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "full"),
+    [
+        (Variant(), "plain-unfreeze0-lr0.001", "EfficientNetB0-plain-unfreeze0-lr0.001-seed0"),
+        (
+            Variant(augment=True, unfreeze=100, seed=4),
+            "aug-unfreeze100-lr0.001",
+            "EfficientNetB0-aug-unfreeze100-lr0.001-seed4",
+        ),
+        (
+            Variant(backbone="MobileNetV2-0.35", unfreeze="all", learning_rate=1e-5),
+            "plain-unfreezeall-lr1e-05",
+            "MobileNetV2-0.35-plain-unfreezeall-lr1e-05-seed0",
+        ),
+    ],
+)
+def test_the_name_of_a_variant_is_stable(variant: Variant, name: str, full: str) -> None:
+    assert (variant.name(), variant.name(with_backbone=True, with_seed=True)) == (name, full)
+
+
+def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
+    assert Variant().epochs == 5
+    assert Variant(unfreeze=10, head_epochs=3, fine_tune_epochs=4).epochs == 7
+    assert Variant(unfreeze="all").epochs == 10
+
+
+def test_views_by_epoch() -> None:
+    assert [Variant(augment=False, augment_views=2).view(epoch) for epoch in range(3)] == [None] * 3
+    assert [Variant(augment=True).view(epoch) for epoch in range(4)] == [0, 1, 2, 3]
+    assert [Variant(augment=True, augment_views=2).view(epoch) for epoch in range(4)] == [0, 1, 0, 1]

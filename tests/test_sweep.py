@@ -1,0 +1,285 @@
+"""The sweep through its real parts: Ray Data, Ray Tune and Keras on a small drawn data set."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from ray_birds.config import PredictConfig, TuneConfig
+from ray_birds.errors import DataError, OutputError, SettingsError, TrialsFailed
+from ray_birds.predict import predict
+from ray_birds.search import sweep
+from ray_birds.sources.demo import draw_dataset
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+REPOSITORY = Path(__file__).parent.parent
+WEIGHTS = REPOSITORY / "ray_birds/sources/demo_backbone.weights.h5"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawn species: 48 training, 24 valid and 24 test images."""
+    return draw_dataset(tmp_path_factory.mktemp("drawn") / "birds", train=4, valid=2, test=2)
+
+
+@pytest.fixture(scope="module")
+def settings(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> TuneConfig:
+    """All six variants of the article's factors, two epochs a phase, exact features."""
+    return TuneConfig(
+        data=str(drawn),
+        results=str(tmp_path_factory.mktemp("results")),
+        backbone=("MobileNetV2-0.35",),
+        weights=str(WEIGHTS),
+        image_size=96,
+        head_epochs=2,
+        fine_tune_epochs=2,
+        learning_rate=(0.005,),
+        feature_dtype="float32",
+        name="stored",
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(settings: TuneConfig, local_ray: None) -> Path:
+    """Results of the sweep from stored features."""
+    sweep(settings)
+    return Path(settings.results, settings.name)
+
+
+def history(results: Path, trial: str) -> pd.DataFrame:
+    return pd.read_csv(results / "trials" / trial / "history.csv")
+
+
+def trials(results: Path) -> pd.DataFrame:
+    return pd.read_csv(results / "trials.csv").set_index("trial")
+
+
+def scores(results: Path) -> pd.DataFrame:
+    """What must not differ between two runs of the same sweep."""
+    return trials(results)[["status", "epochs", "valid_accuracy", "valid_loss"]].sort_index()
+
+
+def test_stored_features_give_the_losses_of_the_images(settings: TuneConfig, stored: Path) -> None:
+    sweep(replace(settings, name="direct", features="none"))
+    direct = stored.with_name("direct")
+    assert len(trials(stored)) == 6
+    for trial in trials(stored).index:
+        ours, reference = history(stored, trial), history(direct, trial)
+        for column in ("loss", "valid_loss"):
+            np.testing.assert_allclose(ours[column], reference[column], rtol=1e-3, err_msg=f"{trial} {column}")
+        assert ours["loss"].iloc[-1] < ours["loss"].iloc[0]
+
+
+def test_half_precision_changes_accuracy_by_no_more_than_one_image_in_a_hundred(
+    settings: TuneConfig, stored: Path
+) -> None:
+    sweep(replace(settings, name="half", feature_dtype="float16", augment=("off",)))
+    half = trials(stored.with_name("half"))
+    difference = (half["valid_accuracy"] - trials(stored).loc[half.index, "valid_accuracy"]).abs()
+    assert (difference * 24 <= 1 + 1e-9).all()  # of 24 images, one is the least that can change
+
+
+def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
+    settings: TuneConfig, stored: Path
+) -> None:
+    shards = {path: path.stat().st_mtime_ns for path in Path(settings.results, "features").rglob("*.npy")}
+    sweep(replace(settings, name="again"))
+    again = stored.with_name("again")
+    assert {path: path.stat().st_mtime_ns for path in Path(settings.results, "features").rglob("*.npy")} == shards
+    pd.testing.assert_frame_equal(scores(again), scores(stored), rtol=1e-6)
+    assert json.loads((again / "run.json").read_text())["winner"] == winner(stored)
+
+
+def winner(results: Path) -> str:
+    return str(json.loads((results / "run.json").read_text())["winner"])
+
+
+def test_results_hold_what_the_contract_names(stored: Path) -> None:
+    rows = trials(stored)
+    best = winner(stored)
+    assert rows["valid_accuracy"].max() == rows.loc[best, "valid_accuracy"]
+    assert rows["test_accuracy"].notna().sum() == 1 and rows.loc[best, "test_accuracy"] >= 0
+    assert (rows["status"] == "finished").all()
+    with (stored / "trials.csv").open() as file:
+        assert next(csv.reader(file))[:6] == ["trial", "backbone", "augment", "unfreeze", "learning_rate", "seed"]
+    for trial in rows.index:
+        assert list((stored / "tensorboard" / trial).glob("events.out.tfevents.*"))
+        predictions = pd.read_parquet(stored / "trials" / trial / "valid_predictions.parquet")
+        assert predictions["correct"].mean() == pytest.approx(rows.loc[trial, "valid_accuracy"])
+        assert rows.loc[trial, "epochs"] == (2 if "unfreeze0" in trial else 4)
+    assert {path.name for path in (stored / "best").iterdir()} >= {
+        "model.keras",
+        "classes.json",
+        "variant.json",
+        "metrics.json",
+        "versions.json",
+    }
+
+
+_PLAIN_KERAS = """
+import json, sys
+import keras, numpy as np
+from PIL import Image
+model = keras.models.load_model(sys.argv[1])
+pixels = np.stack([np.asarray(Image.open(path).resize((96, 96), Image.Resampling.BILINEAR, reducing_gap=2.0))
+                   for path in json.loads(sys.argv[2])])
+assert "ray_birds" not in sys.modules
+print(json.dumps(model.predict(pixels, verbose=0).max(axis=1).tolist()))
+"""
+
+
+def test_predictions_equal_the_sweep_and_plain_keras(stored: Path, drawn: Path, tmp_path: Path) -> None:
+    output = tmp_path / "predictions"
+    inputs = (str(drawn / "test"), str(drawn / "images to test"))
+    predict(PredictConfig(model=str(stored / "best"), input=inputs, output=str(output)))
+    rows = pd.read_parquet(output)
+    unlabelled = rows[rows["input"] == inputs[1]]
+    assert len(rows) == 24 + len(list((drawn / "images to test").iterdir()))
+    assert len(unlabelled) and unlabelled["label"].isna().all() and unlabelled["correct"].isna().all()
+    assert rows["correct"].mean() == trials(stored).loc[winner(stored), "test_accuracy"]
+
+    # In a process that never imports ray_birds; drawn pictures are decoded there by Pillow alone.
+    some = rows[rows["label"].notna()].iloc[:5]
+    paths = [str(drawn / "test" / path) for path in some["path"]]
+    command = [sys.executable, "-c", _PLAIN_KERAS, str(stored / "best/model.keras"), json.dumps(paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), some["probability"], atol=1e-5)
+
+
+def test_an_existing_name_is_refused_and_other_settings_cannot_resume_it(
+    settings: TuneConfig, stored: Path
+) -> None:
+    with pytest.raises(OutputError, match="--resume"):
+        sweep(settings)
+    with pytest.raises(SettingsError, match="--head-epochs"):
+        sweep(replace(settings, resume=True, head_epochs=3))
+    with pytest.raises(OutputError, match="no sweep"):
+        sweep(replace(settings, resume=True, name="never"))
+
+
+def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stored: Path) -> None:
+    quick = replace(settings, name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
+    blocked = Path(settings.results, "failing")
+    (blocked / "trials").mkdir(parents=True)
+    (blocked / "trials" / "plain-unfreeze0-lr0.02").write_text("not a folder")
+    (blocked / "config.json").write_text((stored / "config.json").read_text())
+    resolved = TuneConfig.from_json((stored / "config.json").read_text())
+    kept = replace(resolved, name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
+    (blocked / "config.json").write_text(kept.to_json())
+    with pytest.raises(TrialsFailed, match=r"plain-unfreeze0-lr0\.02"):
+        sweep(replace(quick, resume=True, max_failures=0))
+    rows = trials(blocked)
+    assert rows["status"].to_dict() == {"plain-unfreeze0-lr0.01": "finished", "plain-unfreeze0-lr0.02": "failed"}
+    assert winner(blocked) == "plain-unfreeze0-lr0.01"
+    assert isinstance(rows.loc["plain-unfreeze0-lr0.02", "error"], str)
+
+
+def test_bad_training_images_are_left_out_up_to_a_share(settings: TuneConfig, drawn: Path, tmp_path: Path) -> None:
+    data = draw_dataset(tmp_path / "birds", train=4, valid=2, test=2)
+    victim = sorted((data / "train").rglob("*.jpg"))[5]
+    victim.write_bytes(victim.read_bytes()[:2000])
+    one = replace(
+        settings, data=str(data), results=str(tmp_path / "results"), name="bad", unfreeze=(0,), augment=("off",)
+    )
+    with pytest.raises(DataError, match=r"1 of 96 images .* --max-bad-images"):
+        sweep(one)
+    sweep(replace(one, name="tolerant", max_bad_images=0.02))
+    bad = pd.read_csv(tmp_path / "results/tolerant/bad_images.csv")
+    assert bad["path"].tolist() == [str(victim.relative_to(data))]
+    assert json.loads((tmp_path / "results/tolerant/dataset.json").read_text())["splits"]["train"] == 47
+
+
+def command(settings: TuneConfig) -> list[str]:
+    """The command line of a one-variant sweep in a process of its own."""
+    options = {
+        "--data": settings.data,
+        "--results": settings.results,
+        "--name": settings.name,
+        "--backbone": settings.backbone[0],
+        "--weights": settings.weights,
+        "--image-size": "96",
+        "--head-epochs": "2",
+        "--fine-tune-epochs": "4",
+        "--learning-rate": "0.005",
+        "--feature-dtype": "float32",
+        "--augment": "off",
+        "--unfreeze": "10",
+        "--features-dir": str(Path(settings.results, "features")),
+    }
+    return [sys.executable, str(REPOSITORY / "jobs/tune.py"), *(word for pair in options.items() for word in pair)]
+
+
+def wait_for_epoch(results: Path, epochs: int) -> None:
+    """Until the trial has written its state after this many epochs."""
+    deadline = time.monotonic() + 180
+    path = results / "trials/plain-unfreeze10-lr0.005/history.csv"
+    while time.monotonic() < deadline:
+        if path.exists() and len(path.read_text().splitlines()) > epochs:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no epoch {epochs} in {results}")
+
+
+def trial_process(driver: int) -> psutil.Process:
+    """The process that trains: the one of the driver's descendants that runs Tune's trainable."""
+    for process in psutil.Process(driver).children(recursive=True):
+        if any("ImplicitFunc" in word or "trainable" in word for word in process.cmdline()):
+            return process
+    raise AssertionError("no trial is running")
+
+
+@pytest.mark.slow
+def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfig, stored: Path) -> None:
+    runs = {}
+    for name in ("undisturbed", "trial", "driver"):
+        one = replace(settings, name=name)
+        results = Path(settings.results, name)
+        driver = subprocess.Popen(command(one), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if name == "trial":
+            wait_for_epoch(results, 3)
+            trial_process(driver.pid).kill()
+        if name == "driver":
+            wait_for_epoch(results, 3)
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+            driver = subprocess.Popen([*command(one), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        output, _ = driver.communicate(timeout=300)
+        assert driver.returncode == 0, output
+        runs[name] = history(results, "plain-unfreeze10-lr0.005").drop(columns=["seconds", "images_per_second"])
+    for name in ("trial", "driver"):
+        pd.testing.assert_frame_equal(runs[name], runs["undisturbed"], rtol=1e-6)
+
+
+def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
+    rates = (0.00001, 0.005, 0.01)
+    sweep(replace(settings, name="asha", scheduler="asha", augment=("off",), unfreeze=(0, 10), learning_rate=rates))
+    rows = trials(stored.with_name("asha"))
+    stopped = rows[rows["status"] == "stopped"]
+    assert len(stopped) and (stopped["epochs"] == 2).all() and (stopped["unfreeze"] == 10).all()
+    assert winner(stored.with_name("asha")) in rows.index[rows["status"] == "finished"]
+
+
+def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
+    from ray_birds.plan import variants
+
+    article = replace(settings, preset="article", learning_rate=(0.001,))
+    assert list(variants(article)) == [
+        "plain-unfreeze0-lr0.001",
+        "aug-unfreeze0-lr0.001",
+        "aug-unfreeze10-lr0.001",
+        "plain-unfreeze100-lr0.001",
+    ]
+    sampled = replace(settings, samples=5, learning_rate=(1e-4, 1e-2))
+    assert list(variants(sampled)) == list(variants(sampled)) and len(variants(sampled)) <= 5
+    assert all(1e-4 <= variant.learning_rate <= 1e-2 for variant in variants(sampled).values())
