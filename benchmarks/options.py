@@ -57,7 +57,8 @@ class Options:
     backbone: str = "EfficientNetB0"
     """As in jobs/tune.py."""
     weights: str = "random"
-    """random (right for speed, but accuracies mean nothing), imagenet, or a Keras weight file without top."""
+    """random (right for speed, but accuracies mean little), imagenet, a Keras weight file without top, or none:
+    random without features to tell pictures by, so that all variants score alike and ASHA stops none."""
     image_size: int = 224
     """Side in pixels of the square that every image is resized to."""
     head_epochs: int = 5

@@ -21,7 +21,7 @@ import growth
 import timing
 import tyro
 from options import SWEEPS, Options, Part
-from workplace import ROOT, Workplace, prepare
+from workplace import Workplace, prepare
 
 from ray_birds import console
 
@@ -29,6 +29,7 @@ GROWTH = ("images", "materialise", "rss_anon_mb", "extra_rate", "direct_trial", 
 
 
 def main(options: Options) -> None:
+    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     folder = Path(options.work or tempfile.mkdtemp(prefix="ray-birds-benchmark-")).resolve()
     console.say(f"logs and results: {folder}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is stopped too
@@ -107,7 +108,7 @@ def _count(folder: Path) -> int:
 
 def _append(options: Options, record: dict[str, Any]) -> None:
     when = {"when": datetime.now(UTC).isoformat(timespec="seconds")}
-    with (ROOT / options.output).open("a") as file:
+    with Path(options.output).open("a") as file:
         file.write(json.dumps(when | record | {"options": asdict(options)}) + "\n")
 
 

@@ -73,6 +73,8 @@ def prepare(options: Options, folder: Path, images: int) -> Workplace:
     """A workplace with all that the commands need: `images` training pictures and weights, where not given."""
     data = Path(options.data).resolve() if options.data else photographs.draw(folder / "images", images)
     weights = options.weights
+    if weights not in ("random", "none", "imagenet"):
+        weights = str(Path(weights).resolve())
     if weights == "random":
         weights = str(folder / "random.weights.h5")
         script = [sys.executable, "benchmarks/calibrate.py"]

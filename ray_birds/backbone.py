@@ -102,7 +102,7 @@ def _application(name: str, shape: tuple[int, int, int], weights: str | None) ->
     if family in ("MobileNetV2", "ResNet50V2"):  # these expect -1..1 and bring no scaling of their own
         pixels = Input(shape)
         scaled = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-        made = make(input_tensor=scaled, **options, **({"alpha": float(width)} if width else {}))
+        made = make(input_tensor=scaled, input_shape=shape, **options, **({"alpha": float(width)} if width else {}))
         return Model(pixels, made.output, name=made.name)
     return make(input_shape=shape, **options)
 
@@ -156,14 +156,14 @@ def cut(model: "keras.Model", unfreeze: Depth) -> Tap:
     """
     if unfreeze == 0:
         return Tap(POOLED, (model.output.shape[-1],))
-    boundary = 0 if unfreeze == "all" else len(model.layers) - unfreeze
-    taps = _single_tensors(model)[: max(boundary, 0)]
-    known = [tap for tap in taps if tap is not None]
-    narrowest = min((math.prod(tap.shape) for tap in known), default=0)
-    fitting = [tap for tap in known if math.prod(tap.shape) <= _WIDER * narrowest]
-    if not fitting or math.prod(fitting[-1].shape) >= math.prod(model.input.shape[1:]):
+    boundary = 0 if unfreeze == "all" else max(len(model.layers) - unfreeze, 0)
+    # Until it has more channels than the picture, a tensor is the picture: scaled, or padded.
+    channels = model.input.shape[-1]
+    taps = [tap for tap in _single_tensors(model)[:boundary] if tap is not None and tap.shape[-1] > channels]
+    if not taps:
         return Tap(PIXELS, tuple(model.input.shape[1:]))
-    return fitting[-1]
+    narrowest = min(math.prod(tap.shape) for tap in taps)
+    return [tap for tap in taps if math.prod(tap.shape) <= _WIDER * narrowest][-1]
 
 
 def _single_tensors(model: "keras.Model") -> list[Tap | None]:
@@ -195,10 +195,10 @@ def prefix(model: "keras.Model", taps: list[Tap]) -> "keras.Model":
     import keras
 
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")
-    return keras.Model(
-        model.input,
-        {tap.name: pooled(model.output) if tap.name == POOLED else model.get_layer(tap.name).output for tap in taps},
-    )
+    outputs = {tap.name: model.get_layer(tap.name).output for tap in taps if tap.name != POOLED}
+    if len(outputs) < len(taps):
+        outputs[POOLED] = pooled(model.output)
+    return keras.Model(model.input, outputs)
 
 
 def classifier(model: "keras.Model", tap: Tap, classes: int) -> "keras.Model":

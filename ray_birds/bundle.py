@@ -139,7 +139,8 @@ class Classifier:
                 batch = np.pad(batch, [(0, self._batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
             results.append(self._function(batch))
         # Fetched when all are under way, so that a GPU does not wait between batches.
-        scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in zip(*results, strict=True))
+        columns = zip(*results, strict=True)
+        scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in columns)
         return scores[: len(pixels)], features[: len(pixels)]
 
 

@@ -52,6 +52,8 @@ def _connect(verbose: bool) -> None:
             logging_level=logging.INFO if verbose else logging.ERROR,
             include_dashboard=False,
         )
+    # An error of ours comes back as itself, not as text inside one of Ray Data's.
+    ray.data.DataContext.get_current().raise_original_map_exception = True
     if not verbose:
         _quieten()
 
@@ -103,7 +105,9 @@ def user_errors() -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, RayBirdsError):
-                raise type(cause)(str(getattr(cause, "cause", cause))) from None
-            cause = getattr(cause, "cause", None) or cause.__cause__
+            inner = getattr(cause, "cause", None)
+            if isinstance(cause, RayBirdsError) and inner is None:
+                # Ray Data adds a paragraph of hints to the one line.
+                raise type(cause)(str(cause).splitlines()[0]) from None
+            cause = inner or cause.__cause__
         raise

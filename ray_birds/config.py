@@ -266,3 +266,23 @@ class CheckConfig(Settings):
     """Folder to write the findings and their page to; must not exist."""
     verbose: bool = False
     """Show what Ray prints."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(Settings):
+    """Write a trained model in another form; it is run and compared with the Keras model before it is kept."""
+
+    model: str
+    """A bundle made by a sweep: <results>/<name>/best."""
+    output: str
+    """Folder (saved_model) or file (.onnx, .zip) to write on a local disk; must not exist."""
+    format: Literal["saved_model", "onnx", "zip"]
+    """saved_model: for TensorFlow; onnx: for ONNX Runtime (needs ray-birds[onnx]); zip: the bundle in one file."""
+    images: str = ""
+    """Folder of pictures to compare on; by default a few drawn ones."""
+    verbose: bool = False
+    """Show what TensorFlow prints."""
+
+    def __post_init__(self) -> None:
+        ending = "" if self.format == "saved_model" else f".{self.format}"
+        _check(self.output.endswith(ending), f"--output {self.output}: expected a name that ends in {ending}")

@@ -101,7 +101,7 @@ def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[st
         if unknown:
             near = max(classes, key=lambda name: difflib.SequenceMatcher(None, unknown[0], name).ratio())
             raise DataError(
-                f"{root}: class {unknown[0]!r} is in {split}/ but not in train/, where the nearest name is {near!r}; "
+                f"{root}: class {unknown[0]!r} is in {split}/ but not in train/ (nearest there: {near!r}); "
                 "rename or remove the folder"
             )
         if not any(by_class.values()):

@@ -59,7 +59,9 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
     try:
         system, root = _remote(f"{scheme}://{bucket}{query}")
     except (ValueError, OSError) as error:
-        raise SettingsError(f"{place}: not an address that can be read; expected a path, s3:// or gs://") from error
+        raise SettingsError(
+            f"{place}: not an address that can be read; expected a path, s3:// or gs://"
+        ) from error
     return system, f"{root}/{key}".rstrip("/")
 
 

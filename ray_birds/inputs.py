@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from fsspec.utils import glob_translate
 from pyarrow import fs
@@ -21,10 +21,11 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,6}$")  # "St. Louis" has none
 
 @dataclass(frozen=True)
 class Found:
-    """Images as (input, path) pairs, `path` below the input's `root`, and what is no image: (place, why)."""
+    """Images as (input, path) pairs, `path` below the input's root; what is no image: (place, why)."""
 
     images: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...]
+    roots: dict[str, str]  # input -> absolute folder
 
 
 def find(inputs: Iterable[str]) -> Found:
@@ -35,8 +36,8 @@ def find(inputs: Iterable[str]) -> Found:
     inputs = tuple(inputs)
     wanted: dict[str, tuple[str, str]] = {}
     ignored: dict[str, str] = {}
-    for given in inputs:
-        folder = root(given)
+    roots = {given: root(given) for given in inputs}
+    for given, folder in roots.items():
         for path, reason in _list(given, folder):
             place = files.join(folder, path)
             if reason:
@@ -48,7 +49,7 @@ def find(inputs: Iterable[str]) -> Found:
         raise DataError(
             f"no image found in {', '.join(map(repr, inputs))}{aside}; expected folders or image files"
         )
-    return Found(tuple(wanted.values()), tuple(ignored.items()))
+    return Found(tuple(wanted.values()), tuple(ignored.items()), roots)
 
 
 def root(given: str) -> str:
@@ -96,18 +97,18 @@ def _list(given: str, folder: str) -> Iterator[tuple[str, str]]:
 def _matches(pattern: str, folder: str) -> Iterator[tuple[str, str]]:
     """As `_list`, for a pattern; of a folder that it matches, all files."""
     if files.is_local(pattern):
-        for name in sorted(glob.glob(os.path.relpath(pattern, folder), root_dir=folder, recursive=True)):
-            at = files.join(folder, name)
-            if os.path.isdir(at) and not os.path.islink(at):
-                yield from ((os.path.normpath(os.path.join(name, path)), why) for path, why in _below(at))
+        wanted = os.path.relpath(pattern, folder)
+        for name in sorted(glob.glob(wanted, root_dir=folder, recursive=True)):  # noqa: PTH207 - ** in pathlib is folders only
+            at = Path(folder, name)
+            if at.is_dir() and not at.is_symlink():
+                yield from ((str(Path(name, path)), why) for path, why in _below(str(at)))
             else:
-                yield name, _reason(at)
+                yield name, _reason(str(at))
         return
-    wanted = re.compile(glob_translate(_path(pattern)))
-    base = PurePosixPath(_path(folder))
+    whole = re.compile(glob_translate(_path(pattern)))
     for path, why in _below(folder):
-        at = base / path
-        if any(wanted.match(str(place)) for place in (at, *at.parents)):
+        file = PurePosixPath(_path(folder), path)
+        if any(whole.match(str(part)) for part in (file, *file.parents)):
             yield path, why
 
 
@@ -121,8 +122,8 @@ def _below(folder: str) -> Iterator[tuple[str, str]]:
     unseen: list[OSError] = []
     paths = []
     for at, folders, names in os.walk(folder, onerror=unseen.append):
-        odd = [name for name in folders if images.has_image_ending(name) or os.path.islink(f"{at}/{name}")]
-        paths += [os.path.relpath(os.path.join(at, name), folder) for name in [*names, *odd]]
+        odd = [name for name in folders if images.has_image_ending(name) or Path(at, name).is_symlink()]
+        paths += [os.path.relpath(Path(at, name), folder) for name in [*names, *odd]]
     for path in sorted(paths):
         yield path, _reason(files.join(folder, path))
     for error in unseen:
@@ -143,7 +144,7 @@ def _special(place: str) -> str:
         return ""
     try:
         place.encode()
-        mode = os.stat(place).st_mode
+        mode = Path(place).stat().st_mode
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     except (FileNotFoundError, PermissionError):
@@ -151,7 +152,7 @@ def _special(place: str) -> str:
     except OSError as error:
         return f"cannot be followed: {error.strerror}"
     if stat.S_ISDIR(mode):
-        return "a link to a folder" if os.path.islink(place) else "a folder with an image's name"
+        return "a link to a folder" if Path(place).is_symlink() else "a folder with an image's name"
     return "" if stat.S_ISREG(mode) else "not a regular file"
 
 

@@ -41,9 +41,7 @@ def predict(config: PredictConfig) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
-        raise ModelError(
-            f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}"
-        )
+        raise ModelError(f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}")
     output = Output(files.resolve(config.output))
     work = _open(config, output, model)
     if work is None:
@@ -52,7 +50,7 @@ def predict(config: PredictConfig) -> None:
     count = len(work.found.images)
     console.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
     rate = _score(config, output, model, work)
-    predictions.check(output, work.units(), model.digest)
+    predictions.check(output, (unit.files for unit in work.units()), model.digest)
     summary = predictions.summarise(output, model.classes)
     evaluation = _evaluate(output, model, summary)
     manifest = {
@@ -72,7 +70,8 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     note = output.interrupted()
     if note is not None and config.resume:
         _compare(output, note["settings"], settings)
-        return Work(Found(*(tuple(map(tuple, note[key])) for key in ("images", "ignored"))), note["unit"])
+        found = Found(tuple(map(tuple, note["images"])), tuple(map(tuple, note["ignored"])), note["roots"])
+        return Work(found, note["unit"])
     if note is not None and not config.overwrite:
         raise OutputError(
             f"{output.place}: a job was interrupted; --resume goes on with it, --overwrite starts anew"
@@ -122,10 +121,9 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
     todo = [unit for unit in work.units() if unit.number not in done]
     if not todo:
         return None
-    roots = {given: inputs.root(given) for given in {given for given, _ in work.found.images}}
     left = sum(len(unit.files) for unit in todo)
     with cluster.session(config.verbose) as have, cluster.user_errors():
-        units = scoring.score(Job(config, model, output, roots), todo, have)
+        units = scoring.score(Job(config, model, output, work.found.roots), todo, have)
         return _follow(units, len(work.found.images), left)
 
 
@@ -160,6 +158,7 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, summary: Summa
         "failed": sum(summary.failures.values()),
         "failures": dict(summary.failures.most_common()),
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
+        "roots": found.roots,
         "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
         "model": {"place": model.place, "digest": model.digest, "trial": model.variant.name()},
         "job": _settings(config, model),

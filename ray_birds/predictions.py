@@ -148,8 +148,8 @@ class Output:
             yield
         except OSError as error:
             raise OutputError(
-                f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier output "
-                "is untouched; when this is mended, --resume goes on"
+                f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier "
+                "output is untouched; when this is mended, --resume goes on"
             ) from error
 
 

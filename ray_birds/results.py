@@ -9,6 +9,7 @@ trials/<trial>/state.npz                 what the trial goes on from when it is 
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,6 +159,12 @@ class Results:
 
     def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
+
+
+def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
+    """Sort key of rows of trials.csv, best first: finished ones, by valid accuracy, then by valid loss."""
+    accuracy = float(row["valid_accuracy"] or -math.inf)
+    return row["status"] != "finished", -accuracy, float(row["valid_loss"] or math.inf)
 
 
 def accuracy(predictions: pa.Table) -> float:

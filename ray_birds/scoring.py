@@ -18,6 +18,7 @@ from ray_birds import bundle, cluster, files, images, inputs, predictions
 from ray_birds.backbone import use_threads
 from ray_birds.bundle import Bundle
 from ray_birds.config import PredictConfig
+from ray_birds.errors import RayBirdsError
 from ray_birds.predictions import Output
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
@@ -25,6 +26,8 @@ _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # actors, and are held back by what they may put into the object store.
 _TASK_CPUS = 0.25
 _REQUESTS = 8  # to an object store at a time, of one task
+
+Map = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,19 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
     rows = (
         ray.data.from_items([unit.row() for unit in units], override_num_blocks=len(units))
         .map(
-            _decode,
+            cast(Map, _decode),
             fn_args=(shared,),
             num_cpus=_TASK_CPUS,
             compute=ray.data.TaskPoolStrategy(size=decoders),
         )
         .map(
-            cast(Callable[[dict[str, Any]], dict[str, Any]], Scorer),
+            cast(Map, Scorer),
             fn_constructor_args=(shared, threads),
             num_cpus=1 if have.gpus else threads / 2,
             num_gpus=1 if have.gpus else 0,
             compute=ray.data.ActorPoolStrategy(size=actors),
         )
-        .map(_write, fn_args=(shared,), num_cpus=_TASK_CPUS)
+        .map(cast(Map, _write), fn_args=(shared,), num_cpus=_TASK_CPUS)
     )
     waiting = 2 * (decoders + 2 * actors)  # units in the object store: being made, waiting, being scored
     rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
@@ -94,9 +97,7 @@ def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any
     """A unit's pictures: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
     job: Job = ray.get(shared[0])
     size = job.model.variant.image_size
-    places = [
-        files.join(job.roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)
-    ]
+    places = [files.join(job.roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
     with ThreadPoolExecutor(1 if all(map(files.is_local, places)) else _REQUESTS) as pool:
         pictures = list(pool.map(lambda place: images.load(place, size, job.config.max_pixels), places))
     good = [picture.pixels for picture in pictures if picture.pixels is not None]
@@ -111,14 +112,21 @@ def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any
 class Scorer:
     """Holds the model: a unit's `pixels` -> `scores` (m, classes) and `features` (m, d), both float32."""
 
+    _error: RayBirdsError | None = None
+
     def __init__(self, shared: list["ray.ObjectRef"], threads: int) -> None:
         job: Job = ray.get(shared[0])
-        use_threads(threads)
-        self._classifier = bundle.load(job.model, job.config.batch_size)
-        self._classifier.warm_up()
         self._embeddings = job.config.embeddings
+        use_threads(threads)
+        try:
+            self._classifier = bundle.load(job.model, job.config.batch_size)
+            self._classifier.warm_up()
+        except RayBirdsError as error:
+            self._error = error  # raised with the first unit: from here Ray would pass on its text alone
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._error:
+            raise self._error
         pixels = row.pop("pixels")
         scores, features = self._classifier.embed(pixels) if len(pixels) else (np.zeros((0, 1)), np.zeros((0, 1)))
         return row | {"scores": scores} | ({"features": features} if self._embeddings else {})
@@ -145,7 +153,9 @@ def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.nd
     order = np.argsort(-scores, kind="stable")[: job.config.top_k]
     top_k = [{"label": classes[number], "probability": float(scores[number])} for number in order]
     return {
-        **{"prediction": top_k[0]["label"], "probability": top_k[0]["probability"], "top_k": top_k},
+        "prediction": top_k[0]["label"],
+        "probability": top_k[0]["probability"],
+        "top_k": top_k,
         "correct": None if label is None else label == top_k[0]["label"],
         "probabilities": scores if job.config.probabilities else None,
         "embeddings": features if job.config.embeddings else None,

@@ -5,7 +5,6 @@ from there, and so does a whole sweep with --resume: nothing of Tune's own is re
 """
 
 import dataclasses
-import sys
 import tempfile
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +14,14 @@ import ray
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from ray_birds import backbone, bundle, check, cluster, console, dataset, features, files, store, winner
+from ray_birds import backbone, check, cluster, console, dataset, features, files, store, summary, winner
 from ray_birds.backbone import Description
 from ray_birds.check import Inspection
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
-from ray_birds.errors import OutputError, SettingsError, TrialsFailed
+from ray_birds.errors import OutputError, SettingsError
 from ray_birds.plan import Plan, variants
+from ray_birds.report import write_sweep_report
 from ray_birds.results import Results
 from ray_birds.store import Catalogue, Feature
 from ray_birds.watch import Silence, Watch
@@ -44,8 +44,9 @@ def sweep(config: TuneConfig) -> None:
             winner.crown(plan, best)
         rows = _rows(plan, errors)
         results.write_trials(rows)
-        _write_run(plan, best, started, have)
-    _show_end(plan, rows, best)
+        summary.write_run(plan, best, started, have.nodes, have.cpus, have.gpus)
+    write_sweep_report(results.place)
+    summary.show(plan, rows, best)
 
 
 def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
@@ -240,72 +241,8 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         plan.results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)
 
 
-def _write_run(plan: Plan, best: str | None, started: datetime, have: cluster.Resources) -> None:
-    """What is needed to run it again, beside the settings: command, versions, machine, what was trained."""
-    finished = datetime.now(UTC)
-    facts = {
-        "command": sys.argv,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": finished.isoformat(timespec="seconds"),
-        "seconds": round((finished - started).total_seconds(), 1),
-        "versions": bundle.versions(),
-        "machine": {"nodes": have.nodes, "cpus": have.cpus, "gpus": have.gpus},
-        "cpus_per_trial": plan.threads,
-        "gpus_per_trial": plan.gpus,
-        "from_features": sorted(plan.stored),
-        "winner": best,
-        "backbones": {
-            name: {
-                "layers": about.layers,
-                "parameters": about.parameters,
-                "trainable": {str(depth): names for depth, names in about.trainable.items()},
-                "taps": {str(depth): [tap.name, *tap.shape] for depth, tap in about.taps.items()},
-            }
-            for name, about in plan.backbones.items()
-        },
-    }
-    files.write_json(plan.results.path("run.json"), facts)
-
-
 def _show_dataset(data: Dataset) -> None:
     counts = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     console.say(f"{data.root}: {len(data.classes)} classes; images: {counts}")
     for note in data.notes:
         console.say(f"note: {note}")
-
-
-def _show_end(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
-    """The table, the statement and where everything lies. Raises TrialsFailed where trials failed."""
-    columns = (
-        "trial",
-        "status",
-        "epochs",
-        "valid_accuracy",
-        "valid_loss",
-        "test_accuracy",
-        "seconds",
-        "images_per_second",
-    )
-    ranked = sorted(rows, key=winner.rank)
-    console.show(
-        console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked])
-    )
-    if best:
-        console.say(winner.statement(plan, best))
-        console.say(f"best model   {plan.results.best}")
-    console.say(f"results      {plan.results.place}")
-    console.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
-    failed = [row for row in rows if row["status"] == "failed"]
-    if failed:
-        reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)
-        raise TrialsFailed(
-            f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})"
-        )
-
-
-def _short(value: object) -> str:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return str(value)
-    return str(value) if number.is_integer() else f"{number:.4f}"

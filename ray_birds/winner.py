@@ -1,6 +1,5 @@
 """The winner of a sweep: chosen on valid alone, made a bundle, scored on test once."""
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,14 +12,9 @@ from ray_birds import backbone, bundle, cluster, console, images, metrics
 from ray_birds.dataset import Split
 from ray_birds.errors import DataError
 from ray_birds.plan import Plan
+from ray_birds.results import rank
 
 _PART = 256  # pictures decoded at a time when the winner is scored
-
-
-def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
-    """Sort key of rows of trials.csv, best first: finished ones, by valid accuracy, then by valid loss."""
-    accuracy = float(row["valid_accuracy"] or -math.inf)
-    return row["status"] != "finished", -accuracy, float(row["valid_loss"] or math.inf)
 
 
 def choose(rows: list[dict[str, Any]]) -> str | None:
@@ -35,19 +29,6 @@ def crown(plan: Plan, name: str) -> None:
     make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
     with cluster.user_errors():
         ray.get(make.remote(plan, name))
-
-
-def statement(plan: Plan, best: str) -> str:
-    """How the other variants compare with the winner, tested on valid; see `metrics.state`."""
-    runs = []
-    for name, variant in plan.variants.items():
-        table = plan.results.predictions(name, "valid")
-        history = plan.results.history(name)
-        if table is not None and len(history) == variant.epochs:
-            recipe = variant.name(with_backbone=len(plan.backbones) > 1)
-            seconds = sum(float(epoch["seconds"]) for epoch in history)
-            runs.append(metrics.Run(name, recipe, variant.seed, seconds, table["correct"].to_numpy()))
-    return metrics.state(runs, best).text
 
 
 def _test(plan: Plan) -> Split | None:

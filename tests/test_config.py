@@ -61,6 +61,8 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--batch-size 256", "batch_size", 256),
     ("--top-k 1", "top_k", 1),
     ("--probabilities", "probabilities", True),
+    ("--embeddings", "embeddings", True),
+    ("--decoders 3", "decoders", 3),
     ("--max-pixels 1", "max_pixels", 1),
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
@@ -97,7 +99,7 @@ TUNE_REFUSED = [
     "--preset article --unfreeze 10",
     "--preset article --samples 3",
 ]
-PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0"]
+PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--decoders 0"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

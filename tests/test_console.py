@@ -82,7 +82,15 @@ def test_mistakes_on_the_command_line(job: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0:00"), (0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599.4, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")],
+    [
+        (0, "0:00"),
+        (0.4, "0:00"),
+        (59.6, "1:00"),
+        (61, "1:01"),
+        (3599.4, "59:59"),
+        (3600, "1:00:00"),
+        (90_061, "25:01:01"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
@@ -140,7 +148,7 @@ def test_table_shows_every_cell_as_it_is(capsys: pytest.CaptureFixture[str]) -> 
     console.show(console.table("Trials of [x]", ("trial", "valid", "error"), rows))
     said = capsys.readouterr().out
     assert all(text in said for text in ("Trials of [x]", "trial", "valid", "plain-unfreeze0", "0.98", error))
-    assert re.search(r"│  1\.5 │", said)  # numbers are right-aligned
+    assert re.search(r"│ {3}1\.5 │", said)  # numbers are right-aligned
 
 
 def test_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,9 @@ def test_only_images_in_class_folders_count(own_birds: Path) -> None:
     (folder / "deeper").mkdir()
     shutil.copy(folder / "1.jpg", folder / "deeper/x y 鶯.webp")
     paths = [p for p in scan(str(own_birds)).splits["train"].paths if "CORAL" in p]
-    assert paths == [f"train/CORAL OWL/{n}" for n in ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "UPPER.JPEG", "deeper/x y 鶯.webp")]
+    assert paths == [
+        f"train/CORAL OWL/{n}" for n in ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "UPPER.JPEG", "deeper/x y 鶯.webp")
+    ]
 
 
 def test_a_wrong_path(tmp_path: Path) -> None:

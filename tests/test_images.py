@@ -213,7 +213,9 @@ def test_the_same_bytes_give_the_same_pixels() -> None:
     assert first is not None and second is not None and np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["A.JPG", "b.JpEg", "c.PNG", "d.Gif", "e.BMP", "f.WEBP", "with space 鶯.jpg", "a.b.jpg"])
+@pytest.mark.parametrize(
+    "name", ["A.JPG", "b.JpEg", "c.PNG", "d.Gif", "e.BMP", "f.WEBP", "with space 鶯.jpg", "a.b.jpg"]
+)
 def test_endings_of_images(name: str) -> None:
     assert images.has_image_ending(f"/x/{name}")
 
@@ -260,7 +262,9 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
     picture = images.decode(png_header(100_000, 100_000), SIZE)
     assert_reason(picture, "too large: 100000x100000, over 100000000 pixels")
     assert (picture.width, picture.height) == (100_000, 100_000)
-    assert_reason(images.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40 - 1), "too large: 48x40, over 1919 pixels")
+    assert_reason(
+        images.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40 - 1), "too large: 48x40, over 1919 pixels"
+    )
     assert images.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40).error == ""
 
 

@@ -22,7 +22,9 @@ CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 DIGEST = "0123456789abcdef" * 2
 
 
-def row(path: str, scores: tuple[float, ...] | None = None, label: str | None = None, error: str = "") -> dict[str, Any]:
+def row(
+    path: str, scores: tuple[float, ...] | None = None, label: str | None = None, error: str = ""
+) -> dict[str, Any]:
     """A row of the contract; `scores` (3,) of CLASSES, None for a file that could not be decoded."""
     made: dict[str, Any] = {"input": "birds", "path": path, "label": label, "width": 64, "height": 48}
     made |= {"error": error, "model": DIGEST}
@@ -40,7 +42,11 @@ SCORED = [
     row("test/MOSS TERN/鶯 é.jpg", (0.5, 0.2, 0.3), "MOSS TERN"),
     row("images to test/1.jpg", (0.1, 0.3, 0.6)),
 ]
-FAILED = [row("a.jpg", error="empty file"), row("b.jpg", label="CORAL OWL", error="damaged: x"), row("c.jpg", error="empty file")]
+FAILED = [
+    row("a.jpg", error="empty file"),
+    row("b.jpg", label="CORAL OWL", error="damaged: x"),
+    row("c.jpg", error="empty file"),
+]
 UNLABELLED = [row("1.jpg", (0.1, 0.3, 0.6)), row("2.jpg", (0.6, 0.3, 0.1))]
 
 
@@ -115,7 +121,9 @@ def test_duckdb_reads_the_folder(tmp_path: Path, probabilities: bool) -> None:
         asked = f"from '{place}/*.parquet'"
         counts = connection.execute(f"select error, count(*) {asked} group by error order by error").fetchall()
         assert counts == [("", 3), ("damaged: x", 1), ("empty file", 2)]
-        best = connection.execute(f"select top_k[1].label {asked} where label = 'CORAL OWL' and error = ''").fetchall()
+        best = connection.execute(
+            f"select top_k[1].label {asked} where label = 'CORAL OWL' and error = ''"
+        ).fetchall()
         assert best == [("CORAL OWL",)]
 
 
@@ -148,7 +156,9 @@ def test_leftovers_of_a_killed_replacement_are_cleared(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_a_killed_worker_left_half_written_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_worker_left_half_written_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`kill -9` between writing a part's bytes and giving it its name; another process writes it again."""
     made = output(tmp_path / "out", {0: SCORED})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -202,7 +212,9 @@ def test_summary_of_all_parts(tmp_path: Path) -> None:
     [{0: UNLABELLED}, {0: FAILED}, {0: UNLABELLED, 1: FAILED}],
     ids=["unlabelled", "failed", "unlabelled and failed"],
 )
-def test_summary_where_nothing_is_labelled_and_scored(tmp_path: Path, parts: dict[int, list[dict[str, Any]]]) -> None:
+def test_summary_where_nothing_is_labelled_and_scored(
+    tmp_path: Path, parts: dict[int, list[dict[str, Any]]]
+) -> None:
     summary = predictions.summarise(output(tmp_path / "out", parts), CLASSES)
     assert summary.rows == sum(map(len, parts.values()))
     assert len(summary.labels) == len(summary.predictions) == len(summary.ranked) == 0

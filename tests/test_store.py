@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +114,14 @@ def test_spans_cover_the_rows_once(rows: int) -> None:
     made = feature(rows=rows)
     spans = [made.span(shard) for shard in range(made.shards)]
     assert spans[0][0] == 0 and spans[-1][1] == rows
-    assert all(end == start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
     assert all(0 < end - start <= made.shard_rows <= 1024 for start, end in spans)
     assert made.bytes_of(range(made.shards)) == made.size == rows * 12 * 2
 
 
-@pytest.mark.parametrize(("tap", "dtype"), [(DEEP, "float16"), (DEEP, "float32"), (POOL, "float16"), (RAW, "uint8")])
+@pytest.mark.parametrize(
+    ("tap", "dtype"), [(DEEP, "float16"), (DEEP, "float32"), (POOL, "float16"), (RAW, "uint8")]
+)
 def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, tap: Tap, dtype: str) -> None:
     made = feature(tap, dtype)
     assert store.missing(str(tmp_path), made) == [0, 1, 2]

@@ -1,0 +1,80 @@
+"""How a sweep ends: run.json for whoever runs it again, and on the terminal the table and what it means."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from ray_birds import bundle, console, files, metrics
+from ray_birds.errors import TrialsFailed
+from ray_birds.plan import Plan
+from ray_birds.results import rank
+
+
+def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus: int, gpus: int) -> None:
+    """What is needed to run it again, beside the settings: command, versions, machine, what was trained."""
+    finished = datetime.now(UTC)
+    facts = {
+        "command": sys.argv,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round((finished - started).total_seconds(), 1),
+        "versions": bundle.versions(),
+        "machine": {"nodes": nodes, "cpus": cpus, "gpus": gpus},
+        "cpus_per_trial": plan.threads,
+        "gpus_per_trial": plan.gpus,
+        "from_features": sorted(plan.stored),
+        "winner": best,
+        "backbones": {
+            name: {
+                "layers": about.layers,
+                "parameters": about.parameters,
+                "trainable": {str(depth): names for depth, names in about.trainable.items()},
+                "taps": {str(depth): [tap.name, *tap.shape] for depth, tap in about.taps.items()},
+            }
+            for name, about in plan.backbones.items()
+        },
+    }
+    files.write_json(plan.results.path("run.json"), facts)
+
+
+def statement(plan: Plan, best: str) -> str:
+    """How the other variants compare with the winner, tested on valid; see `metrics.state`."""
+    runs = []
+    for name, variant in plan.variants.items():
+        table = plan.results.predictions(name, "valid")
+        history = plan.results.history(name)
+        if table is not None and len(history) == variant.epochs:
+            recipe = variant.name(with_backbone=len(plan.backbones) > 1)
+            seconds = sum(float(epoch["seconds"]) for epoch in history)
+            runs.append(metrics.Run(name, recipe, variant.seed, seconds, table["correct"].to_numpy()))
+    return metrics.state(runs, best).text
+
+
+def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
+    """The table, the statement and where everything lies. Raises TrialsFailed where trials failed."""
+    scores = ("valid_accuracy", "valid_loss", "test_accuracy")
+    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second")
+    ranked = sorted(rows, key=rank)
+    console.show(
+        console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked])
+    )
+    if best:
+        console.say(statement(plan, best))
+        console.say(f"best model   {plan.results.best}")
+    console.say(f"results      {plan.results.place}")
+    console.say(f"report       {plan.results.path('report.html')}")
+    console.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)
+        raise TrialsFailed(
+            f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})"
+        )
+
+
+def _short(value: object) -> str:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    return str(value) if number.is_integer() else f"{number:.4f}"
