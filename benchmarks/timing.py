@@ -53,7 +53,7 @@ def run(command: list[str], log: Path, watch: Callable[[int], None] | None = Non
     Raises SystemExit where the command fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     lines: list[tuple[float, str]] = []
     start = time.perf_counter()
     process = subprocess.Popen(

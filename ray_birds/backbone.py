@@ -102,7 +102,8 @@ def _application(name: str, shape: tuple[int, int, int], weights: str | None) ->
     if family in ("MobileNetV2", "ResNet50V2"):  # these expect -1..1 and bring no scaling of their own
         pixels = Input(shape)
         scaled = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-        made = make(input_tensor=scaled, input_shape=shape, **options, **({"alpha": float(width)} if width else {}))
+        alpha = {"alpha": float(width)} if width else {}
+        made = make(input_tensor=scaled, input_shape=shape, **options, **alpha)
         return Model(pixels, made.output, name=made.name)
     return make(input_shape=shape, **options)
 

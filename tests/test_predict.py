@@ -450,12 +450,14 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
     old.write_part(0, [row], predictions.schema())
     old.publish({"files": 1})
     seen: set[int] = set()
+    killed: list[psutil.Process] = []
     finished = threading.Event()
 
     def kill() -> None:
         wait_for(lambda: parts(output) >= 2)
         for process in scorers(os.getpid()):
             process.kill()
+            killed.append(process)
 
     def watch() -> None:
         while not finished.is_set():
@@ -471,7 +473,7 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
             predict(replace(settings, output=str(output), overwrite=True))
         finally:
             finished.set()
-    assert not first and not second
+    assert not first and not second and len(killed) == 1
     assert seen <= {1, len(read(scored))} and 1 in seen
     pd.testing.assert_frame_equal(read(output), read(scored), check_exact=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}

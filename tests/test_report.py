@@ -464,7 +464,7 @@ def write_job(place: Path, data: Path, *, labelled: bool, failed: int) -> dict[s
         rows.append(
             {
                 "input": str(data) if labelled else dataset.place(path),
-                "path": path if labelled else "",
+                "path": path if labelled else Path(path).name,
                 "label": label,
                 "prediction": top[0]["label"],
                 "probability": top[0]["probability"],

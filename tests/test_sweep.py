@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -220,6 +219,10 @@ def command(settings: TuneConfig) -> list[str]:
     return [sys.executable, str(REPOSITORY / "jobs/tune.py"), *(word for pair in options.items() for word in pair)]
 
 
+def start(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def wait_for_epoch(results: Path, epochs: int) -> None:
     """Until the trial has written its state after this many epochs."""
     deadline = time.monotonic() + 180
@@ -245,7 +248,7 @@ def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfi
     for name in ("undisturbed", "trial", "driver"):
         one = replace(settings, name=name)
         results = Path(settings.results, name)
-        driver = subprocess.Popen(command(one), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        driver = start(command(one))
         if name == "trial":
             wait_for_epoch(results, 3)
             trial_process(driver.pid).kill()
@@ -253,7 +256,7 @@ def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfi
             wait_for_epoch(results, 3)
             driver.send_signal(signal.SIGKILL)
             driver.wait()
-            driver = subprocess.Popen([*command(one), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            driver = start([*command(one), "--resume"])
         output, _ = driver.communicate(timeout=300)
         assert driver.returncode == 0, output
         runs[name] = history(results, "plain-unfreeze10-lr0.005").drop(columns=["seconds", "images_per_second"])
@@ -263,7 +266,9 @@ def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfi
 
 def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
     rates = (0.00001, 0.005, 0.01)
-    sweep(replace(settings, name="asha", scheduler="asha", augment=("off",), unfreeze=(0, 10), learning_rate=rates))
+    sweep(
+        replace(settings, name="asha", scheduler="asha", augment=("off",), unfreeze=(0, 10), learning_rate=rates)
+    )
     rows = trials(stored.with_name("asha"))
     stopped = rows[rows["status"] == "stopped"]
     assert len(stopped) and (stopped["epochs"] == 2).all() and (stopped["unfreeze"] == 10).all()

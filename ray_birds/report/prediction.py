@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_birds import files
+from ray_birds.errors import DataError
 from ray_birds.inputs import root
 from ray_birds.report import score_charts
 from ray_birds.report.gallery import Tile, load, loadable, write_sheet
@@ -90,7 +91,7 @@ def read_job(output: str) -> Job:
     rows = table.filter(pa.array(fine))
     label = rows["label"].to_numpy()
     names = rows["input"].to_pylist(), rows["path"].to_pylist()
-    roots = {given: root(given) for given in set(names[0])}
+    roots = {given: _root(given) for given in set(names[0])}
     top_k = [[entry["label"] for entry in entries] for entries in rows["top_k"].to_pylist()]
     return Job(
         rows=Predictions(
@@ -105,6 +106,14 @@ def read_job(output: str) -> Job:
         top_k=np.array(top_k, dtype=object),
         failed=table.filter(pa.array(~fine)).select(["input", "path", "error"]).to_pylist(),
     )
+
+
+def _root(given: str) -> str:
+    """The folder of an input's paths; the input itself where it is no longer there, and nor are its pictures."""
+    try:
+        return root(given)
+    except DataError:
+        return given
 
 
 def job_scores(job: Job) -> Scores | None:
