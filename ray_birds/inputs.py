@@ -1,6 +1,5 @@
 """The files to score: folders, single files and patterns -> a list of images, and what was left aside."""
 
-import glob
 import os
 import re
 import stat
@@ -95,16 +94,10 @@ def _list(given: str, folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _matches(pattern: str, folder: str) -> Iterator[tuple[str, str]]:
-    """As `_list`, for a pattern; of a folder that it matches, all files."""
-    if files.is_local(pattern):
-        wanted = os.path.relpath(pattern, folder)
-        for name in sorted(glob.glob(wanted, root_dir=folder, recursive=True)):  # noqa: PTH207 - ** in pathlib is folders only
-            at = Path(folder, name)
-            if at.is_dir() and not at.is_symlink():
-                yield from ((str(Path(name, path)), why) for path, why in _below(str(at)))
-            else:
-                yield name, _reason(str(at))
-        return
+    """As `_list`, for a pattern; of a folder that it matches, all files.
+
+    Python's `glob` would follow links to folders, round in circles too.
+    """
     whole = re.compile(glob_translate(_path(pattern)))
     for path, why in _below(folder):
         file = PurePosixPath(_path(folder), path)
@@ -123,7 +116,8 @@ def _below(folder: str) -> Iterator[tuple[str, str]]:
     paths = []
     for at, folders, names in os.walk(folder, onerror=unseen.append):
         odd = [name for name in folders if images.has_image_ending(name) or Path(at, name).is_symlink()]
-        paths += [os.path.relpath(Path(at, name), folder) for name in [*names, *odd]]
+        under = at[len(folder) :].lstrip("/")
+        paths += [f"{under}/{name}" if under else name for name in [*names, *odd]]
     for path in sorted(paths):
         yield path, _reason(files.join(folder, path))
     for error in unseen:
@@ -158,4 +152,4 @@ def _special(place: str) -> str:
 
 def _path(place: str) -> str:
     """A place without scheme and options."""
-    return files.filesystem(place)[1]
+    return place if files.is_local(place) else files.filesystem(place)[1]

@@ -129,6 +129,10 @@ class Results:
         }
         files.write_json(self.path("dataset.json"), facts)
 
+    def dataset(self) -> dict[str, Any]:
+        """What `write_dataset` wrote."""
+        return dict(files.read_json(self.path("dataset.json")))
+
     def trial_row(self, trial: str, variant: Variant, error: str) -> dict[str, Any]:
         """A trial's row of trials.csv, from what it left behind."""
         history = self.history(trial)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_birds import backbone, bundle, cluster, console, images, metrics
+from ray_birds import backbone, bundle, card, cluster, console, images, metrics
 from ray_birds.dataset import Split
 from ray_birds.errors import DataError
 from ray_birds.plan import Plan
@@ -44,23 +44,29 @@ def _make(plan: Plan, name: str) -> None:
     state = trial.last_state(plan.results, name)
     model = trial.assemble(variant, plan.config.weights, len(classes), state)
 
+    evaluations: dict[str, metrics.Evaluation] = {}
+
     def score(classifier: bundle.Classifier) -> dict[str, Any]:
         test = _test(plan)
         if test is not None:
             parts = [classifier(pixels) for pixels in _pixels(plan, test)]
             plan.results.write_predictions(name, test, classes, np.concatenate(parts))
         tables = {split: plan.results.predictions(name, split) for split in ("valid", "test")}
-        return {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
+        evaluations.update(
+            {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
+        )
+        return {split: evaluation.to_json() for split, evaluation in evaluations.items()}
 
     bundle.save(model, plan.results.best, classes, variant, score)
+    card.write(plan.results.best, variant, plan.config.weights, plan.results.dataset(), evaluations)
 
 
-def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> dict[str, Any]:
+def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:
     index = {label: number for number, label in enumerate(classes)}
     labels, chosen = (
         np.array([index[name] for name in predictions[column].to_pylist()]) for column in ("label", "prediction")
     )
-    return metrics.evaluate(labels, chosen, classes).to_json()
+    return metrics.evaluate(labels, chosen, classes)
 
 
 def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:
