@@ -53,13 +53,14 @@ def run(command: list[str], log: Path, watch: Callable[[int], None] | None = Non
     Raises SystemExit where the command fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+    # Each sweep starts its own Ray, whatever else runs on the machine.
+    extra = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "RAY_ADDRESS": "local"}
     lines: list[tuple[float, str]] = []
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment,
+        env=os.environ | extra,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -103,11 +103,21 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            inner = getattr(cause, "cause", None)
-            if isinstance(cause, RayBirdsError) and inner is None:
-                # Ray Data adds a paragraph of hints to the one line.
-                raise type(cause)(str(cause).splitlines()[0]) from None
-            cause = inner or cause.__cause__
-        raise
+        ours = _ours(error)
+        if ours is None:
+            raise
+        try:
+            raise ours
+        finally:
+            # What Ray raised holds the frames of its job, and they the job's actors with their CPUs.
+            ours.__context__ = None
+
+
+def _ours(error: BaseException | None) -> RayBirdsError | None:
+    """The RayBirdsError at the bottom of an error, without the hints that Ray Data adds to its one line."""
+    while error is not None:
+        inner = getattr(error, "cause", None)
+        if isinstance(error, RayBirdsError) and inner is None:
+            return type(error)(str(error).splitlines()[0])
+        error = inner or error.__cause__
+    return None
