@@ -93,9 +93,7 @@ def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[st
         raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
     empty = [name for name in classes if not found["train"][name]]
     if empty:
-        raise DataError(
-            f"{root}/train/{empty[0]}: has no images; add some or remove the folder"
-        )
+        raise DataError(f"{root}/train/{empty[0]}: has no images; add some or remove the folder")
     for split, by_class in found.items():
         unknown = sorted(set(by_class) - set(classes))
         if unknown:

@@ -37,9 +37,7 @@ class Stub:
     etag: str = '"version-1"'
     ranges: bool = True
     api_troubles: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # status, headers
-    file_troubles: list[str | int] = field(
-        default_factory=list
-    )  # status, "cut", "stall", "lie" or "no length"
+    file_troubles: list[str | int] = field(default_factory=list)  # status, "cut", "stall", "lie" or "no length"
     asked: list[Asked] = field(default_factory=list)
     stalling: threading.Event = field(default_factory=threading.Event)  # a "stall" has sent its half
     go_on: threading.Event = field(default_factory=threading.Event)

@@ -44,9 +44,7 @@ def test_unpacks_what_is_well(tmp_path: Path) -> None:
     unpack(archive, tmp_path / "out", CAP)
     files = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*.jpg")}
     assert files == {"train/A  B/1.jpg": b"one", "train/C/2.jpg": b"two", "valid/A  B/3.jpg": b"three"}
-    assert (
-        tmp_path / "out/train/D"
-    ).is_dir()  # an empty class is a finding for the check, not for us to hide
+    assert (tmp_path / "out/train/D").is_dir()  # an empty class is a finding for the check, not for us to hide
 
 
 @pytest.mark.parametrize(

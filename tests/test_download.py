@@ -153,9 +153,7 @@ def test_fine(stub: Stub, output: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert all(secret not in everything for secret in (KEY, SIGNATURE, "Authorization", "Basic "))
 
 
-def test_a_finished_download_is_not_repeated(
-    stub: Stub, output: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_download_is_not_repeated(stub: Stub, output: Path, capfd: pytest.CaptureFixture[str]) -> None:
     get(output)
     before, asked = snapshot(output), len(stub.asked)
     get(output)
@@ -279,9 +277,7 @@ def test_429_with_retry(stub: Stub, output: Path, capfd: pytest.CaptureFixture[s
 def test_a_quota_is_not_waited_for(stub: Stub, output: Path, after: str) -> None:
     stub.api_troubles = [(429, {"Retry-After": after})]
     message = refused(output, DataError)
-    assert (
-        "quota at Kaggle is used up (429): in " in message and " min, run the same command again" in message
-    )
+    assert "quota at Kaggle is used up (429): in " in message and " min, run the same command again" in message
     assert len(stub.asked) == 1 and not output.exists()
 
 
@@ -540,16 +536,12 @@ def test_from_a_folder_that_cannot_be(tmp_path: Path, output: Path) -> None:
     (source / "train" / "loop").symlink_to(source)
     assert "remove the link" in refused(output, DataError, dataset="", source=str(source))
     empty = write(tmp_path / "empty", {"a.txt": b""})
-    assert "neither a folder train/ nor Parquet files" in refused(
-        output, DataError, dataset="", source=str(empty)
-    )
+    assert "neither a folder train/ nor Parquet files" in refused(output, DataError, dataset="", source=str(empty))
     assert not output.exists()
 
 
 def test_two_folders_with_train(tmp_path: Path, output: Path) -> None:
-    source = write(
-        tmp_path / "source", {f"{part}/{path}": data for path, data in BIRDS.items() for part in "ab"}
-    )
+    source = write(tmp_path / "source", {f"{part}/{path}": data for path, data in BIRDS.items() for part in "ab"})
     assert "several folders hold train/ (a, b)" in refused(output, DataError, dataset="", source=str(source))
 
 
@@ -578,9 +570,7 @@ def test_shapes(tmp_path: Path, output: Path, wrap: str, valid: str) -> None:
         "valid": 24,
         "test": 24,
     }
-    assert (
-        len(list((output / "images to test").iterdir())) == 7 and (output / "birds.csv").read_bytes() == ROWS
-    )
+    assert len(list((output / "images to test").iterdir())) == 7 and (output / "birds.csv").read_bytes() == ROWS
 
 
 def test_files_outside_the_wrapping_folder_are_named(
@@ -605,9 +595,7 @@ def test_spaces_may_differ_but_spelling_may_not(
     capfd.readouterr()
     take(output.with_name("b"), tmp_path / "b.zip")
     said = capfd.readouterr().out
-    assert (
-        "a sweep would not take it yet" in said and "'ABBOTS BABBLER'" in said and "'ABBOTTS BABBLER'" in said
-    )
+    assert "a sweep would not take it yet" in said and "'ABBOTS BABBLER'" in said and "'ABBOTTS BABBLER'" in said
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------
@@ -683,9 +671,7 @@ def test_the_cap_counts_all_files_of_a_hub(stub: Stub, output: Path, monkeypatch
 
 def test_a_hub_that_names_other_places(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", stub.url)
-    stub.files["/api/datasets/a/b/parquet"] = json.dumps(
-        {"default": {"../../train": [f"{stub.url}/x"]}}
-    ).encode()
+    stub.files["/api/datasets/a/b/parquet"] = json.dumps({"default": {"../../train": [f"{stub.url}/x"]}}).encode()
     assert "'../../train'" in refused(output, DataError, dataset="", source=f"{stub.url}/datasets/a/b")
     stub.files["/api/datasets/a/b/parquet"] = json.dumps({"one": {}, "two": {}}).encode()
     assert "found one, two" in refused(output, DataError, dataset="", source=f"{stub.url}/datasets/a/b")
@@ -716,9 +702,7 @@ def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: P
         ("extra.parquet", hub("train"), "no split in its name"),
     ],
 )
-def test_parquet_that_cannot_be(
-    tmp_path: Path, output: Path, name: str, content: bytes, expected: str
-) -> None:
+def test_parquet_that_cannot_be(tmp_path: Path, output: Path, name: str, content: bytes, expected: str) -> None:
     source = write(tmp_path / "hub", {name: content})
     assert expected in refused(output, DataError, dataset="", source=str(source))
     assert not output.exists()

@@ -1,5 +1,6 @@
 """Batch prediction through its real parts: every file one row, whatever it is and whoever is killed on the way."""
 
+import gc
 import io
 import json
 import os
@@ -165,6 +166,14 @@ def read(output: Path | str) -> pd.DataFrame:
 
 def manifest(output: Path) -> dict[str, object]:
     return dict(json.loads((output / "_manifest.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(autouse=True)
+def actors_end_with_their_job() -> Iterator[None]:
+    """A job that failed gives its CPUs back, or the next one in this process would wait for them."""
+    yield
+    gc.collect()
+    wait_for(lambda: not scorers(os.getpid()), 60)
 
 
 # ---- what is written

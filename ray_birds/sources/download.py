@@ -32,9 +32,7 @@ CLAIM = "source.json"
 def download(config: DownloadConfig) -> None:
     """Carry out `jobs/download.py`. Raises SettingsError, DataError, OutputError."""
     if not files.is_local(config.output):
-        raise SettingsError(
-            f"--output {config.output}: expected a folder on this machine or on a shared disk"
-        )
+        raise SettingsError(f"--output {config.output}: expected a folder on this machine or on a shared disk")
     output = Path(files.resolve(config.output))
     source = choose(config, output)
     if _finished(output, source):
@@ -71,9 +69,7 @@ def _finished(output: Path, source: Source) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{output / RECORD}: cannot be read; remove the folder and download again"
-        ) from error
+        raise OutputError(f"{output / RECORD}: cannot be read; remove the folder and download again") from error
     if record["identity"] != source.identity:
         raise OutputError(f"{output}: holds the download of {record['source']}; choose another --output")
     missing = [name for name in record["entries"] if not (output / name).exists()]
@@ -91,9 +87,7 @@ def _claim(output: Path, source: Source) -> Path:
     if claim.exists():
         begun = json.loads(claim.read_text())
         if begun["identity"] != source.identity:
-            raise OutputError(
-                f"{staging}: an unfinished download of {begun['source']}; finish that, or remove it"
-            )
+            raise OutputError(f"{staging}: an unfinished download of {begun['source']}; finish that, or remove it")
         return staging
     if output.exists() and any(entry.name != STAGING for entry in output.iterdir()):
         raise OutputError(

@@ -34,15 +34,11 @@ def parquet_files(url: str) -> dict[str, str]:
     configurations: dict[str, dict[str, list[str]]] = patiently(ask).json()
     if len(configurations) != 1 and "default" not in configurations:
         found = ", ".join(configurations) or "none"
-        raise DataError(
-            f"{url}: expected one configuration, found {found}; fetch its files and give --from DIR"
-        )
+        raise DataError(f"{url}: expected one configuration, found {found}; fetch its files and give --from DIR")
     splits = configurations.get("default") or next(iter(configurations.values()))
     strange = [split for split in splits if not re.fullmatch(r"\w[\w.-]*", split)]  # it names files below
     if strange:
-        raise DataError(
-            f"{url}: split {strange[0]!r} is none of train, valid and test; fetch its files yourself"
-        )
+        raise DataError(f"{url}: split {strange[0]!r} is none of train, valid and test; fetch its files yourself")
     return {
         f"{split}-{number:05}.parquet": address
         for split, addresses in splits.items()

@@ -44,9 +44,7 @@ def locate(dataset: str) -> requests.PreparedRequest:
     wanted = ApiDownloadDatasetRequest()
     wanted.owner_slug, wanted.dataset_slug, wanted.dataset_version_number = owner, name, version
     with client:
-        answer: requests.Response = patiently(
-            lambda: client.datasets.dataset_api_client.download_dataset(wanted)
-        )
+        answer: requests.Response = patiently(lambda: client.datasets.dataset_api_client.download_dataset(wanted))
         answer.close()
     return answer.request.copy()
 
@@ -63,9 +61,7 @@ def _client() -> Any:
     from kagglesdk import KaggleClient
 
     found = kaggle.api.config_values
-    return KaggleClient(
-        username=found.get("username"), password=found.get("key"), api_token=found.get("token")
-    )
+    return KaggleClient(username=found.get("username"), password=found.get("key"), api_token=found.get("token"))
 
 
 def refusal(error: requests.RequestException, dataset: str) -> str:

@@ -78,9 +78,7 @@ def _damaged(files: list[Path], error: Exception) -> str:
 def _size(table: parquet.ParquetFile) -> int:
     rows = table.metadata.num_rows
     groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
-    return (
-        sum(group.total_byte_size for group in groups) + rows * on_disk(1) * 3 // 4
-    )  # a last block half full
+    return sum(group.total_byte_size for group in groups) + rows * on_disk(1) * 3 // 4  # a last block half full
 
 
 def split_of(file: Path) -> str:

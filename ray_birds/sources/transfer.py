@@ -108,9 +108,7 @@ def explain(error: requests.RequestException, host: str) -> str:
     if isinstance(error, BROKEN_OFF):
         return f"{host} breaks off before all bytes have come: {AGAIN}"
     if isinstance(error, NO_CONNECTION):
-        return (
-            f"no connection to {host}: check the network (and HTTPS_PROXY, if there is a proxy), then {AGAIN}"
-        )
+        return f"no connection to {host}: check the network (and HTTPS_PROXY, if there is a proxy), then {AGAIN}"
     return f"{host}: not an address that can be fetched ({type(error).__name__})"
 
 
