@@ -106,11 +106,7 @@ def user_errors() -> Iterator[None]:
         ours = _ours(error)
         if ours is None:
             raise
-        try:
-            raise ours
-        finally:
-            # What Ray raised holds the frames of its job, and they the job's actors with their CPUs.
-            ours.__context__ = None
+        raise ours from None
 
 
 def _ours(error: BaseException | None) -> RayBirdsError | None:

@@ -4,8 +4,10 @@ A unit is some hundred files. It becomes one part file, whole or not at all, who
 often: that makes a killed worker or a resumed job unable to lose or double a row.
 """
 
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -68,6 +70,7 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
     actors = min(have.gpus or max(1, have.cpus // threads), len(units))
     decoders = job.config.decoders or have.cpus
     shared = [ray.put(job)]  # in a list: fetched by the workers themselves
+    names: list[str] = []
     rows = (
         ray.data.from_items([unit.row() for unit in units], override_num_blocks=len(units))
         .map(
@@ -82,6 +85,7 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
             num_cpus=1 if have.gpus else threads / 2,
             num_gpus=1 if have.gpus else 0,
             compute=ray.data.ActorPoolStrategy(size=actors),
+            ray_remote_args_fn=lambda: {"name": _new_name(names)},
         )
         .map(cast(Map, _write), fn_args=(shared,), num_cpus=_TASK_CPUS)
     )
@@ -90,7 +94,22 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
         object_store_memory=waiting * len(units[0].files) * job.pixels
     )
     rows.context.max_consecutive_actor_init_deaths = 3  # killed, or short of memory, while TensorFlow loads
-    yield from rows.iter_rows()
+    try:
+        yield from rows.iter_rows()
+    finally:
+        _end(names)
+
+
+def _new_name(names: list[str]) -> str:
+    names.append(f"scorer-{uuid.uuid4()}")
+    return names[-1]
+
+
+def _end(actors: list[str]) -> None:
+    """End the actors of a job that failed: Ray Data leaves them, and the CPUs they hold, to the garbage collector."""
+    for name in actors:
+        with suppress(ValueError):  # gone already
+            ray.kill(ray.get_actor(name))
 
 
 def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Batch prediction through its real parts: every file one row, whatever it is and whoever is killed on the way."""
 
-import gc
 import io
 import json
 import os
@@ -172,7 +171,6 @@ def manifest(output: Path) -> dict[str, object]:
 def actors_end_with_their_job() -> Iterator[None]:
     """A job that failed gives its CPUs back, or the next one in this process would wait for them."""
     yield
-    gc.collect()
     wait_for(lambda: not scorers(os.getpid()), 60)
 
 
