@@ -75,7 +75,7 @@ class Results:
         """What a trial goes on from; None where it has not finished an epoch."""
         try:
             return files.read(self.path("trials", trial, "state.npz"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_state(self, trial: str, state: bytes) -> None:
@@ -88,7 +88,7 @@ class Results:
         """Rows of a trial's history, values as text; empty where it has not finished an epoch."""
         try:
             text = files.read(self.path("trials", trial, "history.csv")).decode()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return list(csv.DictReader(io.StringIO(text)))
 
@@ -110,7 +110,7 @@ class Results:
         """The table of PREDICTIONS; None where the trial was not scored on the split."""
         try:
             return pq.read_table(io.BytesIO(files.read(self._predictions(trial, split))))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _predictions(self, trial: str, split: str) -> str:

@@ -106,7 +106,7 @@ def _new_name(names: list[str]) -> str:
 
 
 def _end(actors: list[str]) -> None:
-    """End the actors of a job that failed: Ray Data leaves them, and the CPUs they hold, to the garbage collector."""
+    """End the actors of a failed job, which Ray Data leaves to the garbage collector, CPUs and all."""
     for name in actors:
         with suppress(ValueError):  # gone already
             ray.kill(ray.get_actor(name))
