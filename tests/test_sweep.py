@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -220,7 +221,9 @@ def command(settings: TuneConfig) -> list[str]:
 
 
 def start(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A Ray of its own, so that the trial is this process's descendant and ends with it.
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def wait_for_epoch(results: Path, epochs: int) -> None:
@@ -243,7 +246,7 @@ def trial_process(driver: int) -> psutil.Process:
 
 
 @pytest.mark.slow
-def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfig, stored: Path) -> None:
+def test_killed_trials_and_drivers_end_with_the_same_history(settings: TuneConfig) -> None:
     runs = {}
     for name in ("undisturbed", "trial", "driver"):
         one = replace(settings, name=name)
