@@ -702,4 +702,10 @@ def test_2000_mutated_files_are_2000_rows(
     assert 200 < failed.sum() < 1800 and rows.loc[failed, "prediction"].isna().all()
     assert rows.loc[~failed, "probability"].notna().all()
     alone = outputs[whole]
-    pd.testing.assert_frame_equal(rows.loc[alone.index], alone, check_exact=True)
+    among = rows.loc[alone.index]
+    exact = ["label", "prediction", "width", "height", "error", "model"]
+    pd.testing.assert_frame_equal(among[exact], alone[exact])
+    # A picture's place in its batch decides which thread adds its numbers up, and the last digit with it.
+    np.testing.assert_allclose(
+        np.stack(among["probabilities"]), np.stack(alone["probabilities"]), rtol=0, atol=1e-6
+    )
