@@ -33,7 +33,6 @@ def save(place: Path, layers: Callable[[], list[object]]) -> Path:
     """A bundle of a small model whose first layer normalises, as EfficientNet's does, by numbers of its own."""
     import keras
 
-    backbone.use_threads(1)
     keras.utils.set_random_seed(0)
     normalisation = keras.layers.Normalization()
     normalisation.build((None, SIZE, SIZE, 3))
@@ -115,7 +114,6 @@ def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
     import keras
 
     onnxruntime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("tf2onnx")
-    backbone.use_threads(1)
     network = backbone.build("MobileNetV2-0.35", "none", 96)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:  # statistics of its own, so that its features are of order 1
