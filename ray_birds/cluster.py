@@ -3,12 +3,14 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
 from ray_birds import console
 from ray_birds.errors import RayBirdsError
@@ -87,6 +89,8 @@ def _no_stderr() -> Iterator[None]:
 
 def _quieten() -> None:
     """Keep Ray Data's and Tune's reports off the terminal; their log files stay as they are."""
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of use to us, not to a user
+    warnings.filterwarnings("ignore", module=r"ray\.data")
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.tune", "ray.train"):
         logger = logging.getLogger(name)
