@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ray_birds import metrics
+from ray_birds import metrics, statement
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import scan
 from ray_birds.report import write_prediction_report, write_sweep_report
@@ -294,14 +294,14 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
     assert f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %" in page.by_id["winner"]
     read = read_sweep(str(folder))
     runs = [
-        metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        statement.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
         for t in read.trials
         if t.valid
     ]
-    statement = metrics.state(runs, winner)
-    assert page.by_id["statement"] == "".join(statement.sentences)
+    said = statement.state(runs, winner)
+    assert page.by_id["statement"] == "".join(said.sentences)
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
-    for one in statement.comparisons:
+    for one in said.comparisons:
         assert float(shown[one.name][0]["data-value"]) == one.p_holm
         p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
         assert shown[one.name][1] == f"{p}{one.only_winner} : {one.only_this}"

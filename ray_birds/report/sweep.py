@@ -9,13 +9,14 @@ import numpy as np
 
 from ray_birds import files, metrics
 from ray_birds.config import Variant
-from ray_birds.metrics import Estimate, Statement
+from ray_birds.metrics import Estimate
 from ray_birds.report import effects, sweep_charts
 from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
 from ray_birds.report.results import Predictions, Sweep, Trial, read_sweep
 from ray_birds.report.scores import Scores, score
+from ray_birds.statement import Run, Statement, state
 
 
 def write_sweep_report(results: str) -> str:
@@ -82,11 +83,11 @@ def compare(sweep: Sweep) -> Statement | None:
     if sweep.winner is None or sweep.winner.valid is None:
         return None
     runs = [
-        metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
         for t in sweep.trials
         if t.status == "finished" and t.valid is not None
     ]
-    return metrics.state(runs, sweep.winner.name)
+    return state(runs, sweep.winner.name)
 
 
 def valid_estimate(sweep: Sweep, trial: Trial) -> Estimate:
