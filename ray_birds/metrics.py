@@ -7,7 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import special
 
 ALPHA = 0.05
 _Z = float(special.ndtri(1 - ALPHA / 2))
+_BINS = 60  # of certainty
 
 
 class Estimate(NamedTuple):
@@ -49,9 +50,9 @@ def accuracy(correct: np.ndarray) -> Estimate:
     return wilson(int(np.count_nonzero(correct)), len(correct))
 
 
-def top_k_accuracy(labels: np.ndarray, ranked: np.ndarray) -> Estimate:
-    """Share of images whose label (n,) is among its row of `ranked` (n, k), the k most probable classes."""
-    return accuracy((np.asarray(ranked) == np.asarray(labels)[:, None]).any(axis=1))
+def in_top_k(labels: np.ndarray, ranked: np.ndarray) -> int:
+    """Number of images whose label (n,) is among its row of `ranked` (n, k), the k most probable classes."""
+    return int((np.asarray(ranked) == np.asarray(labels)[:, None]).any(axis=1).sum())
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -140,22 +141,52 @@ def most_confused(matrix: np.ndarray, names: Sequence[str], limit: int = 20) -> 
     )
 
 
-def calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+@dataclass(frozen=True)
+class Certainty:
+    """Images by the probability of their prediction, in equal bins from 0 to 1; sets of images add up.
+
+    All are (n,): `images` and `right` their numbers, `probability` the sum of their probabilities.
+    """
+
+    images: np.ndarray
+    right: np.ndarray
+    probability: np.ndarray
+
+    def __add__(self, other: "Certainty") -> "Certainty":
+        return Certainty(
+            self.images + other.images, self.right + other.right, self.probability + other.probability
+        )
+
+    def bins(self, number: int) -> "Certainty":
+        """The same in fewer bins; `number` divides that of the bins there are."""
+        columns = (self.images, self.right, self.probability)
+        return Certainty(*(column.reshape(number, -1).sum(axis=1) for column in columns))
+
+
+def certainty(probability: np.ndarray, correct: np.ndarray) -> Certainty:
+    """`probability` (n,) is that of the prediction, `correct` (n,) bool; in 60 bins, for 10, 15 or 20."""
+    place = np.clip((np.asarray(probability, dtype=np.float64) * _BINS).astype(int), 0, _BINS - 1)
+    images = np.bincount(place, minlength=_BINS)
+    right = np.bincount(place[np.asarray(correct, dtype=bool)], minlength=_BINS)
+    return Certainty(images, right, np.bincount(place, probability, _BINS))
+
+
+def calibration_error(seen: Certainty, bins: int = 15) -> float:
     """Expected calibration error: how far certainty and accuracy lie apart, by equal bins of certainty.
 
-    `probability` (n,) is that of the prediction, `correct` (n,) bool. NaN for no images. C. Guo et al.,
-    On Calibration of Modern Neural Networks, ICML 2017.
+    NaN for no images. C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-    if len(probability) == 0:
-        return math.nan
-    place = np.clip((np.asarray(probability, dtype=np.float64) * bins).astype(int), 0, bins - 1)
-    surplus = np.bincount(place, probability, bins) - np.bincount(place, correct, bins)
-    return float(np.abs(surplus).sum() / len(probability))
+    total = seen.images.sum()
+    seen = seen.bins(bins)
+    return float(np.abs(seen.probability - seen.right).sum() / total) if total else math.nan
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one set of labelled images; `top_k` is None where only the first prediction is known."""
+    """The scores of one set of labelled images; `top_k` is None where only the first prediction is known.
+
+    `matrix` is the confusion matrix, `per_class` has the classes in its order.
+    """
 
     images: int
     accuracy: Estimate
@@ -164,6 +195,7 @@ class Evaluation:
     macro_f1: Estimate
     per_class: tuple[ClassScore, ...]
     confused: tuple[Confusion, ...]
+    matrix: np.ndarray = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """What metrics.json holds: images, classes, accuracy, top_<k>, macro_f1, most_confused."""
@@ -200,12 +232,24 @@ def evaluate(
     `labels` and `predictions` (n,) are class numbers, places in `names`; `ranked` (n, k) the k most probable.
     """
     matrix = confusion(labels, predictions, len(names))
+    if ranked is None:
+        return evaluate_counts(matrix, names)
+    return evaluate_counts(matrix, names, in_top_k(labels, ranked), ranked.shape[1])
+
+
+def evaluate_counts(matrix: np.ndarray, names: Sequence[str], hits: int = 0, k: int = 1) -> Evaluation:
+    """All scores of labelled images, from their confusion matrix.
+
+    `hits` is the number of images whose label is among the `k` most probable classes, of no interest for k 1.
+    """
+    images = int(matrix.sum())
     return Evaluation(
-        images=len(labels),
-        accuracy=accuracy(np.asarray(labels) == np.asarray(predictions)),
-        top_k=None if ranked is None else top_k_accuracy(labels, ranked),
-        k=1 if ranked is None else ranked.shape[1],
+        images=images,
+        accuracy=wilson(int(np.trace(matrix)), images),
+        top_k=wilson(hits, images) if k > 1 else None,
+        k=k,
         macro_f1=macro_f1(matrix),
         per_class=per_class(matrix, names),
         confused=most_confused(matrix, names),
+        matrix=matrix,
     )

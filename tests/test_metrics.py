@@ -41,7 +41,7 @@ def test_confusion_accuracy_and_top_k_by_hand() -> None:
     ranked = np.array([[0, 1], [1, 2], [1, 0], [2, 1], [0, 2], [0, 1]])
     assert metrics.confusion(labels, predictions, 3).tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]
     assert metrics.accuracy(labels == predictions) == metrics.wilson(3, 6)
-    assert metrics.top_k_accuracy(labels, ranked) == metrics.wilson(4, 6)
+    assert metrics.in_top_k(labels, ranked) == 4
 
 
 def test_per_class_scores_by_hand() -> None:
@@ -109,9 +109,24 @@ def test_most_confused_orders_by_count_then_share() -> None:
 
 
 def test_calibration_error_of_a_sure_and_half_wrong_model() -> None:
-    assert metrics.calibration_error(np.full(10, 0.9), np.arange(10) < 5) == pytest.approx(0.4)
-    assert metrics.calibration_error(np.ones(4), np.ones(4, bool)) == 0
-    assert math.isnan(metrics.calibration_error(np.empty(0), np.empty(0, bool)))
+    sure = metrics.certainty(np.full(10, 0.9), np.arange(10) < 5)
+    assert metrics.calibration_error(sure) == pytest.approx(0.4)
+    assert metrics.calibration_error(metrics.certainty(np.ones(4), np.ones(4, bool))) == 0
+    assert math.isnan(metrics.calibration_error(metrics.certainty(np.empty(0), np.empty(0, bool))))
+
+
+def test_certainty_of_parts_adds_up_and_coarser_bins_hold_the_same() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.random(1000)
+    correct = rng.random(1000) < probability
+    parts = [metrics.certainty(probability[part], correct[part]) for part in (slice(0, 300), slice(300, None))]
+    seen = parts[0] + parts[1]
+    for bins in (10, 15, 20):
+        place = np.floor(probability * bins)
+        means = [probability[place == n].sum() for n in range(bins)]
+        assert seen.bins(bins).probability == pytest.approx(means)
+        assert seen.bins(bins).right.tolist() == [correct[place == n].sum() for n in range(bins)]
+    assert seen.images.sum() == 1000
 
 
 def test_evaluation_writes_strict_json_and_a_row_per_class() -> None:
