@@ -35,47 +35,7 @@ from ray_birds.predictions import JOB, SUCCESS, Output
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-SIZE = 96
 LINKS = 560  # with the others, files for ten units
-
-# MobileNetV2 with random weights, its BatchNorm statistics set from one batch so that features are of order 1;
-# and a bundle whose model holds code, which must not run.
-_BUNDLES = """
-import json, shutil, sys
-from pathlib import Path
-import keras, numpy as np
-from ray_birds import backbone, bundle, files
-from ray_birds.config import Variant
-place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
-backbone.use_threads(1)
-base = backbone.build("MobileNetV2-0.35", "none", size)
-for layer in base.layers:
-    layer.trainable = True
-    if isinstance(layer, keras.layers.BatchNormalization):
-        layer.momentum = 0.0
-base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
-model = backbone.classifier(base, backbone.Tap(backbone.PIXELS, (size, size, 3)), len(classes))
-variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
-bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
-
-pixels = keras.Input((size, size, 3))
-features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))
-code = Path(shutil.copytree(place / "bundle", place / "code"))
-keras.Model(pixels, keras.layers.Dense(len(classes), activation="softmax")(features)).save(code / "model.keras")
-about = json.loads((code / "versions.json").read_text())
-about["digests"]["model.keras"] = files.digest([(code / "model.keras").read_bytes()])
-(code / "versions.json").write_text(json.dumps(about))
-"""
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the bundles `bundle` and `code`."""
-    place = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-c", _BUNDLES, str(place), str(SIZE), *CLASSES]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert done.returncode == 0, done.stderr
-    return place
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
