@@ -15,7 +15,7 @@ def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus:
     """What is needed to run it again, beside the settings: command, versions, machine, what was trained."""
     finished = datetime.now(UTC)
     facts = {
-        "command": sys.argv,
+        "command": ["python", *sys.argv],
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - started).total_seconds(), 1),

@@ -44,7 +44,7 @@ def write_prediction_report(
         "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
         "sample": _tiles(tally.sample.rows, roots),
         "unsure": _tiles(tally.unsure.rows, roots),
-        "scores": score(evaluation, tally.labelled, "the labelled images") if evaluation else None,
+        "scores": score(evaluation, tally.labelled, "labelled images") if evaluation else None,
         "mistakes": _mistakes(tally, roots),
         "facts": _facts(manifest),
     }
