@@ -197,6 +197,7 @@ def test_the_manifest_accounts_for_everything(scored: Path, settings: PredictCon
     assert found["model"]["digest"] == read(scored)["model"][0] and found["versions"]["keras"]
     assert found["schema"]["top_k"] == "list<item: struct<label: string, probability: float>>"
     assert found["started"] <= found["finished"] and found["seconds"] > 0 and found["images_per_second"] > 0
+    assert f"{found['rows'] - 5} of {found['rows']} files scored" in (scored / "_report.html").read_text()
     assert (scored / SUCCESS).exists() and not (scored / JOB).exists() and not Path(f"{scored}.partial").exists()
 
 
@@ -363,6 +364,25 @@ def test_a_model_with_code_in_it_is_not_run(
 
 
 # ---- what is killed, or fails, on the way
+
+
+def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
+    settings: PredictConfig, birds: Path, local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = birds / "test/CORAL OWL/1.jpg"
+    config = replace(settings, input=(str(photo),), output=str(tmp_path / "out"))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cluster, "session", _interrupted)
+        predict(config)
+    (tmp_path / "out.partial/_report.html").mkdir()  # where the page cannot be written then
+    (tmp_path / "out.partial/_report.html/x").touch()
+    predict(replace(config, resume=True))
+    said = capsys.readouterr().out
+    assert said.count("warning: the predictions are complete, but their report could not be made") == 1
+    (row,) = read(tmp_path / "out").to_dict("records")
+    assert (tmp_path / "out" / SUCCESS).exists() and row["error"] == ""
+    assert f"{photo}: " + ("right" if row["correct"] else "wrong, it is CORAL OWL") in said
+    assert f"{row['prediction']}  " in said and f"{row['probability']:.1%}" in said
 
 
 def command(config: PredictConfig, *more: str) -> list[str]:
@@ -584,6 +604,8 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         assert same_numbers(*pair)
     found = files.read_json(f"{config.output}/_manifest.json")
     assert found["rows"] == 7 and [Path(one["path"]).name for one in found["ignored"]] == ["README"]
+    page = files.read(f"{config.output}/_report.html").decode()
+    assert "6 of 7 files scored" in page and page.count("data:image/jpeg") >= 12  # sampled and least certain
     assert files.exists(f"{config.output}/{SUCCESS}") and not files.find(f"{config.output}.partial")
 
     with pytest.MonkeyPatch.context() as patch:
