@@ -197,8 +197,10 @@ class PredictConfig(Settings):
     """A bundle made by a sweep: <results>/<name>/best."""
     input: tuple[str, ...]
     """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
-    output: str
-    """Folder to write the predictions to; it appears when they are complete."""
+    output: str = ""
+    """Folder to write the predictions to; it appears when they are complete. A single photo needs none."""
+    show: bool = False
+    """Save a single photo with its prediction as title: <photo>-prediction.png in the current folder."""
     batch_size: int = 32
     """Images per step of the model."""
     top_k: int = 5
@@ -222,6 +224,8 @@ class PredictConfig(Settings):
 
     def __post_init__(self) -> None:
         _check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
+        for option in ("overwrite", "resume", "probabilities", "embeddings"):
+            _check(bool(self.output) or not getattr(self, option), f"--{option} needs an --output")
         for option in ("batch_size", "top_k", "max_pixels"):
             value = getattr(self, option)
             _check(value >= 1, f"--{option.replace('_', '-')} {value}: expected at least 1")

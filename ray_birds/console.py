@@ -1,5 +1,6 @@
 """The terminal: command lines in, progress and tables out, a user's mistake as one line and exit code 2."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -66,6 +68,31 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 def show(grid: Table) -> None:
     Console(highlight=False, width=None if out.is_terminal else 140).print(grid)
+
+
+def bars(shares: Sequence[tuple[str, float]]) -> None:
+    """Names, each with a bar for its share from 0 to 1."""
+    grid = Table.grid(padding=(0, 2))
+    for name, share in shares:
+        grid.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=30), Text(f"{share:6.1%}"))
+    show(grid)
+
+
+@contextmanager
+def quiet(verbose: bool) -> Iterator[None]:
+    """Drop what TensorFlow's C++ core and its like print on stderr; errors are raised."""
+    if verbose:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def export(config: ExportConfig) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
             made = Path(folder, output.name)
-            with _quiet(config.verbose):
+            with console.quiet(config.verbose):
                 difference = _make(config.format, model, made, pixels)
             made.rename(output)
     except OSError as error:
@@ -236,19 +235,3 @@ def _network(model: Bundle) -> "keras.Model":
 
     with files.temporary_file(files.read(files.join(model.place, "model.keras")), ".keras") as path:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-@contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
-    """Drop what TensorFlow's C++ core and tf2onnx print on stderr; errors are raised."""
-    if verbose:
-        yield
-        return
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -1,4 +1,4 @@
-"""Scores with their uncertainty: intervals, per-class scores, paired tests and the statement on a sweep.
+"""Scores with their uncertainty: intervals, per-class scores, calibration.
 
 Everything is numpy and scipy on arrays of class numbers or of right/wrong. All intervals are 95 %.
 """
@@ -7,7 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import special
 
 ALPHA = 0.05
 _Z = float(special.ndtri(1 - ALPHA / 2))
+_BINS = 60  # of certainty
 
 
 class Estimate(NamedTuple):
@@ -49,9 +50,9 @@ def accuracy(correct: np.ndarray) -> Estimate:
     return wilson(int(np.count_nonzero(correct)), len(correct))
 
 
-def top_k_accuracy(labels: np.ndarray, ranked: np.ndarray) -> Estimate:
-    """Share of images whose label (n,) is among its row of `ranked` (n, k), the k most probable classes."""
-    return accuracy((np.asarray(ranked) == np.asarray(labels)[:, None]).any(axis=1))
+def in_top_k(labels: np.ndarray, ranked: np.ndarray) -> int:
+    """Number of images whose label (n,) is among its row of `ranked` (n, k), the k most probable classes."""
+    return int((np.asarray(ranked) == np.asarray(labels)[:, None]).any(axis=1).sum())
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -140,22 +141,52 @@ def most_confused(matrix: np.ndarray, names: Sequence[str], limit: int = 20) -> 
     )
 
 
-def calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+@dataclass(frozen=True)
+class Certainty:
+    """Images by the probability of their prediction, in equal bins from 0 to 1; sets of images add up.
+
+    All are (n,): `images` and `right` their numbers, `probability` the sum of their probabilities.
+    """
+
+    images: np.ndarray
+    right: np.ndarray
+    probability: np.ndarray
+
+    def __add__(self, other: "Certainty") -> "Certainty":
+        return Certainty(
+            self.images + other.images, self.right + other.right, self.probability + other.probability
+        )
+
+    def bins(self, number: int) -> "Certainty":
+        """The same in fewer bins; `number` divides that of the bins there are."""
+        columns = (self.images, self.right, self.probability)
+        return Certainty(*(column.reshape(number, -1).sum(axis=1) for column in columns))
+
+
+def certainty(probability: np.ndarray, correct: np.ndarray) -> Certainty:
+    """`probability` (n,) is that of the prediction, `correct` (n,) bool; in 60 bins, for 10, 15 or 20."""
+    place = np.clip((np.asarray(probability, dtype=np.float64) * _BINS).astype(int), 0, _BINS - 1)
+    images = np.bincount(place, minlength=_BINS)
+    right = np.bincount(place[np.asarray(correct, dtype=bool)], minlength=_BINS)
+    return Certainty(images, right, np.bincount(place, probability, _BINS))
+
+
+def calibration_error(seen: Certainty, bins: int = 15) -> float:
     """Expected calibration error: how far certainty and accuracy lie apart, by equal bins of certainty.
 
-    `probability` (n,) is that of the prediction, `correct` (n,) bool. NaN for no images. C. Guo et al.,
-    On Calibration of Modern Neural Networks, ICML 2017.
+    NaN for no images. C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-    if len(probability) == 0:
-        return math.nan
-    place = np.clip((np.asarray(probability, dtype=np.float64) * bins).astype(int), 0, bins - 1)
-    surplus = np.bincount(place, probability, bins) - np.bincount(place, correct, bins)
-    return float(np.abs(surplus).sum() / len(probability))
+    total = seen.images.sum()
+    seen = seen.bins(bins)
+    return float(np.abs(seen.probability - seen.right).sum() / total) if total else math.nan
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one set of labelled images; `top_k` is None where only the first prediction is known."""
+    """The scores of one set of labelled images; `top_k` is None where only the first prediction is known.
+
+    `matrix` is the confusion matrix, `per_class` has the classes in its order.
+    """
 
     images: int
     accuracy: Estimate
@@ -164,6 +195,7 @@ class Evaluation:
     macro_f1: Estimate
     per_class: tuple[ClassScore, ...]
     confused: tuple[Confusion, ...]
+    matrix: np.ndarray = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """What metrics.json holds: images, classes, accuracy, top_<k>, macro_f1, most_confused."""
@@ -200,227 +232,24 @@ def evaluate(
     `labels` and `predictions` (n,) are class numbers, places in `names`; `ranked` (n, k) the k most probable.
     """
     matrix = confusion(labels, predictions, len(names))
+    if ranked is None:
+        return evaluate_counts(matrix, names)
+    return evaluate_counts(matrix, names, in_top_k(labels, ranked), ranked.shape[1])
+
+
+def evaluate_counts(matrix: np.ndarray, names: Sequence[str], hits: int = 0, k: int = 1) -> Evaluation:
+    """All scores of labelled images, from their confusion matrix.
+
+    `hits` is the number of images whose label is among the `k` most probable classes, of no interest for k 1.
+    """
+    images = int(matrix.sum())
     return Evaluation(
-        images=len(labels),
-        accuracy=accuracy(np.asarray(labels) == np.asarray(predictions)),
-        top_k=None if ranked is None else top_k_accuracy(labels, ranked),
-        k=1 if ranked is None else ranked.shape[1],
+        images=images,
+        accuracy=wilson(int(np.trace(matrix)), images),
+        top_k=wilson(hits, images) if k > 1 else None,
+        k=k,
         macro_f1=macro_f1(matrix),
         per_class=per_class(matrix, names),
         confused=most_confused(matrix, names),
+        matrix=matrix,
     )
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """p of McNemar's test (Psychometrika 12, 1947, 153-157) in its exact form: are two models equally good?
-
-    Only images that one of them alone has right can tell: where the models are equal, each is as likely to
-    be the first's as the second's, a fair coin. 1 where there are no such images.
-    """
-    fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(special.bdtr(fewer, discordant, 0.5)))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values adjusted for their number, in the given order (S. Holm, Scand. J. Statist. 6, 1979, 65-70).
-
-    Where those below 0.05 are called different, the chance of even one wrong call is at most 5 %.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    return adjusted
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trial to be compared: `correct` (n,) bool for the same images in the same order in every run.
-
-    Runs of one `recipe` differ in their seed alone. `seconds` is what the trial cost.
-    """
-
-    name: str
-    recipe: str
-    seed: int
-    seconds: float
-    correct: np.ndarray
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A run against the winner: images that only one of them has right, and what McNemar's test says."""
-
-    name: str
-    seconds: float
-    accuracy: Estimate
-    only_winner: int
-    only_this: int
-    p: float
-    p_holm: float
-
-    @property
-    def differs(self) -> bool:
-        return self.p_holm < ALPHA
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Accuracy of one recipe trained with several seeds; `deviation` is the sample standard deviation."""
-
-    recipe: str
-    seeds: int
-    mean: float
-    deviation: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What a sweep's valid predictions say about its winner; `sentences` say it in words.
-
-    `cheapest` is the cheapest run that cannot be told from the winner and costs less than it; or None.
-    """
-
-    winner: str
-    images: int
-    accuracy: Estimate
-    comparisons: tuple[Comparison, ...]
-    spreads: tuple[Spread, ...]
-    cheapest: str | None
-    sentences: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.sentences)
-
-
-def state(runs: Sequence[Run], winner: str) -> Statement:
-    """Compare the run called `winner` with every other: the statement that the article lacks.
-
-    Raises ValueError where runs are of different images or none is called `winner`.
-    """
-    if len({len(run.correct) for run in runs}) > 1:
-        raise ValueError("runs to compare need the same images: their numbers of predictions differ")
-    best = next((run for run in runs if run.name == winner), None)
-    if best is None:
-        raise ValueError(f"no run is called {winner!r}")
-    comparisons = _compare(best, [run for run in runs if run is not best])
-    spreads = _spreads(runs)
-    equals = [other for other in comparisons if not other.differs]
-    cheaper = [other for other in equals if other.seconds < best.seconds]
-    cheapest = min(cheaper, key=lambda other: other.seconds) if cheaper else None
-    score = accuracy(best.correct)
-    sentences = [
-        f"The winner is {winner}: valid accuracy {_percent(score.value)} (95 % interval "
-        f"{_percent(score.low)} to {_percent(score.high)}, {len(best.correct):,} images).",
-        *_verdict(best, comparisons, equals, cheapest),
-        *_limits(runs, spreads),
-    ]
-    return Statement(
-        winner=winner,
-        images=len(best.correct),
-        accuracy=score,
-        comparisons=comparisons,
-        spreads=spreads,
-        cheapest=cheapest.name if cheapest else None,
-        sentences=tuple(sentences),
-    )
-
-
-def _compare(best: Run, others: Sequence[Run]) -> tuple[Comparison, ...]:
-    counts = [
-        (
-            int(np.count_nonzero(best.correct & ~other.correct)),
-            int(np.count_nonzero(other.correct & ~best.correct)),
-        )
-        for other in others
-    ]
-    p_values = [mcnemar(*pair) for pair in counts]
-    return tuple(
-        Comparison(run.name, run.seconds, accuracy(run.correct), *pair, p, float(adjusted))
-        for run, pair, p, adjusted in zip(others, counts, p_values, holm(p_values), strict=True)
-    )
-
-
-def _spreads(runs: Sequence[Run]) -> tuple[Spread, ...]:
-    recipes: dict[str, list[float]] = {}
-    for run in runs:
-        recipes.setdefault(run.recipe, []).append(float(np.mean(run.correct)))
-    return tuple(
-        Spread(
-            recipe,
-            len(values),
-            float(np.mean(values)),
-            float(np.std(values, ddof=1)),
-            min(values),
-            max(values),
-        )
-        for recipe, values in recipes.items()
-        if len(values) > 1
-    )
-
-
-def _verdict(
-    best: Run, comparisons: Sequence[Comparison], equals: Sequence[Comparison], cheapest: Comparison | None
-) -> list[str]:
-    test = "McNemar's exact test, Holm's correction"
-    if not comparisons:
-        return ["No other variant has predictions to compare it with."]
-    if not equals:
-        others = "The other variant differs" if len(comparisons) == 1 else "All other variants differ"
-        return [f"{others} from the winner by more than chance ({test}, p below {ALPHA:g})."]
-    subject = "This" if len(equals) == 1 else "These"
-    sentences = [f"{subject} cannot be told from the winner ({test}): {_list([run.name for run in equals])}."]
-    if cheapest is None:
-        sentences.append(f"None of them is cheaper than the winner ({best.seconds:,.0f} s).")
-    elif len(equals) == 1:
-        sentences.append(f"It is cheaper: {cheapest.seconds:,.0f} s against {best.seconds:,.0f} s.")
-    else:
-        sentences.append(
-            f"The cheapest of them is {cheapest.name}: {cheapest.seconds:,.0f} s against the winner's "
-            f"{best.seconds:,.0f} s."
-        )
-    different = [run.name for run in comparisons if run.differs]
-    if different:
-        sentences.append(f"By more than chance the winner differs from {_list(different)}.")
-    return sentences
-
-
-def _limits(runs: Sequence[Run], spreads: Sequence[Spread]) -> list[str]:
-    """What the test does not cover: it is about these trained models, not about their recipes."""
-    sentences = []
-    if spreads:
-        widest = max(spreads, key=lambda spread: spread.high - spread.low)
-        sentences.append(
-            f"Training again with another seed alone moved valid accuracy by up to "
-            f"{100 * (widest.high - widest.low):.2f} points ({widest.recipe}, {widest.seeds} seeds, "
-            f"{_percent(widest.low)} to {_percent(widest.high)}): smaller differences between recipes say "
-            "nothing."
-        )
-    single = len({run.recipe for run in runs}) - len(spreads)
-    if single and spreads:
-        sentences.append(f"{single} recipe(s) were trained with one seed: their spread is not known.")
-    elif single:
-        subject = "Each variant" if len(runs) > 1 else "It"
-        sentences.append(
-            f"{subject} was trained with one seed: how far its accuracy would move if it were trained again "
-            "is not covered."
-        )
-    if len(runs) > 1:
-        sentences.append(
-            "The winner was chosen on these same images, so its accuracy on them flatters it; that on the "
-            "test split does not."
-        )
-    return sentences
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _list(names: Sequence[str], most: int = 6) -> str:
-    """At most `most` names, and the number of the others."""
-    rest = len(names) - most
-    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ray_birds import bundle, cluster, console, files, inputs, metrics, predictions, scoring
+from ray_birds import bundle, cluster, console, files, inputs, metrics, photo, predictions, scoring, tally
 from ray_birds.bundle import Bundle
 from ray_birds.config import PredictConfig
 from ray_birds.errors import ModelError, OutputError
 from ray_birds.inputs import Found
-from ray_birds.predictions import Output, Summary
+from ray_birds.predictions import Output
 from ray_birds.scoring import Job, Unit
+from ray_birds.tally import Tally
 
 _UNIT = 512  # files, fewer where a job is small or its pictures are large
 _UNIT_BYTES = 80_000_000  # of decoded pixels
@@ -35,6 +36,8 @@ class Work:
 def predict(config: PredictConfig) -> None:
     """Score all inputs. The model is checked, and the output's place, before Ray starts.
 
+    Without an output a single photo is shown, and nothing is written.
+
     Raises ModelError, DataError or OutputError, one line each, where the job cannot be done; an output that
     is there already stays as it is until the new one is complete.
     """
@@ -42,6 +45,9 @@ def predict(config: PredictConfig) -> None:
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
         raise ModelError(f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+    if not config.output:
+        photo.predict(config, model)
+        return
     output = Output(files.resolve(config.output))
     work = _open(config, output, model)
     if work is None:
@@ -51,17 +57,19 @@ def predict(config: PredictConfig) -> None:
     console.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
     rate = _score(config, output, model, work)
     predictions.check(output, (unit.files for unit in work.units()), model.digest)
-    summary = predictions.summarise(output, model.classes)
-    evaluation = _evaluate(output, model, summary)
+    counts = tally.count(output.parts().values(), model.classes)
+    evaluation = _evaluate(output, counts)
     manifest = {
-        **_manifest(config, model, work.found, summary),
+        **_manifest(config, model, work.found, counts),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "images_per_second": rate,  # of this run, from the first unit on; null where there was no second one
     }
     output.publish(manifest)
-    _show(output, summary, evaluation)
+    _show(output, counts, evaluation)
+    _show_photo(config, work.found, counts)
+    _report(output, counts, evaluation, manifest)
 
 
 def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -140,23 +148,23 @@ def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | N
     return round(scored / (time.monotonic() - start), 1) if scored else None
 
 
-def _evaluate(output: Output, model: Bundle, summary: Summary) -> metrics.Evaluation | None:
+def _evaluate(output: Output, counts: Tally) -> metrics.Evaluation | None:
     """Scores against the folders' names, where they are class names; also written beside the parts."""
-    if not len(summary.labels):
+    evaluation = counts.evaluation()
+    if evaluation is None:
         return None
-    evaluation = metrics.evaluate(summary.labels, summary.predictions, model.classes, summary.ranked)
     scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
     output.write("_evaluation/metrics.json", scores.encode())
     output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode())
     return evaluation
 
 
-def _manifest(config: PredictConfig, model: Bundle, found: Found, summary: Summary) -> dict[str, Any]:
+def _manifest(config: PredictConfig, model: Bundle, found: Found, counts: Tally) -> dict[str, Any]:
     return {
         "files": len(found.images),
-        "rows": summary.rows,
-        "failed": sum(summary.failures.values()),
-        "failures": dict(summary.failures.most_common()),
+        "rows": counts.rows,
+        "failed": counts.failures.total(),
+        "failures": dict(counts.failures.most_common()),
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "roots": found.roots,
         "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
@@ -167,10 +175,10 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, summary: Summa
     }
 
 
-def _show(output: Output, summary: Summary, evaluation: metrics.Evaluation | None) -> None:
-    failed = sum(summary.failures.values())
-    console.say(f"{summary.rows:,} rows, {failed:,} of them files that could not be decoded")
-    for reason, count in summary.failures.most_common(5):
+def _show(output: Output, counts: Tally, evaluation: metrics.Evaluation | None) -> None:
+    failed = counts.failures.total()
+    console.say(f"{counts.rows:,} rows, {failed:,} of them files that could not be decoded")
+    for reason, count in counts.failures.most_common(5):
         console.say(f"  {count:,} x {reason}")
     scores = evaluation.to_json() if evaluation else {}
     for name, value in scores.items():
@@ -178,3 +186,25 @@ def _show(output: Output, summary: Summary, evaluation: metrics.Evaluation | Non
             interval = f"(95 % interval {value['low']:.4f} to {value['high']:.4f})"
             console.say(f"{name:9} {value['value']:.4f}  {interval}")
     console.say(f"predictions  {output.place}")
+
+
+def _show_photo(config: PredictConfig, found: Found, counts: Tally) -> None:
+    """What a job without --output says, of a job that was of a single photo."""
+    if counts.rows == 1:
+        for row in counts.sample.rows:
+            photo.show(config, files.join(found.roots[row["input"]], row["path"]), row["label"], row["top_k"])
+    elif config.show:
+        console.say(f"--show is for a single photo: of {counts.rows:,} none was saved")
+
+
+def _report(
+    output: Output, counts: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]
+) -> None:
+    """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
+    try:
+        from ray_birds.report import write_prediction_report  # drawing is of no use before
+
+        console.say(f"report       {write_prediction_report(output.place, counts, evaluation, manifest)}")
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        console.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

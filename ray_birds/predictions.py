@@ -7,8 +7,7 @@ Names that begin with _ are passed over by pandas, pyarrow and Spark when they r
 
 import io
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -50,6 +48,12 @@ def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
     if embeddings:
         fields.append(("embeddings", pa.list_(pa.float32())))
     return pa.schema(fields)
+
+
+def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, Any]]:
+    """The `k` most probable classes, the first one first, as the column of this name; `scores` (classes,)."""
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [{"label": classes[number], "probability": float(scores[number])} for number in order]
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: s
     places = output.parts()
     for number, expected in enumerate(units):
         try:
-            table = _read(places[number], ["input", "path", "model"])
+            table = read_part(places[number], ["input", "path", "model"])
         except (KeyError, OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
@@ -174,34 +178,5 @@ def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: s
             )
 
 
-@dataclass
-class Summary:
-    """What the parts hold, read back from them one at a time."""
-
-    rows: int
-    failures: Counter[str]  # by the reason's first words: what stands behind a colon differs from file to file
-    labels: np.ndarray  # (n,) int32 of the labelled and scored rows, indices into the classes
-    predictions: np.ndarray  # (n,) int32
-    ranked: np.ndarray  # (n, top k) int32
-
-
-def summarise(output: Output, classes: tuple[str, ...]) -> Summary:
-    """Count the rows of all parts and collect what an evaluation needs."""
-    rows, failures = 0, Counter[str]()
-    index = pa.array(classes)
-    labels, ranked = [np.zeros(0, np.int32)], []
-    for place in output.parts().values():
-        table = _read(place, ["label", "top_k", "error"])
-        rows += len(table)
-        failures.update(error.partition(":")[0] for error in table["error"].to_pylist() if error)
-        known = table.filter(pc.and_(pc.equal(table["error"], ""), pc.is_valid(table["label"])))
-        if len(known):
-            labels.append(pc.index_in(known["label"], index).to_numpy())
-            names = pc.struct_field(pc.list_flatten(known["top_k"]), "label")
-            ranked.append(pc.index_in(names, index).to_numpy().reshape(len(known), -1))
-    order = np.concatenate(ranked) if ranked else np.zeros((0, 1), np.int32)
-    return Summary(rows, failures, np.concatenate(labels), order[:, 0], order)
-
-
-def _read(place: str, columns: list[str]) -> pa.Table:
+def read_part(place: str, columns: list[str]) -> pa.Table:
     return pq.read_table(io.BytesIO(files.read(place)), columns=columns)

@@ -168,9 +168,7 @@ def _write(unit: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, int
 
 def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
     """The columns that a scored row has; those that the schema does not name are left out of the part."""
-    classes = job.model.classes
-    order = np.argsort(-scores, kind="stable")[: job.config.top_k]
-    top_k = [{"label": classes[number], "probability": float(scores[number])} for number in order]
+    top_k = predictions.top_k(scores, job.model.classes, job.config.top_k)
     return {
         "prediction": top_k[0]["label"],
         "probability": top_k[0]["probability"],

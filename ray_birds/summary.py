@@ -4,17 +4,18 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from ray_birds import bundle, console, files, metrics
+from ray_birds import bundle, console, files
 from ray_birds.errors import TrialsFailed
 from ray_birds.plan import Plan
 from ray_birds.results import rank
+from ray_birds.statement import Run, state
 
 
 def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus: int, gpus: int) -> None:
     """What is needed to run it again, beside the settings: command, versions, machine, what was trained."""
     finished = datetime.now(UTC)
     facts = {
-        "command": sys.argv,
+        "command": ["python", *sys.argv],
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - started).total_seconds(), 1),
@@ -38,7 +39,7 @@ def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus:
 
 
 def statement(plan: Plan, best: str) -> str:
-    """How the other variants compare with the winner, tested on valid; see `metrics.state`."""
+    """How the other variants compare with the winner, tested on valid; see `statement.state`."""
     runs = []
     for name, variant in plan.variants.items():
         table = plan.results.predictions(name, "valid")
@@ -46,8 +47,8 @@ def statement(plan: Plan, best: str) -> str:
         if table is not None and len(history) == variant.epochs:
             recipe = variant.name(with_backbone=len(plan.backbones) > 1)
             seconds = sum(float(epoch["seconds"]) for epoch in history)
-            runs.append(metrics.Run(name, recipe, variant.seed, seconds, table["correct"].to_numpy()))
-    return metrics.state(runs, best).text
+            runs.append(Run(name, recipe, variant.seed, seconds, table["correct"].to_numpy()))
+    return state(runs, best).text
 
 
 def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:

@@ -3,6 +3,8 @@
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +16,37 @@ from PIL import Image
 REPOSITORY = Path(__file__).parent.parent
 CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 COUNTS = {"train": 4, "valid": 2, "test": 2}
+
+SIZE = 96  # of the pictures that the model of `bundles` takes
+
+# MobileNetV2 with random weights, its BatchNorm statistics set from one batch so that features are of order 1;
+# and a bundle whose model holds code, which must not run.
+_BUNDLES = """
+import json, shutil, sys
+from pathlib import Path
+import keras, numpy as np
+from ray_birds import backbone, bundle, files
+from ray_birds.config import Variant
+place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
+backbone.use_threads(1)
+base = backbone.build("MobileNetV2-0.35", "none", size)
+for layer in base.layers:
+    layer.trainable = True
+    if isinstance(layer, keras.layers.BatchNormalization):
+        layer.momentum = 0.0
+base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
+model = backbone.classifier(base, backbone.Tap(backbone.PIXELS, (size, size, 3)), len(classes))
+variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
+bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
+
+pixels = keras.Input((size, size, 3))
+features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))
+code = Path(shutil.copytree(place / "bundle", place / "code"))
+keras.Model(pixels, keras.layers.Dense(len(classes), activation="softmax")(features)).save(code / "model.keras")
+about = json.loads((code / "versions.json").read_text())
+about["digests"]["model.keras"] = files.digest([(code / "model.keras").read_bytes()])
+(code / "versions.json").write_text(json.dumps(about))
+"""
 
 # Tests start processes of their own; none of them should take the machine's other cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,3 +116,13 @@ def local_ray() -> Iterator[None]:
     with cluster.session(verbose=False):
         yield
     assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundles `bundle` and `code`."""
+    place = tmp_path_factory.mktemp("bundles")
+    command = [sys.executable, "-c", _BUNDLES, str(place), str(SIZE), *CLASSES]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return place

@@ -58,6 +58,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("", "model", "m"),
     ("--input a s3://b/c *.jpg", "input", ("a", "s3://b/c", "*.jpg")),
     ("", "output", "o"),
+    ("--show", "show", True),
     ("--batch-size 256", "batch_size", 256),
     ("--top-k 1", "top_k", 1),
     ("--probabilities", "probabilities", True),
@@ -184,7 +185,7 @@ def test_a_switch_takes_no_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert stop.value.code == 2 and "yes" in said.out + said.err
 
 
-@pytest.mark.parametrize("missing", ["--model", "--input", "--output"])
+@pytest.mark.parametrize("missing", ["--model", "--input"])
 def test_predict_asks_for_what_it_needs(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +194,12 @@ def test_predict_asks_for_what_it_needs(
         parse(PredictConfig, PREDICT[:place] + PREDICT[place + 2 :], monkeypatch)
     said = capsys.readouterr()
     assert stop.value.code == 2 and missing in said.out + said.err
+
+
+@pytest.mark.parametrize("field", ["overwrite", "resume", "probabilities", "embeddings"])
+def test_what_needs_an_output_says_so(field: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--{field} needs an --output$"):
+        PredictConfig(model="m", input=("a",), **{field: True})
 
 
 @pytest.mark.parametrize(("field", "value"), [("unfreeze", ()), ("seed", ()), ("backbone", ())])

@@ -35,47 +35,7 @@ from ray_birds.predictions import JOB, SUCCESS, Output
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-SIZE = 96
 LINKS = 560  # with the others, files for ten units
-
-# MobileNetV2 with random weights, its BatchNorm statistics set from one batch so that features are of order 1;
-# and a bundle whose model holds code, which must not run.
-_BUNDLES = """
-import json, shutil, sys
-from pathlib import Path
-import keras, numpy as np
-from ray_birds import backbone, bundle, files
-from ray_birds.config import Variant
-place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
-backbone.use_threads(1)
-base = backbone.build("MobileNetV2-0.35", "none", size)
-for layer in base.layers:
-    layer.trainable = True
-    if isinstance(layer, keras.layers.BatchNormalization):
-        layer.momentum = 0.0
-base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
-model = backbone.classifier(base, backbone.Tap(backbone.PIXELS, (size, size, 3)), len(classes))
-variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
-bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
-
-pixels = keras.Input((size, size, 3))
-features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))
-code = Path(shutil.copytree(place / "bundle", place / "code"))
-keras.Model(pixels, keras.layers.Dense(len(classes), activation="softmax")(features)).save(code / "model.keras")
-about = json.loads((code / "versions.json").read_text())
-about["digests"]["model.keras"] = files.digest([(code / "model.keras").read_bytes()])
-(code / "versions.json").write_text(json.dumps(about))
-"""
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the bundles `bundle` and `code`."""
-    place = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-c", _BUNDLES, str(place), str(SIZE), *CLASSES]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert done.returncode == 0, done.stderr
-    return place
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -237,6 +197,7 @@ def test_the_manifest_accounts_for_everything(scored: Path, settings: PredictCon
     assert found["model"]["digest"] == read(scored)["model"][0] and found["versions"]["keras"]
     assert found["schema"]["top_k"] == "list<item: struct<label: string, probability: float>>"
     assert found["started"] <= found["finished"] and found["seconds"] > 0 and found["images_per_second"] > 0
+    assert f"{found['rows'] - 5} of {found['rows']} files scored" in (scored / "_report.html").read_text()
     assert (scored / SUCCESS).exists() and not (scored / JOB).exists() and not Path(f"{scored}.partial").exists()
 
 
@@ -403,6 +364,25 @@ def test_a_model_with_code_in_it_is_not_run(
 
 
 # ---- what is killed, or fails, on the way
+
+
+def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
+    settings: PredictConfig, birds: Path, local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = birds / "test/CORAL OWL/1.jpg"
+    config = replace(settings, input=(str(photo),), output=str(tmp_path / "out"))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cluster, "session", _interrupted)
+        predict(config)
+    (tmp_path / "out.partial/_report.html").mkdir()  # where the page cannot be written then
+    (tmp_path / "out.partial/_report.html/x").touch()
+    predict(replace(config, resume=True))
+    said = capsys.readouterr().out
+    assert said.count("warning: the predictions are complete, but their report could not be made") == 1
+    (row,) = read(tmp_path / "out").to_dict("records")
+    assert (tmp_path / "out" / SUCCESS).exists() and row["error"] == ""
+    assert f"{photo}: " + ("right" if row["correct"] else "wrong, it is CORAL OWL") in said
+    assert f"{row['prediction']}  " in said and f"{row['probability']:.1%}" in said
 
 
 def command(config: PredictConfig, *more: str) -> list[str]:
@@ -624,6 +604,8 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         assert same_numbers(*pair)
     found = files.read_json(f"{config.output}/_manifest.json")
     assert found["rows"] == 7 and [Path(one["path"]).name for one in found["ignored"]] == ["README"]
+    page = files.read(f"{config.output}/_report.html").decode()
+    assert "6 of 7 files scored" in page and page.count("data:image/jpeg") >= 12  # sampled and least certain
     assert files.exists(f"{config.output}/{SUCCESS}") and not files.find(f"{config.output}.partial")
 
     with pytest.MonkeyPatch.context() as patch:

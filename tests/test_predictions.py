@@ -198,23 +198,3 @@ def test_a_full_disk_while_publishing_is_a_clear_error_and_loses_nothing(
         again.publish({"failures": "x" * 200})
     assert len(pd.read_parquet(place)) == 3
     assert list(again.parts()) == [0, 1] and files.exists(files.join(again.staging, JOB))
-
-
-def test_summary_of_all_parts(tmp_path: Path) -> None:
-    summary = predictions.summarise(output(tmp_path / "out", {0: SCORED, 1: FAILED, 3: UNLABELLED}), CLASSES)
-    assert summary.rows == 8 and summary.failures == {"empty file": 2, "damaged": 1}
-    assert summary.labels.tolist() == [1, 2] and summary.predictions.tolist() == [1, 0]
-    assert summary.ranked.tolist() == [[1, 0], [0, 2]]
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [{0: UNLABELLED}, {0: FAILED}, {0: UNLABELLED, 1: FAILED}],
-    ids=["unlabelled", "failed", "unlabelled and failed"],
-)
-def test_summary_where_nothing_is_labelled_and_scored(
-    tmp_path: Path, parts: dict[int, list[dict[str, Any]]]
-) -> None:
-    summary = predictions.summarise(output(tmp_path / "out", parts), CLASSES)
-    assert summary.rows == sum(map(len, parts.values()))
-    assert len(summary.labels) == len(summary.predictions) == len(summary.ranked) == 0

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ray_birds import metrics
+from ray_birds import metrics, predictions, statement, tally
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import scan
+from ray_birds.predictions import Output
 from ray_birds.report import write_prediction_report, write_sweep_report
 from ray_birds.report.effects import effects
 from ray_birds.report.results import read_sweep
@@ -170,7 +171,8 @@ class Page(HTMLParser):
         self.images: list[str] = []
         self.links: list[str] = []
         self.stack: list[tuple[str, dict[str, str]]] = []
-        self.source = Path(place).read_text()
+        self.place = Path(place)
+        self.source = self.place.read_text()
         self.heading = self.table = ""
         self.feed(self.source)
         assert self.stack == []
@@ -220,11 +222,13 @@ class Page(HTMLParser):
         return self.tables[table][1:]
 
 
-def check_page(page: Page, folder: Path) -> None:
-    """What holds for every page: no network, no empty section, not too large, the charts beside it."""
+def check_page(page: Page, folder: Path | None = None) -> None:
+    """What holds for every page: no network, no empty section, not too large; in `folder` its charts."""
     assert all(link.startswith(("data:", "#")) for link in page.links), page.links
     assert all(text.strip() for text in page.sections.values()), page.sections
     assert len(page.source) < 15e6
+    if folder is None:
+        return
     charts = page.source.count("<svg")
     assert len(list(folder.glob("*.png"))) >= charts
     assert all(Image.open(file).size[0] > 100 for file in folder.glob("*.png"))
@@ -294,14 +298,14 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
     assert f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %" in page.by_id["winner"]
     read = read_sweep(str(folder))
     runs = [
-        metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        statement.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
         for t in read.trials
         if t.valid
     ]
-    statement = metrics.state(runs, winner)
-    assert page.by_id["statement"] == "".join(statement.sentences)
+    said = statement.state(runs, winner)
+    assert page.by_id["statement"] == "".join(said.sentences)
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
-    for one in statement.comparisons:
+    for one in said.comparisons:
         assert float(shown[one.name][0]["data-value"]) == one.p_holm
         p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
         assert shown[one.name][1] == f"{p}{one.only_winner} : {one.only_this}"
@@ -445,8 +449,8 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
     assert ("SPECIES NUMBER 059" in matrix.split("taken for")[0]) == (number == 60)
 
 
-def write_job(place: Path, data: Path, *, labelled: bool, failed: int) -> dict[str, Any]:
-    """A job's output on the test split of `data`; returns what metrics.evaluate says of it.
+def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True) -> Page:
+    """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
 
     The input is the folder, or, where labels are not known, each file by itself.
     """
@@ -456,74 +460,88 @@ def write_job(place: Path, data: Path, *, labelled: bool, failed: int) -> dict[s
     scores = rng.dirichlet(np.full(len(classes), 0.3), len(split))
     scores[np.arange(len(split)), split.labels] += rng.random(len(split)) < 0.7
     scores /= scores.sum(axis=1, keepdims=True)
-    ranked = np.argsort(-scores, axis=1)[:, :3]
-    rows = []
-    for number, path in enumerate(split.paths):
-        top = [{"label": classes[k], "probability": float(scores[number, k])} for k in ranked[number]]
+    rows: list[dict[str, Any]] = []
+    for number, path in enumerate(split.paths if scored else ()):
+        top = predictions.top_k(scores[number], classes, 3)
         label = classes[split.labels[number]] if labelled else None
-        rows.append(
-            {
-                "input": str(data) if labelled else dataset.place(path),
-                "path": path if labelled else Path(path).name,
-                "label": label,
-                "prediction": top[0]["label"],
-                "probability": top[0]["probability"],
-                "top_k": top,
-                "correct": label == top[0]["label"] if labelled else None,
-                "width": 32,
-                "height": 32,
-                "error": "",
-                "model": "abc",
-            }
-        )
-    nothing = dict.fromkeys(("label", "prediction", "probability", "top_k", "correct"))
+        given = (str(data), path) if labelled else (dataset.place(path), Path(path).name)
+        row = {"input": given[0], "path": given[1], "label": label, "prediction": top[0]["label"]}
+        row |= {"probability": top[0]["probability"], "top_k": top, "width": 32, "height": 32, "error": ""}
+        rows.append(row | {"correct": label == top[0]["label"] if labelled else None, "model": "abc"})
     for number in range(failed):
         reason = "empty file" if number % 3 else "damaged: <broken> & cut"
-        rows.append(
-            {"input": str(data), "path": f"bad {number}.jpg", **nothing, "width": 0, "height": 0}
-            | {"error": reason, "model": "abc"}
-        )
-    place.mkdir(parents=True)
-    half = len(rows) // 2
-    pq.write_table(pa.Table.from_pylist(rows[:half]), place / "part-0.parquet")
-    schema = pq.read_schema(place / "part-0.parquet")
-    pq.write_table(pa.Table.from_pylist(rows[half:], schema=schema), place / "part-1.parquet")
+        row = {"input": str(data), "path": f"bad {number}.jpg", "width": 0, "height": 0}
+        rows.append(row | {"error": reason, "model": "abc"})
+    output = Output(str(place))
+    for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
+        output.write_part(number, [rows[row] for row in part], predictions.schema())
+    counts = tally.count(output.parts().values(), classes)
+    evaluation = counts.evaluation()
     manifest = {
-        "rows": len(rows),
-        "model": "abc",
-        "ignored": ["notes.txt"] * 20,
-        "settings": {"batch_size": 32},
+        "rows": counts.rows,
+        "failures": dict(counts.failures),
+        "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
+        "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
+        "model": {"place": "results/first/best", "digest": "abc"},
+        "settings": {"input": [str(data)], "batch_size": 32, "model": "best"},
+        "versions": {"keras": "3.15.1"},
+        "started": "2026-01-01T10:00:00",
+        "seconds": 12.5,
+        "images_per_second": None,
     }
-    (place / "_manifest.json").write_text(json.dumps(manifest))
-    return metrics.evaluate(split.labels, ranked[:, 0], classes, ranked).to_json()
+    output.publish(manifest)
+    if evaluation:
+        (place / "_evaluation").mkdir()
+        (place / "_evaluation/metrics.json").write_text(json.dumps(evaluation.to_json()))
+        (place / "_evaluation/per_class.csv").write_text(evaluation.per_class_csv())
+    page = Page(write_prediction_report(str(place), counts, evaluation, manifest))
+    check_page(page)
+    assert page.place == place / "_report.html"
+    assert pq.read_table(place).num_rows == len(rows)  # the page is no obstacle to readers of the folder
+    return page
 
 
-def test_prediction_report_with_labels(tmp_path: Path) -> None:
+def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ODD, 1, 20, ("train", "valid", "test"))
-    expected = write_job(tmp_path / "out", data, labelled=True, failed=7)
-    page = Page(write_prediction_report(str(tmp_path / "out")))
-    check_page(page, tmp_path / "out" / "_report")
-    assert [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")] == [80, 7, 87]
-    failures = [(cells[0][1], cells[1][1]) for _, cells in page.rows("failures")]
-    assert failures == [("empty file", "4"), ("damaged: <broken> & cut", "3")]
+    page = run_job(tmp_path / "out", data, labelled=True, failed=7)
+    manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
+    expected = json.loads((tmp_path / "out/_evaluation/metrics.json").read_text())
+    numbers = [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")]
+    assert numbers == [80, 7, manifest["rows"], len(manifest["ignored"])] == [80, 7, 87, 20]
+    failures = {cells[0][1]: int(cells[1][1]) for _, cells in page.rows("failures")}
+    assert failures == manifest["failures"] == {"empty file": 4, "damaged": 3}
+    assert "bad 0.jpg (<broken> & cut)" in page.sections["Files that could not be scored"]
     shown = {attributes["data-score"]: cells[1][0] for attributes, cells in page.rows("scores")}
     for name in ("accuracy", "top_3", "macro_f1"):
-        numbers = [float(shown[name][f"data-{part}"]) for part in ("value", "low", "high")]
-        assert numbers == pytest.approx(list(expected[name].values()), rel=1e-12)
+        assert [float(shown[name][f"data-{part}"]) for part in ("value", "low", "high")] == list(
+            expected[name].values()
+        )
     pairs = [[cells[0][1], cells[1][1], int(cells[2][1])] for _, cells in page.rows("confused")]
     assert pairs == [[one["label"], one["prediction"], one["images"]] for one in expected["most_confused"]]
+    with (tmp_path / "out/_evaluation/per_class.csv").open() as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert {attributes["data-class"] for attributes, _ in page.rows("classes")} == set(rows)
+    for attributes, cells in page.rows("classes"):
+        for (cell, _), name in zip(cells[1:], ("support", "f1", "precision", "recall"), strict=True):
+            assert float(cell["data-value"]) == float(rows[attributes["data-class"]][name])
+
+
+def test_prediction_report_shows_pictures(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ODD, 1, 20, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=0)
     assert page.sections["A sample of the predictions"].count("[picture]") == 24
     assert page.sections["The least certain"].count("[picture]") == 12
-    assert "one it named right" in page.sections["The most confident mistakes"]
-    assert "20 entries" in page.sections["About this job"]
-    assert pq.read_table(tmp_path / "out").num_rows == 87  # the page is no obstacle to readers of the folder
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["probability"])[:12]
+    mistakes = page.sections["The most confident mistakes"]
+    assert mistakes.count("[picture]") == 2 * len(wrong) == 2 * mistakes.count("one it named right")
+    for row in wrong:
+        assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
 
 
 def test_prediction_report_without_labels(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
-    write_job(tmp_path / "out", data, labelled=False, failed=0)
-    page = Page(write_prediction_report(str(tmp_path / "out")))
-    check_page(page, tmp_path / "out" / "_report")
+    page = run_job(tmp_path / "out", data, labelled=False, failed=0)
     assert "scores" not in page.tables and "No label is known" in page.source
     assert page.sections["A sample of the predictions"].count("[picture]") == 6
     assert "There are none" in page.sections["Files that could not be scored"]
@@ -531,10 +549,15 @@ def test_prediction_report_without_labels(tmp_path: Path) -> None:
 
 def test_prediction_report_where_every_file_failed(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 1, ("train", "valid", "test"))
-    write_job(tmp_path / "out", data, labelled=True, failed=4)
-    for part in (tmp_path / "out").glob("*.parquet"):
-        table = pq.read_table(part)
-        pq.write_table(table.filter(pa.compute.not_equal(table["error"], "")), part)
-    page = Page(write_prediction_report(str(tmp_path / "out")))
-    check_page(page, tmp_path / "out" / "_report")
+    page = run_job(tmp_path / "out", data, labelled=True, failed=4, scored=False)
     assert "No file was scored" in page.sections["Certainty, and what was found"]
+    assert "No file was scored" in page.sections["The least certain"]
+
+
+def test_prediction_report_where_the_pictures_are_gone(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
+    for picture in (data / "test").rglob("*.jpg"):
+        picture.write_bytes(b"")  # found, but no longer a picture
+    page = run_job(tmp_path / "out", data, labelled=True, failed=0)
+    assert "no longer where they were" in page.sections["A sample of the predictions"] and page.images == []
+    assert "6 of 6 files scored" in page.source

@@ -9,8 +9,10 @@ puts several beside one another.
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"  # the two that stand out on white and on black alike
+GREY = "#8c8c8c"  # for what has no colour of its own
 INK = "#1b1e23"  # stands for the page's colour of text
 WIDTH = 4.0  # inches
 DPI = 160  # of the PNG files
@@ -49,27 +52,40 @@ STYLE: dict[Any, Any] = {
 }
 
 
-class Chart(NamedTuple):
-    """`svg` for the page, `png` for the file called `name`.png; `width` in inches, `alt` what it shows."""
+@dataclass(frozen=True)
+class Chart:
+    """`svg` for the page; `name` is that of a file; `width` in inches, `alt` what it shows."""
 
     name: str
     alt: str
     width: float
     svg: str
-    png: bytes
+    figure: Figure
+
+    def png(self) -> bytes:
+        """The chart on white, to take along."""
+        data = io.BytesIO()
+        with _style(self.name):
+            self.figure.set_layout_engine("none")  # the places found for the SVG are good for the PNG too
+            self.figure.savefig(data, format="png", dpi=DPI, facecolor="white")
+        return data.getvalue()
 
 
 def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figure], None]) -> Chart:
     """The chart that `paint` makes on an empty figure of `width` x `height` inches."""
-    svg, png = io.BytesIO(), io.BytesIO()
-    with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in the PNG alone; browsers have more fonts
+    svg = io.BytesIO()
+    with _style(name):
         figure = Figure(figsize=(width, height))
         paint(figure)
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-        figure.set_layout_engine("none")  # the places just found are good for the PNG too
-        figure.savefig(png, format="png", dpi=DPI, facecolor="white")
-    return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), png.getvalue())
+    return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), figure)
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in the PNG alone; browsers have more fonts
+        yield
 
 
 def _for_the_page(svg: str) -> str:

@@ -3,7 +3,8 @@
 import base64
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ray_birds.report.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4
+REQUESTS = 8  # to an object store at a time
 
 
 @dataclass(frozen=True)
@@ -100,16 +102,15 @@ def load(place: str) -> np.ndarray | None:
     return images.load(place, TILE).pixels
 
 
-def loadable(places: Iterator[tuple[str, str, str, str]], limit: int) -> list[Tile]:
-    """Tiles of the first `limit` of (place, caption, note, mark) whose picture can be read."""
-    tiles: list[Tile] = []
-    for place, caption, note, mark in places:
-        if len(tiles) == limit:
-            break
+def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:
+    """A tile for each (place, caption, note, mark), several at a time; None where the picture cannot be read."""
+
+    def tile(place: str, *words: str) -> Tile | None:
         pixels = load(place)
-        if pixels is not None:
-            tiles.append(Tile(pixels, caption, note, mark))
-    return tiles
+        return None if pixels is None else Tile(pixels, *words)
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda one: tile(*one), wanted))
 
 
 def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:

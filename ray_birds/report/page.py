@@ -32,7 +32,7 @@ def write_page(place: str, template: str, values: dict[str, Any]) -> None:
 
 def write_charts(folder: str, charts: Iterable[Chart]) -> None:
     for chart in charts:
-        files.write(files.join(folder, f"{chart.name}.png"), chart.png)
+        files.write(files.join(folder, f"{chart.name}.png"), chart.png())
 
 
 def percent(share: float) -> str:

@@ -1,194 +1,119 @@
-"""The report of a prediction job: _report.html in its output folder, the pictures also in _report/.
+"""The report of a prediction job: _report.html in its output folder.
 
-The names begin with `_` because readers of Parquet take every other file of the folder for a part.
+Its name begins with `_` because readers of Parquet take every other file of the folder for a part.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ray_birds import files
-from ray_birds.errors import DataError
-from ray_birds.inputs import root
+from ray_birds.metrics import Evaluation
 from ray_birds.report import score_charts
-from ray_birds.report.gallery import Tile, load, loadable, write_sheet
-from ray_birds.report.page import write_charts, write_page
-from ray_birds.report.results import Predictions
-from ray_birds.report.scores import Scores, score
+from ray_birds.report.gallery import Tile, tiles
+from ray_birds.report.page import NOTHING, write_page
+from ray_birds.report.scores import score
+from ray_birds.tally import Tally
 
-COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "correct", "error"]
-SHEET = 24  # sampled predictions with their pictures
-UNSURE = 12  # least certain predictions, and most confident mistakes
+NAME = "_report.html"
 FOUND = 20  # classes in the chart of those found most often
-SEED = 0  # of the sample
+
+Row = dict[str, Any]  # of a part
 
 
-@dataclass(frozen=True)
-class Job:
-    """All rows of a job: `failed` those with an error, `rows` the others; texts as (n,) object arrays.
+def write_prediction_report(
+    output: str, tally: Tally, evaluation: Evaluation | None, manifest: dict[str, Any]
+) -> str:
+    """Write <output>/_report.html; returns its place.
 
-    `place` (n,) is the file of each row; `labelled` (n,) bool says which rows know their label, the label
-    and `correct` of the others mean nothing. `top_k` (n, k) are the most probable classes.
+    All numbers are those of `tally`, `evaluation` and the job's `manifest`; only the pictures are read again,
+    and those that are gone by now are left out. Raises OSError where the page cannot be written.
     """
-
-    rows: Predictions
-    place: np.ndarray
-    labelled: np.ndarray
-    top_k: np.ndarray
-    failed: list[dict[str, str]]
-
-
-def write_prediction_report(output: str) -> str:
-    """Write <output>/_report.html and the PNG files in <output>/_report/; returns the page's place.
-
-    Reads the part files and _manifest.json of `output`, and the pictures they name.
-    """
-    output = files.resolve(output)
-    job = read_job(output)
-    scores = job_scores(job)
-    correct = job.rows.correct if job.labelled.all() else None
-    found = Counter(job.rows.prediction.tolist()).most_common(FOUND)
-    values: dict[str, Any] = {
+    roots: dict[str, str] = manifest["roots"]
+    place = files.join(output, NAME)
+    values = {
         "output": output,
-        "job": job,
-        "total": len(job.rows) + len(job.failed),
-        "reasons": _reasons(job.failed),
-        "certainty": score_charts.certainty(job.rows.probability, correct) if len(job.rows) else None,
-        "found": found,
-        "most_found": score_charts.most_found(*zip(*found, strict=True)) if found else None,
-        "sample": sampled(job),
-        "unsure": loadable(_captions(job, np.argsort(job.rows.probability, kind="stable")), UNSURE),
-        "scores": scores,
-        "mistakes": mistakes(job) if scores else [],
-        "manifest": _facts(files.read_json(files.join(output, "_manifest.json"))),
+        "tally": tally,
+        "failed": tally.failures.total(),
+        "ignored": len(manifest["ignored"]),
+        "reasons": [
+            (reason, number, [_example(row) for row in tally.failed[reason]])
+            for reason, number in tally.failures.most_common()
+        ],
+        "certainty": score_charts.certainty(tally.labelled, tally.unlabelled),
+        "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
+        "sample": _tiles(tally.sample.rows, roots),
+        "unsure": _tiles(tally.unsure.rows, roots),
+        "scores": score(evaluation, tally.labelled, "labelled images") if evaluation else None,
+        "mistakes": _mistakes(tally, roots),
+        "facts": _facts(manifest),
     }
-    folder = files.join(output, "_report")
-    single = [values[key] for key in ("certainty", "most_found") if values[key]]
-    write_charts(folder, [*single, *(scores.charts if scores else [])])
-    for name in ("sample", "unsure", "mistakes"):
-        if values[name]:
-            tiles = values[name]
-            lines = tiles if name == "mistakes" else [tiles[row : row + 6] for row in range(0, len(tiles), 6)]
-            write_sheet(files.join(folder, f"{name}.png"), lines)
-    page = files.join(output, "_report.html")
-    write_page(page, "prediction.html.j2", values)
-    return page
+    write_page(place, "prediction.html.j2", values)
+    return place
 
 
-def read_job(output: str) -> Job:
-    """The rows of all part files, in the order of their input and path."""
-    parts = [info.path for info in files.find(output) if info.base_name.endswith(".parquet")]
-    system, _ = files.filesystem(output)
-    table = pa.concat_tables([pq.read_table(name, columns=COLUMNS, filesystem=system) for name in parts])
-    table = table.sort_by([("input", "ascending"), ("path", "ascending")])
-    fine = np.array([error == "" for error in table["error"].to_pylist()], dtype=bool)
-    rows = table.filter(pa.array(fine))
-    label = rows["label"].to_numpy()
-    names = rows["input"].to_pylist(), rows["path"].to_pylist()
-    roots = {given: _root(given) for given in set(names[0])}
-    top_k = [[entry["label"] for entry in entries] for entries in rows["top_k"].to_pylist()]
-    return Job(
-        rows=Predictions(
-            path=rows["path"].to_numpy(),
-            label=label,
-            prediction=rows["prediction"].to_numpy(),
-            probability=rows["probability"].to_numpy().astype(np.float64),
-            correct=np.array([value is True for value in rows["correct"].to_pylist()], dtype=bool),
-        ),
-        place=np.array([files.join(roots[given], path) for given, path in zip(*names, strict=True)], dtype=object),
-        labelled=np.array([value is not None for value in label], dtype=bool),
-        top_k=np.array(top_k, dtype=object),
-        failed=table.filter(pa.array(~fine)).select(["input", "path", "error"]).to_pylist(),
+def _example(row: Row) -> str:
+    """A file that failed, with what its error says beyond the reason that it is counted under."""
+    detail = row["error"].partition(":")[2].strip()
+    return f"{row['path']} ({detail})" if detail else str(row["path"])
+
+
+def _found(tally: Tally) -> list[tuple[str, int]]:
+    order = np.argsort(-tally.found, kind="stable")[:FOUND]
+    return [(tally.classes[number], int(tally.found[number])) for number in order if tally.found[number]]
+
+
+def _tiles(rows: list[Row], roots: dict[str, str]) -> list[Tile]:
+    """The rows' pictures, of those that can be read."""
+    return [tile for tile in tiles((_place(row, roots), *_caption(row)) for row in rows) if tile]
+
+
+def _place(row: Row, roots: dict[str, str]) -> str:
+    return files.join(roots[row["input"]], row["path"])
+
+
+def _caption(row: Row) -> tuple[str, str, str]:
+    """(caption, note, mark)."""
+    prediction, label, sure = row["prediction"], row["label"], f"{row['probability']:.0%} sure"
+    if label is None:
+        return prediction, sure, ""
+    right = label == prediction
+    return (
+        prediction,
+        f"right, {sure}" if right else f"wrong, {sure}: it is {label}",
+        "right" if right else "wrong",
     )
 
 
-def _root(given: str) -> str:
-    """The folder of an input's paths; the input itself where it is no longer there, and nor are its pictures."""
-    try:
-        return root(given)
-    except DataError:
-        return given
-
-
-def job_scores(job: Job) -> Scores | None:
-    """Scores of the rows that have a label; None where none has."""
-    known = job.labelled
-    if not known.any():
-        return None
-    rows = _take(job.rows, known)
-    names = sorted({*rows.label, *rows.prediction, *job.top_k[known].ravel()})
-    numbers = {name: number for number, name in enumerate(names)}
-    ranked = np.array([[numbers[name] for name in entries] for entries in job.top_k[known]])
-    return score(rows, names, "the labelled images", ranked)
-
-
-def _take(rows: Predictions, keep: np.ndarray) -> Predictions:
-    return Predictions(
-        rows.path[keep], rows.label[keep], rows.prediction[keep], rows.probability[keep], rows.correct[keep]
-    )
-
-
-def sampled(job: Job) -> list[Tile]:
-    """A seeded sample of the predictions that have a readable picture, in the order of the rows."""
-    order = np.random.default_rng(SEED).permutation(len(job.rows))
-    return loadable(_captions(job, order), SHEET)
-
-
-def _captions(job: Job, order: np.ndarray) -> Iterator[tuple[str, str, str, str]]:
-    """(place, caption, note, mark) of the rows numbered in `order`, one at a time."""
-    for row in order:
-        prediction, probability = job.rows.prediction[row], job.rows.probability[row]
-        if not job.labelled[row]:
-            yield job.place[row], prediction, f"{probability:.0%} sure", ""
-        elif job.rows.correct[row]:
-            yield job.place[row], prediction, f"right, {probability:.0%} sure", "right"
-        else:
-            note = f"wrong, {probability:.0%} sure: it is {job.rows.label[row]}"
-            yield job.place[row], prediction, note, "wrong"
-
-
-def mistakes(job: Job) -> list[tuple[Tile, Tile | None]]:
+def _mistakes(tally: Tally, roots: dict[str, str]) -> list[tuple[Tile, Tile | None]]:
     """The most confident mistakes, each with a picture of the class taken for that was named right."""
-    known = np.flatnonzero(job.labelled)
-    rows = _take(job.rows, known)
-    pairs: list[tuple[Tile, Tile | None]] = []
-    for row in rows.mistakes():
-        pixels = load(job.place[known[row]])
-        if pixels is None:
-            continue
-        taken_for = rows.prediction[row]
-        note = f"taken for {taken_for}, {rows.probability[row]:.0%} sure"
-        right = np.flatnonzero(rows.correct & (rows.prediction == taken_for))
-        examples = ((job.place[known[one]], taken_for, "one it named right", "right") for one in right)
-        beside = loadable(examples, 1)
-        pairs.append((Tile(pixels, rows.label[row], note, "wrong"), beside[0] if beside else None))
-        if len(pairs) == UNSURE:
-            break
-    return pairs
-
-
-def _reasons(failed: list[dict[str, str]]) -> list[tuple[str, int, list[str]]]:
-    """Each reason with the number of its files and the first of them, the most frequent first."""
-    counts = Counter(row["error"] for row in failed)
+    wrong = tally.mistakes.rows
+    notes = [f"taken for {row['prediction']}, {row['probability']:.0%} sure" for row in wrong]
+    shown = tiles(
+        (_place(row, roots), row["label"], note, "wrong") for row, note in zip(wrong, notes, strict=True)
+    )
+    known = {row["prediction"] for row in wrong} & set(tally.named_right)
+    examples = {name: tally.named_right[name] for name in sorted(known)}
+    found = tiles((_place(row, roots), name, "one it named right", "right") for name, row in examples.items())
+    beside = dict(zip(examples, found, strict=True))
     return [
-        (reason, number, [row["path"] or row["input"] for row in failed if row["error"] == reason][:3])
-        for reason, number in counts.most_common()
+        (tile, beside.get(row["prediction"])) for row, tile in zip(wrong, shown, strict=True) if tile is not None
     ]
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as name and text; lists of more than a few entries by their number."""
-    facts = []
-    for name, value in manifest.items():
-        if isinstance(value, list) and len(value) > 8:
-            text = f"{len(value):,} entries"
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        facts.append((name.replace("_", " "), text))
-    return facts
+    """What is needed to run it again, and how long it took."""
+    rate = manifest["images_per_second"]
+    facts = {
+        "model": manifest["model"]["place"],
+        "model's digest": manifest["model"]["digest"],
+        "started": manifest["started"],
+        "took": f"{manifest['seconds']:,} s",
+        "images per second": NOTHING if rate is None else f"{rate:,}",
+        **{name.replace("_", " "): value for name, value in manifest["settings"].items() if name != "model"},
+        **manifest["versions"],
+    }
+    return [
+        (name, ", ".join(value) if isinstance(value, (list, tuple)) else str(value))
+        for name, value in facts.items()
+    ]

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ray_birds.metrics import ClassScore
+from ray_birds.metrics import Certainty, ClassScore
 from ray_birds.report import charts
-from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
+from ray_birds.report.charts import BLUE, GREY, INK, VERMILLION, WIDTH, Chart
 
 NAMED = 60  # classes whose names still fit the side of a confusion matrix
 COUNTED = 20  # classes up to which the cells also show their numbers
@@ -109,42 +109,43 @@ def worst_classes(scores: Sequence[ClassScore], split: str) -> Chart:
     return charts.draw("f1", "F1 of the weakest classes", WIDTH, 0.9 + 0.38 * len(scores), paint)
 
 
-def certainty(probability: np.ndarray, correct: np.ndarray | None) -> Chart:
-    """How sure the model is: images by the probability of their prediction; right and wrong where known.
-
-    `correct` (n,) bool, or None where there are no labels.
-    """
+def certainty(labelled: Certainty, unlabelled: Certainty | None = None) -> Chart:
+    """How sure the model is: images by the probability of their prediction; right and wrong where known."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        edges = np.linspace(0, 1, BINS + 1).tolist()
-        if correct is None:
-            axes.hist(probability, edges, color=BLUE, rwidth=0.9)
-        else:
-            parts = [probability[correct], probability[~correct]]
-            axes.hist(parts, edges, stacked=True, color=[BLUE, VERMILLION], rwidth=0.9, label=["right", "wrong"])
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        known = labelled.bins(BINS)
+        parts = [("right", BLUE, known.right), ("wrong", VERMILLION, known.images - known.right)]
+        if unlabelled is not None:
+            parts.append(("no label", GREY, unlabelled.bins(BINS).images))
+        floor = np.zeros(BINS)
+        for label, colour, images in parts:
+            if images.any():
+                places = np.arange(BINS) / BINS
+                axes.bar(places, images, 0.9 / BINS, floor, align="edge", color=colour, label=label)
+                floor = floor + images
+        axes.set_xlim(0, 1)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
         charts.percent(axes.xaxis)
         axes.set_xlabel("probability of the prediction")
         axes.set_ylabel("images")
         charts.title(axes, "How certain the predictions are")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
 
     return charts.draw("certainty", "Number of images by certainty", WIDTH, 2.9, paint)
 
 
-def reliability(probability: np.ndarray, correct: np.ndarray) -> Chart:
+def reliability(seen: Certainty) -> Chart:
     """Accuracy against certainty, by tenths of certainty: on the diagonal the certainty can be believed."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        place = np.clip((probability * 10).astype(int), 0, 9)
-        count = np.bincount(place, minlength=10)
-        seen = count > 0
-        sure = np.bincount(place, probability, 10)[seen] / count[seen]
-        right = np.bincount(place, correct, 10)[seen] / count[seen]
+        tenths = seen.bins(10)
+        filled = tenths.images > 0
+        images = tenths.images[filled]
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1.2, label="certainty = accuracy")
+        sure, right = tenths.probability[filled] / images, tenths.right[filled] / images
         axes.plot(sure, right, "o-", color=BLUE, markersize=5, label="this model")
         charts.percent(axes.xaxis)
         charts.percent(axes.yaxis)

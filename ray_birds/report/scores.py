@@ -1,14 +1,13 @@
-"""What both pages show of one model's labelled predictions: evaluation, confusion, scores by class."""
+"""What the reports show of one model's labelled predictions: evaluation, confusion, scores by class."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ray_birds import metrics
-from ray_birds.metrics import ClassScore, Evaluation
+from ray_birds.metrics import Certainty, ClassScore, Evaluation
 from ray_birds.report import score_charts
 from ray_birds.report.charts import Chart
-from ray_birds.report.results import Predictions
 
 SHOWN = 25  # classes in the chart of the weakest
 
@@ -23,30 +22,26 @@ class Scores:
     calibration_error: float
     confusion: Chart
     worst: Chart
-    certainty: Chart
     reliability: Chart
 
     @property
     def charts(self) -> list[Chart]:
-        return [self.confusion, self.worst, self.certainty, self.reliability]
+        return [self.confusion, self.worst, self.reliability]
 
 
-def score(rows: Predictions, names: list[str], split: str, ranked: np.ndarray | None = None) -> Scores:
-    """Scores of `rows`, whose labels and predictions are among `names`; `ranked` (n, k) are class numbers."""
-    place = {name: number for number, name in enumerate(names)}
-    labels = np.array([place[label] for label in rows.label])
-    predictions = np.array([place[prediction] for prediction in rows.prediction])
-    evaluation = metrics.evaluate(labels, predictions, names, ranked)
+def score(evaluation: Evaluation, certainty: Certainty, split: str) -> Scores:
+    """`certainty` is that of the images evaluated."""
     by_class = [one for one in evaluation.per_class if one.support]
     by_class.sort(key=lambda one: (one.f1.value, -one.support, one.name))
-    matrix = metrics.confusion(labels, predictions, len(names))
+    # A job may have labels of a few of the model's classes: the others would only take room.
+    seen = np.flatnonzero([one.support + one.predicted for one in evaluation.per_class])
+    names = [evaluation.per_class[number].name for number in seen]
     return Scores(
         split=split,
         evaluation=evaluation,
         by_class=by_class,
-        calibration_error=metrics.calibration_error(rows.probability, rows.correct),
-        confusion=score_charts.confusion(matrix, names, split),
+        calibration_error=metrics.calibration_error(certainty),
+        confusion=score_charts.confusion(evaluation.matrix[np.ix_(seen, seen)], names, split),
         worst=score_charts.worst_classes(by_class[:SHOWN], split),
-        certainty=score_charts.certainty(rows.probability, rows.correct),
-        reliability=score_charts.reliability(rows.probability, rows.correct),
+        reliability=score_charts.reliability(certainty),
     )

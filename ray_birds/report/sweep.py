@@ -9,13 +9,14 @@ import numpy as np
 
 from ray_birds import files, metrics
 from ray_birds.config import Variant
-from ray_birds.metrics import Estimate, Statement
-from ray_birds.report import effects, sweep_charts
+from ray_birds.metrics import Estimate
+from ray_birds.report import effects, score_charts, sweep_charts
 from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
 from ray_birds.report.results import Predictions, Sweep, Trial, read_sweep
 from ray_birds.report.scores import Scores, score
+from ray_birds.statement import Run, Statement, state
 
 
 def write_sweep_report(results: str) -> str:
@@ -34,7 +35,8 @@ def write_sweep_report(results: str) -> str:
     found = effects.effects(sweep.trials)
     gaps = effects.gaps(sweep.trials)
     album = Album(sweep.dataset["root"])
-    scores, rows = winner_scores(sweep)
+    split, rows = winner_rows(sweep)
+    scores, certainty = winner_scores(rows, split, sweep.dataset["classes"]) if rows else (None, None)
     values: dict[str, Any] = {
         "sweep": sweep,
         "trials": trials,
@@ -48,6 +50,7 @@ def write_sweep_report(results: str) -> str:
         "gaps": gaps,
         "over_fitting": sweep_charts.over_fitting(gaps) if gaps else None,
         "scores": scores,
+        "certainty": certainty,
         "missing": album.missing,
         "mistakes": album.mistakes(rows) if rows else [],
         "samples": album.samples(Variant().augment_seed, _views(sweep)),
@@ -58,7 +61,7 @@ def write_sweep_report(results: str) -> str:
         "settings": [(name, _text(value)) for name, value in dataclasses.asdict(sweep.config).items()],
     }
     folder = files.join(sweep.place, "report")
-    single = [values[key] for key in ("variants", "factors", "over_fitting") if values[key]]
+    single = [values[key] for key in ("variants", "factors", "over_fitting", "certainty") if values[key]]
     write_charts(folder, [*single, *values["curves"], *(scores.charts if scores else [])])
     for name in ("mistakes", "samples"):
         if values[name]:
@@ -82,11 +85,11 @@ def compare(sweep: Sweep) -> Statement | None:
     if sweep.winner is None or sweep.winner.valid is None:
         return None
     runs = [
-        metrics.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
         for t in sweep.trials
         if t.status == "finished" and t.valid is not None
     ]
-    return metrics.state(runs, sweep.winner.name)
+    return state(runs, sweep.winner.name)
 
 
 def valid_estimate(sweep: Sweep, trial: Trial) -> Estimate:
@@ -105,13 +108,20 @@ def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:
     return metrics.wilson(round(value * total), total)._replace(value=value)
 
 
-def winner_scores(sweep: Sweep) -> tuple[Scores | None, Predictions | None]:
-    """Scores of the winner on test, or on valid where there is no test split; and the rows they are of."""
-    if sweep.winner is None:
-        return None, None
-    split = "test" if sweep.winner.test is not None else "valid"
-    rows = sweep.winner.test if sweep.winner.test is not None else sweep.winner.valid
-    return (score(rows, sweep.dataset["classes"], split), rows) if rows is not None else (None, None)
+def winner_rows(sweep: Sweep) -> tuple[str, Predictions | None]:
+    """The winner's predictions on test, or on valid where there is no test split; and which these are."""
+    if sweep.winner is None or sweep.winner.test is None:
+        return "valid", sweep.winner.valid if sweep.winner else None
+    return "test", sweep.winner.test
+
+
+def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Scores, Chart]:
+    """Scores of `rows`, and the chart of their certainty."""
+    place = {name: number for number, name in enumerate(classes)}
+    labels, predictions = (np.array([place[name] for name in names]) for names in (rows.label, rows.prediction))
+    seen = metrics.certainty(rows.probability, rows.correct)
+    evaluation = metrics.evaluate(labels, predictions, classes)
+    return score(evaluation, seen, split), score_charts.certainty(seen)
 
 
 def _variants_chart(trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]]) -> Chart | None:

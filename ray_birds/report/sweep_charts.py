@@ -109,7 +109,7 @@ def effect_of(effects: Sequence[Effect]) -> Chart:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         charts.rows(axes, [f"{e.factor}: {e.before} → {e.after}  ({e.epochs} epochs)" for e in effects])
-        axes.axvline(0, color=INK, linewidth=1)
+        axes.axvline(0, color=INK, linewidth=1, alpha=0.4)
         for row, effect in enumerate(effects):
             points = [100 * change for change in effect.changes]
             dots = axes.plot(points, [row] * len(points), "o", color=BLUE, alpha=0.75)
