@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_birds import console
-from ray_birds.errors import RayBirdsError
+from ray_birds import console, files
+from ray_birds.errors import RayBirdsError, SettingsError
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
@@ -99,6 +101,53 @@ def _quieten() -> None:
                 handler.setLevel(logging.CRITICAL)
         if not logger.handlers:
             logger.setLevel(logging.CRITICAL)
+
+
+def check_places(written: dict[str, str], read: dict[str, str]) -> None:
+    """See that every node reaches these places, given by option; on a single node there is nothing to see.
+
+    `written` are folders, in which a file is made for this and removed again; `read` are files. Raises
+    SettingsError where a node does not find what the driver finds.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) == 1:
+        return
+    tokens = {option: files.join(place, f".seen-{secrets.token_hex(8)}") for option, place in written.items()}
+    try:
+        for token in tokens.values():
+            files.write(token, b"")
+        wanted = [(option, place) for option, place in (tokens | read).items() if files.exists(place)]
+        looks = [_look_on(node["NodeID"]).remote(wanted) for node in nodes]
+        for node, (option, reason) in zip(nodes, ray.get(looks), strict=True):
+            if option:
+                place = (written | read)[option]
+                raise SettingsError(
+                    f"{option} {place}: not found by node {node['NodeManagerAddress']}{reason}; with several "
+                    "nodes it must be in a folder that all of them share, or at an s3:// or gs:// address"
+                )
+    finally:
+        for token in tokens.values():
+            files.remove_file(token)
+
+
+def _look_on(node: str) -> "ray.remote_function.RemoteFunction":
+    return ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))(_look)
+
+
+def _look(places: list[tuple[str, str]]) -> tuple[str, str]:
+    """The option whose place this node does not find, and why; two empty texts where it finds all."""
+    for option, place in places:
+        try:
+            if not files.exists(place):
+                return option, ""
+        except (OSError, RayBirdsError) as error:
+            return option, f" ({str(error).splitlines()[0][:200]})"
+    return "", ""
+
+
+def node_address() -> str:
+    """Address of the node that this process runs on."""
+    return ray.util.get_node_ip_address()
 
 
 @contextmanager

@@ -131,6 +131,12 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
         return None
     left = sum(len(unit.files) for unit in todo)
     with cluster.session(config.verbose) as have, cluster.user_errors():
+        given, path = work.found.images[0]
+        read = {
+            "--model": files.join(model.place, "versions.json"),
+            "--input": files.join(work.found.roots[given], path),
+        }
+        cluster.check_places({"--output": output.staging}, read)
         units = scoring.score(Job(config, model, output, work.found.roots), todo, have)
         return _follow(units, len(work.found.images), left)
 

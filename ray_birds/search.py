@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from ray_birds import backbone, check, cluster, console, dataset, features, files, store, summary, winner
@@ -27,6 +28,9 @@ from ray_birds.store import Catalogue, Feature
 from ray_birds.watch import Silence, Watch
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
+# Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
+# files show; the nodes have credentials of their own.
+_SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
 _DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
 
@@ -37,6 +41,9 @@ def sweep(config: TuneConfig) -> None:
     data = dataset.scan(config.data)
     _show_dataset(data)
     with cluster.session(config.verbose) as have:
+        _check_places(config, data)
+        if not config.resume:
+            files.write(results.path("config.json"), config.to_json().encode())
         plan = _prepare(config, results, data, have)
         errors = _run(plan)
         best = winner.choose(_rows(plan, errors))
@@ -50,7 +57,7 @@ def sweep(config: TuneConfig) -> None:
 
 
 def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
-    """The settings with every default filled in, and the results folder, new or (with --resume) as it is."""
+    """The settings with every default filled in, and the results: to be made or, with --resume, as they are."""
     name = config.name or datetime.now().strftime("%Y%m%d-%H%M%S")
     root = files.resolve(config.results)
     results = Results(files.join(root, name))
@@ -67,7 +74,6 @@ def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
             weights=config.weights if config.weights in ("imagenet", "none") else files.resolve(config.weights),
             features_dir=files.resolve(config.features_dir or files.join(root, "features")),
         )
-        files.write(results.path("config.json"), config.to_json().encode())
         return config, results
     if not results.exists():
         raise OutputError(f"{results.place}: no sweep to go on with; leave out --resume to start it")
@@ -90,6 +96,17 @@ def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
                 f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name"
             )
     return dataclasses.replace(kept, resume=True, verbose=given.verbose, max_failures=given.max_failures)
+
+
+def _check_places(config: TuneConfig, data: Dataset) -> None:
+    """See that every node reaches what the sweep reads and writes. Raises SettingsError where one does not."""
+    written = {"--results": config.results}
+    if config.features == "auto":
+        written["--features-dir"] = config.features_dir
+    read = {"--data": data.place(data.splits["train"].paths[0])}
+    if config.weights not in ("imagenet", "none"):
+        read["--weights"] = config.weights
+    cluster.check_places(written, read)
 
 
 def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.Resources) -> Plan:
@@ -168,9 +185,20 @@ def _rows(plan: Plan, errors: dict[str, str]) -> list[dict[str, Any]]:
 
 def _run(plan: Plan) -> dict[str, str]:
     """Train every variant; returns the reason of each trial that failed, by name."""
-    logs = plan.results.path("tensorboard")
-    files.remove(logs)  # trials report again what they have, so that --resume writes all of it anew
-    with tempfile.TemporaryDirectory() as folder, Watch(plan.variants, _local(logs, folder)) as watch:
+    place = plan.results.place
+    files.remove(plan.results.path("tensorboard"))  # trials report again what they have: it is written anew
+    with tempfile.TemporaryDirectory() as folder:
+        # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
+        local = place if files.is_local(place) else folder
+        errors = _train(plan, local)
+        if local != place:
+            files.copy(local, place)
+    return errors
+
+
+def _train(plan: Plan, local: str) -> dict[str, str]:
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - _SECRETS
+    with Watch(plan.variants, f"{local}/tensorboard") as watch:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
@@ -186,7 +214,7 @@ def _run(plan: Plan) -> dict[str, str]:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=plan.results.place,
+                storage_path=local,
                 failure_config=tune.FailureConfig(max_failures=plan.config.max_failures),
                 callbacks=[watch],
                 progress_reporter=Silence(),
@@ -194,15 +222,8 @@ def _run(plan: Plan) -> dict[str, str]:
             ),
         )
         grid = tuner.fit()
-        if not files.is_local(logs):
-            files.copy(folder, logs)
     ended = (grid[number] for number in range(len(grid)))
     return {str((result.config or {})["trial"]): _reason(result.error) for result in ended if result.error}
-
-
-def _local(logs: str, folder: str) -> str:
-    """TensorBoard's files are written to a disk, and copied where the results are elsewhere."""
-    return logs if files.is_local(logs) else folder
 
 
 def _scheduler(config: TuneConfig) -> TrialScheduler:
@@ -225,6 +246,10 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
 
     backbone.use_threads(plan.threads)
     name = config["trial"]
+    if not plan.results.exists():  # a node that joined later than the places were looked at
+        raise OutputError(
+            f"{plan.results.place}: not seen by node {cluster.node_address()}; all nodes must share it"
+        )
     task, state = trial.task(plan, name), trial.last_state(plan.results, name)
     for epoch in state.history:
         tune.report(dataclasses.asdict(epoch))

@@ -8,9 +8,11 @@ A folder's key covers everything its numbers depend on, so a changed image, weig
 another folder, and a sweep that needs the same features again computes nothing.
 """
 
+import fcntl
 import io
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -199,15 +201,24 @@ class Reader:
 
 
 def _copy_here(place: str, feature: Feature) -> Path:
-    """A local copy of a remote feature; the process that renames its copy first wins."""
-    cache = Path(tempfile.gettempdir(), "ray-birds-features")
-    target = cache / feature.folder
-    if not (target / MANIFEST).exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=cache))
-        files.copy(place, str(part))
-        try:
-            part.rename(target)
-        except OSError:  # another process of this node was faster
-            shutil.rmtree(part)
+    """This node's copy of a remote feature: one process makes it, the others wait for it.
+
+    Raises OutputError where the node's disk has no room for it.
+    """
+    cache = Path(tempfile.gettempdir(), f"ray-birds-features-{os.getuid()}")
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target, part = cache / feature.folder, cache / f"{feature.folder}.part"
+    with (cache / f"{feature.folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when its holder dies
+        if not target.exists():
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed while copying
+            try:
+                files.copy(place, str(part))
+                part.rename(target)
+            except OSError as error:
+                shutil.rmtree(part, ignore_errors=True)
+                raise OutputError(
+                    f"{place}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room, or use "
+                    "--features none"
+                ) from error
     return target

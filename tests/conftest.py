@@ -1,10 +1,12 @@
 """What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
 
+import logging
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).parent.parent
 CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 COUNTS = {"train": 4, "valid": 2, "test": 2}
+SECRET = "s3cr3t-of-the-tests"  # of the S3 server that tests start
 
 SIZE = 96  # of the pictures that the model of `bundles` takes
 
@@ -104,6 +107,31 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
+
+
+@contextmanager
+def own_s3() -> Iterator[str]:
+    """An S3 server on this machine with a bucket in it, `s3://...`; processes started meanwhile find it too."""
+    moto = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell of every request
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    settings = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    name = f"birds-{port}"  # file systems are kept for as long as the process lives
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in settings.items():
+            patch.setenv(key, value)
+        urllib.request.urlopen(urllib.request.Request(f"{address}/{name}", method="PUT")).close()
+        yield f"s3://{name}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

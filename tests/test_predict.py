@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import pandas as pd
 import psutil
 import pyarrow.dataset as pads
 import pytest
-from conftest import CLASSES, REPOSITORY
+from conftest import CLASSES, REPOSITORY, own_s3
 from PIL import Image
 
 from ray_birds import cluster, files, inputs, predictions
@@ -556,25 +555,10 @@ def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket() -> Iterator[str]:
     """An S3 of our own on this machine, with a bucket in it."""
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = f"birds-{port}"  # file systems are kept for as long as the process lives
-    urllib.request.urlopen(urllib.request.Request(f"{address}/{name}", method="PUT")).close()
-    yield f"s3://{name}"
-    server.stop()
+    with own_s3() as place:
+        yield place
 
 
 def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, folder: Path, bucket: str) -> None:
