@@ -117,7 +117,9 @@ def check_places(written: dict[str, str], read: dict[str, str]) -> None:
         for token in tokens.values():
             files.write(token, b"")
         wanted = [(option, place) for option, place in (tokens | read).items() if files.exists(place)]
-        looks = [_look_on(node["NodeID"]).remote(wanted) for node in nodes]
+        look = ray.remote(num_cpus=0)(_look)
+        on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        looks = [look.options(scheduling_strategy=place).remote(wanted) for place in on]
         for node, (option, reason) in zip(nodes, ray.get(looks), strict=True):
             if option:
                 place = (written | read)[option]
@@ -128,10 +130,6 @@ def check_places(written: dict[str, str], read: dict[str, str]) -> None:
     finally:
         for token in tokens.values():
             files.remove_file(token)
-
-
-def _look_on(node: str) -> "ray.remote_function.RemoteFunction":
-    return ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))(_look)
 
 
 def _look(places: list[tuple[str, str]]) -> tuple[str, str]:

@@ -24,12 +24,13 @@ from ray_birds.errors import RayBirdsError
 from ray_birds.predictions import Output
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
-# Decoding is a few percent of a forward pass on a CPU: its tasks count for little, so that they run beside the
-# actors, and are held back by what they may put into the object store.
-_TASK_CPUS = 0.25
+# Decoding is a few percent of a forward pass on a CPU, and writing less: they count for little, so that they run
+# beside the model, and are held back by what they may put into the object store.
+_SIDE_CPUS = 0.1
 _REQUESTS = 8  # to an object store at a time, of one task
 
 Map = Callable[[dict[str, Any]], dict[str, Any]]
+Shared = list["ray.ObjectRef"]  # of the Job; in a list: fetched by the workers themselves
 
 
 @dataclass(frozen=True)
@@ -65,29 +66,34 @@ class Unit:
 
 
 def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict[str, int]]:
-    """Write the part of each unit; yields {"rows", "failed"} of one after another, in no fixed order."""
+    """Write the part of each unit; yields {"rows", "failed"} of one after another, in no fixed order.
+
+    All three steps are actors: Ray ends an idle worker of tasks after a second, and starting another one costs
+    as much as scoring a hundred images.
+    """
     threads = min(_ACTOR_CPUS, have.node_cpus)
     actors = min(have.gpus or max(1, have.cpus // threads), len(units))
-    decoders = job.config.decoders or have.cpus
-    shared = [ray.put(job)]  # in a list: fetched by the workers themselves
+    decoders = job.config.decoders or min(have.cpus, len(units))
     names: list[str] = []
+
+    def pool(size: int, cpus: float, gpus: int = 0) -> dict[str, Any]:
+        return {
+            "compute": ray.data.ActorPoolStrategy(size=size),
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "ray_remote_args_fn": lambda: {"name": _new_name(names)},
+        }
+
+    shared: Shared = [ray.put(job)]
     rows = (
         ray.data.from_items([unit.row() for unit in units], override_num_blocks=len(units))
-        .map(
-            cast(Map, _decode),
-            fn_args=(shared,),
-            num_cpus=_TASK_CPUS,
-            compute=ray.data.TaskPoolStrategy(size=decoders),
-        )
+        .map(cast(Map, Decoder), fn_constructor_args=(shared,), **pool(decoders, _SIDE_CPUS))
         .map(
             cast(Map, Scorer),
             fn_constructor_args=(shared, threads),
-            num_cpus=1 if have.gpus else threads / 2,
-            num_gpus=1 if have.gpus else 0,
-            compute=ray.data.ActorPoolStrategy(size=actors),
-            ray_remote_args_fn=lambda: {"name": _new_name(names)},
+            **(pool(actors, 1, gpus=1) if have.gpus else pool(actors, threads / 2)),
         )
-        .map(cast(Map, _write), fn_args=(shared,), num_cpus=_TASK_CPUS)
+        .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(actors, _SIDE_CPUS))
     )
     waiting = 2 * (decoders + 2 * actors)  # units in the object store: being made, waiting, being scored
     rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
@@ -101,7 +107,7 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
 
 
 def _new_name(names: list[str]) -> str:
-    names.append(f"scorer-{uuid.uuid4()}")
+    names.append(f"predict-{uuid.uuid4()}")
     return names[-1]
 
 
@@ -112,20 +118,24 @@ def _end(actors: list[str]) -> None:
             ray.kill(ray.get_actor(name))
 
 
-def _decode(row: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, Any]:
+class Decoder:
     """A unit's pictures: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
-    job: Job = ray.get(shared[0])
-    size = job.model.variant.image_size
-    places = [files.join(job.roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
-    with ThreadPoolExecutor(1 if all(map(files.is_local, places)) else _REQUESTS) as pool:
-        pictures = list(pool.map(lambda place: images.load(place, size, job.config.max_pixels), places))
-    good = [picture.pixels for picture in pictures if picture.pixels is not None]
-    return row | {
-        "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
-        "width": [picture.width for picture in pictures],
-        "height": [picture.height for picture in pictures],
-        "error": [picture.error for picture in pictures],
-    }
+
+    def __init__(self, shared: Shared) -> None:
+        self._job: Job = ray.get(shared[0])
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        roots, size, most = self._job.roots, self._job.model.variant.image_size, self._job.config.max_pixels
+        places = [files.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
+        with ThreadPoolExecutor(1 if all(map(files.is_local, places)) else _REQUESTS) as pool:
+            pictures = list(pool.map(lambda place: images.load(place, size, most), places))
+        good = [picture.pixels for picture in pictures if picture.pixels is not None]
+        return row | {
+            "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
+            "width": [picture.width for picture in pictures],
+            "height": [picture.height for picture in pictures],
+            "error": [picture.error for picture in pictures],
+        }
 
 
 class Scorer:
@@ -133,7 +143,7 @@ class Scorer:
 
     _error: RayBirdsError | None = None
 
-    def __init__(self, shared: list["ray.ObjectRef"], threads: int) -> None:
+    def __init__(self, shared: Shared, threads: int) -> None:
         job: Job = ray.get(shared[0])
         self._embeddings = job.config.embeddings
         use_threads(threads)
@@ -151,19 +161,25 @@ class Scorer:
         return row | {"scores": scores} | ({"features": features} if self._embeddings else {})
 
 
-def _write(unit: dict[str, Any], shared: list["ray.ObjectRef"]) -> dict[str, int]:
-    """Write a unit's part."""
-    job: Job = ray.get(shared[0])
-    known = frozenset(job.model.classes)
-    scored = iter(zip(unit["scores"], unit["features"] if job.config.embeddings else unit["scores"], strict=True))
-    rows = []
-    columns = ("input", "path", "width", "height", "error")
-    for given, path, width, height, error in zip(*(unit[name] for name in columns), strict=True):
-        row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
-        row |= {"width": int(width), "height": int(height), "error": error, "model": job.model.digest}
-        rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
-    job.output.write_part(unit["unit"], rows, job.schema)
-    return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
+class Writer:
+    """Writes a unit's part."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._job: Job = ray.get(shared[0])
+
+    def __call__(self, unit: dict[str, Any]) -> dict[str, int]:
+        job = self._job
+        known = frozenset(job.model.classes)
+        features = unit["features"] if job.config.embeddings else unit["scores"]
+        scored = iter(zip(unit["scores"], features, strict=True))
+        rows = []
+        columns = ("input", "path", "width", "height", "error")
+        for given, path, width, height, error in zip(*(unit[name] for name in columns), strict=True):
+            row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
+            row |= {"width": int(width), "height": int(height), "error": error, "model": job.model.digest}
+            rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
+        job.output.write_part(unit["unit"], rows, job.schema)
+        return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
 
 
 def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
