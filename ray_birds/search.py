@@ -22,7 +22,6 @@ from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
 from ray_birds.errors import OutputError, SettingsError
 from ray_birds.plan import Plan, variants
-from ray_birds.report import write_sweep_report
 from ray_birds.results import Results
 from ray_birds.store import Catalogue, Feature
 from ray_birds.watch import Silence, Watch
@@ -52,7 +51,6 @@ def sweep(config: TuneConfig) -> None:
         rows = _rows(plan, errors)
         results.write_trials(rows)
         summary.write_run(plan, best, started, have.nodes, have.cpus, have.gpus)
-    write_sweep_report(results.place)
     summary.show(plan, rows, best)
 
 

@@ -4,10 +4,10 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from ray_birds import bundle, console, files
+from ray_birds import bundle, console, files, logs
 from ray_birds.errors import TrialsFailed
 from ray_birds.plan import Plan
-from ray_birds.results import rank
+from ray_birds.results import Results, rank
 from ray_birds.statement import Run, state
 
 
@@ -52,7 +52,7 @@ def statement(plan: Plan, best: str) -> str:
 
 
 def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
-    """The table, the statement and where everything lies. Raises TrialsFailed where trials failed."""
+    """The table, the statement, the report and where everything lies. Raises TrialsFailed where trials failed."""
     scores = ("valid_accuracy", "valid_loss", "test_accuracy")
     columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second")
     ranked = sorted(rows, key=rank)
@@ -63,7 +63,7 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
         console.say(statement(plan, best))
         console.say(f"best model   {plan.results.best}")
     console.say(f"results      {plan.results.place}")
-    console.say(f"report       {plan.results.path('report.html')}")
+    _report(plan.results, best)
     console.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
@@ -71,6 +71,20 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
         raise TrialsFailed(
             f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})"
         )
+
+
+def _report(results: Results, best: str | None) -> None:
+    """Write the report, and its confusion picture to TensorBoard's files too. The results are complete by now."""
+    try:
+        from ray_birds.report import write_sweep_report  # drawing is of no use before
+
+        console.say(f"report       {write_sweep_report(results.place)}")
+        if best:
+            picture = files.read(results.path("report", "confusion.png"))
+            logs.add_picture(results.path("tensorboard", best), "confusion", picture)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        console.say(f"warning: the results are complete, but their report could not be made ({reason})")
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: one live table on the terminal, and TensorBoard's event files."""
+"""What a sweep shows while it runs: one live table on the terminal; and its logs for TensorBoard."""
 
 import time
 from typing import Any
@@ -7,12 +7,11 @@ from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from rich.live import Live
 from rich.table import Table
-from tensorboardX import SummaryWriter
 
 from ray_birds import console
 from ray_birds.config import Variant
+from ray_birds.logs import Logs
 
-_SCALARS = ("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate", "images_per_second")
 _COLUMNS = ("trial", "state", "epoch", "loss", "accuracy", "valid loss", "valid accuracy", "images/s")
 
 
@@ -30,16 +29,15 @@ class Silence(ProgressReporter):
 
 
 class Watch(Callback):
-    """Follows the trials. `logs` is a local folder with one folder of event files for each of them.
+    """Follows the trials. `logs` is a local folder for TensorBoard.
 
     A trial that was killed reports again the epochs that it has: only new ones count.
     """
 
     def __init__(self, variants: dict[str, Variant], logs: str) -> None:
-        self._variants, self._logs = variants, logs
+        self._variants, self._logs = variants, Logs(logs, variants)
         self._last: dict[str, dict[str, Any]] = {}
         self._state = dict.fromkeys(variants, "waiting")
-        self._writers: dict[str, SummaryWriter] = {}
         self._start = time.monotonic()
         self._live = Live(get_renderable=self._table, console=console.out, refresh_per_second=1, transient=True)
 
@@ -54,8 +52,7 @@ class Watch(Callback):
     def __exit__(self, *error: object) -> None:
         if console.out.is_terminal:
             self._live.stop()
-        for writer in self._writers.values():
-            writer.close()
+        self._logs.close()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._state[str(trial)] = "running"
@@ -67,16 +64,12 @@ class Watch(Callback):
         if epoch <= self._last.get(name, {}).get("epoch", 0):
             return
         self._last[name] = result
-        writer = self._writers.get(name)
-        if writer is None:
-            writer = self._writers[name] = SummaryWriter(f"{self._logs}/{name}", write_to_disk=True)
-        for key in _SCALARS:
-            writer.add_scalar(key, result[key], epoch)
-        writer.flush()
+        self._logs.epoch(name, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = str(trial)
         done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
+        self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "ray_birds"
 # The house from the ground up: a room uses only rooms named before it; within report and sources all may.
 ROOMS = (  # noqa: SIM905 - a list of these would take a page
     "errors config files images augment dataset metrics statement console backbone bundle store cluster check "
-    "results plan features trial inputs predictions tally report card winner watch summary search scoring "
+    "results plan features trial inputs predictions tally report card winner logs watch summary search scoring "
     "photo predict export sources"
 ).split()
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from test_logs import events, hparams
 
 from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.errors import DataError, OutputError, SettingsError, TrialsFailed
@@ -95,12 +96,13 @@ def test_half_precision_changes_accuracy_by_no_more_than_one_image_in_a_hundred(
 
 
 def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
-    settings: TuneConfig, stored: Path
+    settings: TuneConfig, stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Path(settings.results, "features")
     shards = {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")}
     sweep(replace(settings, name="again", unfreeze=(0, 10), augment=("off",)))
     again = stored.with_name("again")
+    assert f"tensorboard --logdir '{again / 'tensorboard'}'" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")} == shards
     before = scores(stored).loc[scores(again).index]
     pd.testing.assert_frame_equal(scores(again), before, rtol=1e-6)
@@ -109,6 +111,23 @@ def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
 
 def winner(results: Path) -> str:
     return str(json.loads((results / "run.json").read_text())["winner"])
+
+
+def test_tensorboard_has_each_trial_and_the_winners_confusion(stored: Path) -> None:
+    rows = trials(stored)
+    assert {folder.name for folder in (stored / "tensorboard").iterdir()} == set(rows.index)
+    for trial, row in rows.iterrows():
+        read = events(stored / "tensorboard" / str(trial))
+        scalars = {key: [event.value for event in read.Scalars(key)] for key in read.Tags()["scalars"]}
+        told = history(stored, str(trial))
+        for key, values in scalars.items():
+            np.testing.assert_allclose(values, told[key], rtol=1e-6)
+        assert "learning_rate" in scalars and scalars["valid_accuracy"][-1] == pytest.approx(row["valid_accuracy"])
+        settings, _, ended = hparams(read)
+        assert settings == pytest.approx(
+            {key: str(row[key]) if key == "unfreeze" else row[key] for key in settings}
+        )
+        assert ended and ("confusion" in read.Tags()["images"]) == (trial == winner(stored))
 
 
 def test_results_hold_what_the_contract_names(stored: Path) -> None:
@@ -120,7 +139,6 @@ def test_results_hold_what_the_contract_names(stored: Path) -> None:
     with (stored / "trials.csv").open() as file:
         assert next(csv.reader(file))[:6] == ["trial", "backbone", "augment", "unfreeze", "learning_rate", "seed"]
     for trial in rows.index:
-        assert list((stored / "tensorboard" / trial).glob("events.out.tfevents.*"))
         predictions = pd.read_parquet(stored / "trials" / trial / "valid_predictions.parquet")
         assert predictions["correct"].mean() == pytest.approx(rows.loc[trial, "valid_accuracy"])
         assert rows.loc[trial, "epochs"] == (2 if "unfreeze0" in trial else 4)
