@@ -2,7 +2,7 @@
 
 from ray_birds import cluster, console, files, findings, inspection, likeness
 from ray_birds.config import CheckConfig
-from ray_birds.dataset import Dataset, survey
+from ray_birds.dataset import SPLIT_FOLDERS, Dataset, survey
 from ray_birds.errors import DataSpoiled
 from ray_birds.findings import Facts, Finding
 from ray_birds.report import write_check_report
@@ -19,6 +19,11 @@ def check(config: CheckConfig) -> None:
         *findings.of_pictures(dataset, facts),
         *findings.of_classes(dataset, facts),
         *(Finding("classes", False, note, ()) for note in dataset.notes),
+        *(
+            Finding("split", False, f"there is no {split}/; a sweep takes it from train/", ())
+            for split in SPLIT_FOLDERS
+            if split not in dataset.splits
+        ),
     ]
     output = files.resolve(config.output)
     page = write_check_report(output, dataset, facts, found)

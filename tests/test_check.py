@@ -203,3 +203,9 @@ def test_splits_are_made_from_train_with_copies_on_one_side(faulty: Path, tmp_pa
 def test_too_many_bad_files_stop_a_sweep(faulty: Path, local_ray: None) -> None:
     with pytest.raises(DataError, match=r"2 of \d+ images cannot be read, more than --max-bad-images 0.01"):
         inspection.inspect(scan(str(faulty), MISNAMED), 64, 0.01, SHARES)
+
+
+def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_ray: None) -> None:
+    shutil.copytree(clean / "train", tmp_path / "birds/train")
+    check(CheckConfig(str(tmp_path / "birds"), str(tmp_path / "out")))
+    assert [row["kind"] for row in rows(tmp_path / "out/findings.csv")] == ["split", "split"]
