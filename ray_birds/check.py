@@ -13,6 +13,7 @@ def check(config: CheckConfig) -> None:
     folder holds what would spoil a sweep."""
     dataset, problems = survey(config.data, config.exclude_class)
     with cluster.session(config.verbose):
+        cluster.check_places({}, {"--data": dataset.place(dataset.splits["train"].paths[0])})
         facts = inspection.read(dataset, likeness.SIZE, alike=True)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),

@@ -85,6 +85,8 @@ def survey(root: str, exclude: tuple[str, ...] = ()) -> tuple[Dataset, list[str]
     classes = tuple(sorted(found["train"]))
     if len(classes) < 2:
         raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
+    if not any(found["train"].values()):
+        raise DataError(f"{root}/train: no images in its class folders; expected .jpg, .png and the like")
     notes = _respell(found, classes)
     problems = _problems(root, classes, found)
     splits = {name: _split(name, str(folders[name]), by_class, classes) for name, by_class in found.items()}

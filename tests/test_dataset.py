@@ -116,6 +116,14 @@ def test_valid_and_test_may_be_missing(own_birds: Path) -> None:
     assert list(scan(str(own_birds)).splits) == ["train"]
 
 
+def test_no_images_at_all(own_birds: Path) -> None:
+    for image in (own_birds / "train").rglob("*.jpg"):
+        image.unlink()
+    assert f"{own_birds}/train: no images" in breach(own_birds)
+    with pytest.raises(DataError):
+        survey(str(own_birds))
+
+
 def test_an_empty_class(own_birds: Path) -> None:
     (own_birds / "train/EMPTY EMU").mkdir()
     (own_birds / "train/EMPTY EMU/readme.txt").touch()
