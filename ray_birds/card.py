@@ -123,10 +123,11 @@ def _recipe(variant: Variant, weights: str) -> str:
 def _data(data: dict[str, Any]) -> str:
     rows = [(split, f"{count:,}") for split, count in data["splits"].items()]
     bad = data["bad_images"]
+    made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
     return f"""## Data
 
 `{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable pictures left out" if bad else ""}.
-Fingerprint of its files: `{data["fingerprint"]}`.
+Fingerprint of its files: `{data["fingerprint"]}`.{made}
 
 {_table(("split", "pictures"), rows)}"""
 

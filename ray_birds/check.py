@@ -1,86 +1,49 @@
-"""What is in a folder of images: a Ray Data job that reads and decodes every file once."""
+"""What is in a folder, before GPU hours are spent on it: counts, faults, a page, and a line of verdict."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import ray
-
-from ray_birds import console, files, images
-from ray_birds.dataset import Dataset
-from ray_birds.errors import DataError
-
-_UNIT = 64  # files read by one task at a time
+from ray_birds import cluster, console, files, findings, inspection, likeness
+from ray_birds.config import CheckConfig
+from ray_birds.dataset import SPLIT_FOLDERS, Dataset, survey
+from ray_birds.errors import DataSpoiled
+from ray_birds.findings import Facts, Finding
+from ray_birds.report import write_check_report
 
 
-@dataclass(frozen=True)
-class BadImage:
-    split: str
-    path: str
-    reason: str
+def check(config: CheckConfig) -> None:
+    """Carry out `jobs/check.py`. Raises DataError where there is nothing to look at, DataSpoiled where the
+    folder holds what would spoil a sweep."""
+    dataset, problems = survey(config.data, config.exclude_class)
+    with cluster.session(config.verbose):
+        cluster.check_places({}, {"--data": dataset.place(dataset.splits["train"].paths[0])})
+        facts = inspection.read(dataset, likeness.SIZE, alike=True)
+    found = [
+        *(Finding("classes", True, problem, ()) for problem in problems),
+        *findings.of_pictures(dataset, facts),
+        *findings.of_classes(dataset, facts),
+        *(Finding("classes", False, note, ()) for note in dataset.notes),
+        *(
+            Finding("split", False, f"there is no {split}/; a sweep takes it from train/", ())
+            for split in SPLIT_FOLDERS
+            if split not in dataset.splits
+        ),
+    ]
+    output = files.resolve(config.output)
+    page = write_check_report(output, dataset, facts, found)
+    _show(dataset, facts, found)
+    console.say(f"page      {page}")
+    console.say(f"findings  {files.join(output, 'findings.csv')}")
+    spoiling = [finding for finding in found if finding.spoils]
+    if spoiling:
+        raise DataSpoiled(f"{dataset.root}: {len(spoiling)} finding(s) would spoil a sweep; see {page}")
+    console.say(f"{dataset.root}: nothing in it would spoil a sweep")
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """`dataset` without its unreadable files, those files, and a fingerprint of each split.
-
-    A fingerprint covers path, label, number and content of every image that is left.
-    """
-
-    dataset: Dataset
-    bad: tuple[BadImage, ...]
-    fingerprints: dict[str, str]
-
-
-def inspect(dataset: Dataset, size: int, max_bad_images: float) -> Inspection:
-    """Decode every image once. Raises DataError where more than `max_bad_images` (a share) are unreadable."""
-    found = _read_all(dataset, size)
-    bad: list[BadImage] = []
-    splits, fingerprints = {}, {}
+def _show(dataset: Dataset, facts: dict[str, Facts], found: list[Finding]) -> None:
+    columns = ("split", "images", "unreadable", "classes", "smallest class", "largest class")
+    rows = []
     for name, split in dataset.splits.items():
-        digests, reasons = zip(*(found[path] for path in split.paths), strict=True)
-        bad += [BadImage(name, p, r) for p, r in zip(split.paths, reasons, strict=True) if r]
-        keep = np.array([not reason for reason in reasons])
-        splits[name] = split.select(keep)
-        kept = [digest for digest, good in zip(digests, keep, strict=True) if good]
-        numbers = [f"{n}:{label}" for n, label in zip(splits[name].numbers, splits[name].labels, strict=True)]
-        fingerprints[name] = files.digest([*splits[name].paths, *numbers, *kept])
-    total = sum(len(split) for split in dataset.splits.values())
-    if len(bad) > max_bad_images * total:
-        first = bad[0]
-        raise DataError(
-            f"{dataset.root}: {len(bad)} of {total} images cannot be read, more than --max-bad-images "
-            f"{max_bad_images:g}; the first is {first.path} ({first.reason})"
-        )
-    for name, split in splits.items():
-        gone = set(range(len(dataset.classes))) - set(split.labels.tolist())
-        if name == "train" and gone:
-            raise DataError(f"{dataset.root}/train/{dataset.classes[min(gone)]}: no readable image is left in it")
-    return Inspection(dataclasses.replace(dataset, splits=splits), tuple(bad), fingerprints)
-
-
-def _read_all(dataset: Dataset, size: int) -> dict[str, tuple[str, str]]:
-    """Path -> (digest of its content, reason why it is unreadable or "")."""
-    paths = [path for split in dataset.splits.values() for path in split.paths]
-    units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
-
-    def read(unit: dict[str, Any]) -> dict[str, Any]:
-        rows = [_read(dataset.place(path), size) for path in unit["paths"]]
-        return {
-            "paths": unit["paths"],
-            "digests": [row[0] for row in rows],
-            "reasons": [row[1] for row in rows],
-        }
-
-    found: dict[str, tuple[str, str]] = {}
-    with console.progress("Checking images", len(paths), "images") as meter:
-        for row in ray.data.from_items(units, override_num_blocks=len(units)).map(read).iter_rows():
-            found.update(zip(row["paths"], zip(row["digests"], row["reasons"], strict=True), strict=True))
-            meter.advance(len(row["paths"]))
-    return found
-
-
-def _read(place: str, size: int) -> tuple[str, str]:
-    data, reason = images.read(place)
-    return files.digest([data]), reason or images.decode(data, size).error
+        bad = sum(bool(facts[path].error) for path in split.paths)
+        counts = [(split.labels == number).sum() for number in range(len(dataset.classes))]
+        rows.append((name, len(split), bad, sum(map(bool, counts)), min(counts), max(counts)))
+    console.show(console.table(dataset.root, columns, rows))
+    for finding in found:
+        console.say(f"{'spoils a sweep' if finding.spoils else 'note'}: {finding.text}")

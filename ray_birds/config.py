@@ -98,7 +98,15 @@ class TuneConfig(Settings):
     """Fine-tune a pretrained classifier in many variants on a folder of labelled images; keep the best."""
 
     data: str = ""
-    """Folder with train/, valid/ and (if there is one) test/, each with one folder per class."""
+    """Folder with train/, valid/ and test/, each with one folder per class; train/ alone will do."""
+    exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Leave this class out of all splits; may be given several times."""
+    valid_share: float = 0.1
+    """Share of train's images that validation takes, class by class, where there is no valid/."""
+    test_share: float = 0.1
+    """The same for test/; 0 does without a test split."""
+    split_seed: int = 0
+    """Another seed takes other images."""
     results: str = "results"
     """Folder that holds the results of all sweeps."""
     name: str = ""
@@ -173,7 +181,12 @@ class TuneConfig(Settings):
         ):
             value = getattr(self, option)
             _check(value >= least, f"--{option.replace('_', '-')} {value}: expected at least {least}")
-        for option in ("samples", "augment_views", "max_failures"):
+        _check(
+            0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1"
+        )
+        _check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
+        _check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
+        for option in ("samples", "augment_views", "max_failures", "split_seed"):
             value = getattr(self, option)
             _check(value >= 0, f"--{option.replace('_', '-')} {value}: expected 0 or more")
         _check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
@@ -265,9 +278,11 @@ class CheckConfig(Settings):
     """Say what is in a folder of images before GPU hours are spent on it."""
 
     data: str
-    """Folder with train/, valid/ and test/."""
-    output: str
-    """Folder to write the findings and their page to; must not exist."""
+    """Folder with train/, valid/ and test/, each with one folder per class."""
+    output: str = "check"
+    """Folder for the page and the tables; those of an earlier check are replaced."""
+    exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Leave this class out of all splits; may be given several times."""
     verbose: bool = False
     """Show what Ray prints."""
 

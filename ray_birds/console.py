@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ray_birds.errors import RayBirdsError, TrialsFailed
+from ray_birds.errors import DataSpoiled, RayBirdsError, TrialsFailed
 
 PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
 
@@ -33,11 +33,12 @@ SettingsClass = TypeVar("SettingsClass")
 def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> None:
     """Parse the command line into `settings` and run `job` on it.
 
-    Exit codes: 0 done, 1 some trials failed, 2 a mistake that the user can mend, 130 interrupted.
+    Exit codes: 0 done, 1 some trials failed or the data would spoil a sweep, 2 a mistake that the user can
+    mend, 130 interrupted.
     """
     try:
         job(tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except TrialsFailed as error:
+    except (TrialsFailed, DataSpoiled) as error:
         fail(str(error), 1)
     except RayBirdsError as error:
         fail(str(error), 2)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,8 +57,20 @@ def class_name(folder: str) -> str:
     return " ".join(folder.split())
 
 
-def scan(root: str) -> Dataset:
-    """The labelled data set in a folder. Raises DataError, one line, where the folder breaks the contract."""
+def scan(root: str, exclude: tuple[str, ...] = ()) -> Dataset:
+    """The labelled data set in a folder, without the classes to `exclude`. Raises DataError, one line, where the
+    folder breaks the contract. A missing valid/ does not: `splits.make` takes one from train."""
+    dataset, problems = survey(root, exclude)
+    if problems:
+        raise DataError(problems[0])
+    return dataset
+
+
+def survey(root: str, exclude: tuple[str, ...] = ()) -> tuple[Dataset, list[str]]:
+    """As `scan`, with all breaches of the contract that leave something to look at, one line each.
+
+    Classes that train/ does not have are left out. Raises DataError where there is nothing to look at.
+    """
     root = files.resolve(root)
     if files.kind(root) != fs.FileType.Directory:
         raise DataError(f"{root}: no such folder; expected one with train/, valid/ and test/ in it")
@@ -66,15 +80,17 @@ def scan(root: str) -> Dataset:
     }
     if folders["train"] is None:
         raise DataError(f"{root}: has no folder train/ (found: {', '.join(names) or 'no folders'})")
-    if folders["valid"] is None:
-        raise DataError(
-            f"{root}: has no folder valid/; the winner is chosen on it: move some images of each class there"
-        )
     found = {split: _images_by_class(files.join(root, name)) for split, name in folders.items() if name}
+    _exclude(root, found, exclude)
     classes = tuple(sorted(found["train"]))
-    _check_classes(root, classes, found)
+    if len(classes) < 2:
+        raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
+    if not any(found["train"].values()):
+        raise DataError(f"{root}/train: no images in its class folders; expected .jpg, .png and the like")
+    notes = _respell(found, classes)
+    problems = _problems(root, classes, found)
     splits = {name: _split(name, str(folders[name]), by_class, classes) for name, by_class in found.items()}
-    return Dataset(root, classes, splits, _notes(found))
+    return Dataset(root, classes, splits, (*notes, *_notes(found))), problems
 
 
 def _images_by_class(place: str) -> dict[str, list[str]]:
@@ -88,22 +104,58 @@ def _images_by_class(place: str) -> dict[str, list[str]]:
     return by_class
 
 
-def _check_classes(root: str, classes: tuple[str, ...], found: dict[str, dict[str, list[str]]]) -> None:
-    if len(classes) < 2:
-        raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
-    empty = [name for name in classes if not found["train"][name]]
-    if empty:
-        raise DataError(f"{root}/train/{empty[0]}: has no images; add some or remove the folder")
+def _fold(name: str) -> str:
+    """What of a class name counts when it is compared with one that may be spelled a little differently."""
+    return name.casefold().replace(" ", "").replace("-", "")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    return max(known, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
+
+
+def _exclude(root: str, found: dict[str, dict[str, list[str]]], exclude: tuple[str, ...]) -> None:
+    """Take classes out of all splits. Raises DataError for one that no split has."""
+    known = {name for by_class in found.values() for name in by_class}
+    for given in exclude:
+        wanted = {class_name(given)} & known or {name for name in known if _fold(name) == _fold(given)}
+        if not wanted:
+            near = f" (nearest: {_nearest(given, sorted(known))!r})" if known else ""
+            raise DataError(f"--exclude-class {given!r}: {root} has no such class{near}; correct the name")
+        for by_class in found.values():
+            for name in wanted:
+                by_class.pop(name, None)
+
+
+def _respell(found: dict[str, dict[str, list[str]]], classes: tuple[str, ...]) -> list[str]:
+    """Give classes of valid/ and test/ the spelling of train/ where case, spaces or hyphens alone differ."""
+    spelled = Counter(_fold(name) for name in classes)
+    theirs = {_fold(name): name for name in classes if spelled[_fold(name)] == 1}
+    notes = []
     for split, by_class in found.items():
-        unknown = sorted(set(by_class) - set(classes))
-        if unknown:
-            near = max(classes, key=lambda name: difflib.SequenceMatcher(None, unknown[0], name).ratio())
-            raise DataError(
-                f"{root}: class {unknown[0]!r} is in {split}/ but not in train/ (nearest there: {near!r}); "
-                "rename or remove the folder"
+        for name in sorted(set(by_class) - set(classes)):
+            if _fold(name) in theirs:
+                by_class.setdefault(theirs[_fold(name)], []).extend(by_class.pop(name))
+                notes.append(f"class {name!r} of {split}/ is taken for {theirs[_fold(name)]!r} of train/")
+    return notes
+
+
+def _problems(root: str, classes: tuple[str, ...], found: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Empty classes and splits, and classes that train/ does not have, which are left out here."""
+    problems = [
+        f"{root}/train/{name}: has no images; add some, remove the folder or give --exclude-class {name!r}"
+        for name in classes
+        if not found["train"][name]
+    ]
+    for split, by_class in found.items():
+        for name in sorted(set(by_class) - set(classes)):
+            problems.append(
+                f"{root}: class {name!r} is in {split}/ but not in train/ (nearest there: "
+                f"{_nearest(name, classes)!r}); rename the folder, or leave it out with --exclude-class {name!r}"
             )
+            del by_class[name]
         if not any(by_class.values()):
-            raise DataError(f"{root}: {split}/ has no images in class folders")
+            problems.append(f"{root}: {split}/ has no images in class folders; add some or remove the folder")
+    return problems
 
 
 def _split(name: str, folder: str, by_class: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
@@ -119,11 +171,11 @@ def _notes(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
     notes = []
     folded: dict[str, str] = {}
     for name in classes:
-        twin = folded.setdefault(name.casefold().replace(" ", "").replace("-", ""), name)
+        twin = folded.setdefault(_fold(name), name)
         if twin != name:
             notes.append(f"classes {twin!r} and {name!r} differ in case, spaces or hyphens only: the same bird?")
     for split, by_class in found.items():
         missing = [name for name in classes if not by_class.get(name)]
-        if missing:
+        if missing and split != "train":
             notes.append(f"{split}/ has no image of {len(missing)} class(es), such as {missing[0]!r}")
     return tuple(notes)

@@ -21,5 +21,9 @@ class OutputError(RayBirdsError):
     """A place for results that is taken, incomplete, full, or cannot be written."""
 
 
+class DataSpoiled(RayBirdsError):  # noqa: N818 - reads as what was found
+    """A check found what would spoil a sweep; its page and tables are in place."""
+
+
 class TrialsFailed(RayBirdsError):  # noqa: N818 - reads as what happened
     """Some trials of a sweep ended in an error; the results of the others are in place."""

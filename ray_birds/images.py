@@ -14,8 +14,12 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 MAX_PIXELS = 100_000_000
 
-# JPEG, PNG, GIF, WebP; BMP with its four reserved zero bytes, for texts too may begin with BM.
-_BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
+# BMP with its four reserved zero bytes, for texts too may begin with BM.
+_BEGINNING = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<GIF>GIF8[79]a)|(?P<WEBP>RIFF....WEBP)"
+    rb"|(?P<BMP>BM....\0\0\0\0)",
+    re.DOTALL,
+)
 
 
 class Picture(NamedTuple):
@@ -37,9 +41,15 @@ def has_image_ending(path: str) -> bool:
 def looks_like_image(place: str) -> bool:
     """Whether the first bytes of a file are those of a known format; false where it cannot be read."""
     try:
-        return _BEGINNING.match(files.read(place, limit=16)) is not None
+        return format_of(files.read(place, limit=16)) != ""
     except OSError:
         return False
+
+
+def format_of(data: bytes) -> str:
+    """The one of FORMATS that the first bytes announce, or ""."""
+    found = _BEGINNING.match(data)
+    return found.lastgroup or "" if found else ""
 
 
 def read(place: str) -> tuple[bytes, str]:

@@ -1,6 +1,6 @@
 """What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
 
-config.json  run.json  dataset.json  bad_images.csv  trials.csv  report.html  tensorboard/  best/
+config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  report.html  tensorboard/  best/
 trials/<trial>/history.csv               one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
 trials/<trial>/test_predictions.parquet  where the trial was scored on test
@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_birds import files
-from ray_birds.check import BadImage
 from ray_birds.config import TuneConfig, Variant
-from ray_birds.dataset import Dataset, Split
+from ray_birds.dataset import Split
+from ray_birds.inspection import BadImage, Inspection
 
 TRIAL_COLUMNS = (
     "trial",
@@ -116,16 +116,20 @@ class Results:
     def _predictions(self, trial: str, split: str) -> str:
         return self.path("trials", trial, f"{split}_predictions.parquet")
 
-    def write_dataset(self, data: Dataset, fingerprints: dict[str, str], bad: Iterable[BadImage]) -> None:
-        rows = [{"split": image.split, "path": image.path, "reason": image.reason} for image in bad]
-        write_csv(self.path("bad_images.csv"), ["split", "path", "reason"], rows)
+    def write_dataset(self, seen: Inspection) -> None:
+        data = seen.dataset
+        write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in seen.bad))
+        if seen.made:
+            rows = ({"split": name, "path": path} for name in data.splits for path in data.splits[name].paths)
+            write_csv(self.path("splits.csv"), ("split", "path"), rows)
         facts = {
             "root": data.root,
-            "fingerprint": files.digest(f"{split} {value}" for split, value in sorted(fingerprints.items())),
+            "fingerprint": files.digest(f"{split} {value}" for split, value in sorted(seen.fingerprints.items())),
             "classes": list(data.classes),
             "splits": {name: len(split) for name, split in data.splits.items()},
             "notes": list(data.notes),
-            "bad_images": len(rows),
+            "made": list(seen.made),
+            "bad_images": len(seen.bad),
         }
         files.write_json(self.path("dataset.json"), facts)
 

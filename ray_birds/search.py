@@ -15,14 +15,15 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from ray_birds import backbone, check, cluster, console, dataset, features, files, store, summary, winner
+from ray_birds import backbone, cluster, console, dataset, features, files, inspection, store, summary, winner
 from ray_birds.backbone import Description
-from ray_birds.check import Inspection
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
 from ray_birds.errors import OutputError, SettingsError
+from ray_birds.inspection import Inspection
 from ray_birds.plan import Plan, variants
 from ray_birds.results import Results
+from ray_birds.splits import Shares
 from ray_birds.store import Catalogue, Feature
 from ray_birds.watch import Silence, Watch
 
@@ -37,7 +38,7 @@ def sweep(config: TuneConfig) -> None:
     """Run a sweep from its settings to its results. Raises TrialsFailed when some trials ended in an error."""
     started = datetime.now(UTC)
     config, results = _open(config)
-    data = dataset.scan(config.data)
+    data = dataset.scan(config.data, config.exclude_class)
     _show_dataset(data)
     with cluster.session(config.verbose) as have:
         _check_places(config, data)
@@ -114,8 +115,11 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbone.describe)
     asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
-    seen = check.inspect(data, config.image_size, config.max_bad_images)
-    results.write_dataset(seen.dataset, seen.fingerprints, seen.bad)
+    shares = Shares(config.valid_share, config.test_share, config.split_seed)
+    seen = inspection.inspect(data, config.image_size, config.max_bad_images, shares)
+    results.write_dataset(seen)
+    for finding in seen.findings:
+        console.say(f"{'warning' if finding.spoils else 'note'}: {finding.text}")
     if seen.bad:
         console.say(f"{len(seen.bad)} unreadable image(s) left out, listed in {results.path('bad_images.csv')}")
     with cluster.user_errors():

@@ -20,6 +20,7 @@ DATA: dict[str, Any] = {
     "splits": {"train": 1234, "valid": 12, "test": 12},
     "notes": [],
     "bad_images": 0,
+    "made": [],
 }
 
 
@@ -111,11 +112,12 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
 
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
-    data = {**DATA, "bad_images": 7}
+    data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
     text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores)
     assert "`birds`, 4 classes, 7 unreadable pictures left out." in section(text, "Data")
     assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
     assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
+    assert "valid and test had no folder and were taken from train." in text
     assert "somebody" not in text
 
 

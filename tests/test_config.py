@@ -25,6 +25,10 @@ PREDICT = ("--model", "m", "--input", "a", "--output", "o")
 # Command line -> the one field that it sets, and its value.
 TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--data /birds", "data", "/birds"),
+    ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
+    ("--valid-share 0.2", "valid_share", 0.2),
+    ("--test-share 0", "test_share", 0.0),
+    ("--split-seed 1", "split_seed", 1),
     ("--results out", "results", "out"),
     ("--name first", "name", "first"),
     ("--preset article", "preset", "article"),
@@ -70,9 +74,19 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--resume", "resume", True),
     ("--verbose", "verbose", True),
 ]
+CHECK_VALID: list[tuple[str, str, Any]] = [
+    ("", "data", "d"),
+    ("--output o", "output", "o"),
+    ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
+    ("--verbose", "verbose", True),
+]
 
 # Values refused by our own checks: one line on stderr that names the option.
 TUNE_REFUSED = [
+    "--valid-share 0",
+    "--test-share -0.1",
+    "--test-share 0.9",
+    "--split-seed -1",
     "--unfreeze -1",
     "--unfreeze 10 10",
     "--augment on on",
@@ -146,8 +160,16 @@ def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.M
     assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value})
 
 
+@pytest.mark.parametrize(("words", "field", "value"), CHECK_VALID)
+def test_check_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(CheckConfig, f"--data d {words}", monkeypatch)
+    assert config == CheckConfig(**{"data": "d"} | {field: value})
+
+
 @pytest.mark.parametrize(
-    ("settings", "cases"), [(TuneConfig, TUNE_VALID), (PredictConfig, PREDICT_VALID)], ids=["tune", "predict"]
+    ("settings", "cases"),
+    [(TuneConfig, TUNE_VALID), (PredictConfig, PREDICT_VALID), (CheckConfig, CHECK_VALID)],
+    ids=["tune", "predict", "check"],
 )
 def test_no_option_is_left_out_above(settings: type, cases: list[tuple[str, str, Any]]) -> None:
     assert {case[1] for case in cases} == {field.name for field in dataclasses.fields(settings)}

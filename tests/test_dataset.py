@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, COUNTS
 
-from ray_birds.dataset import class_name, scan
+from ray_birds.dataset import class_name, scan, survey
 from ray_birds.errors import DataError
 
 
@@ -110,10 +110,18 @@ def test_no_train(own_birds: Path) -> None:
     assert "no folders" in breach(own_birds / "test/CORAL OWL")
 
 
-def test_no_valid(own_birds: Path) -> None:
-    shutil.rmtree(own_birds / "valid")
-    message = breach(own_birds)
-    assert str(own_birds) in message and "valid/" in message
+def test_valid_and_test_may_be_missing(own_birds: Path) -> None:
+    for split in ("valid", "test"):
+        shutil.rmtree(own_birds / split)
+    assert list(scan(str(own_birds)).splits) == ["train"]
+
+
+def test_no_images_at_all(own_birds: Path) -> None:
+    for image in (own_birds / "train").rglob("*.jpg"):
+        image.unlink()
+    assert f"{own_birds}/train: no images" in breach(own_birds)
+    with pytest.raises(DataError):
+        survey(str(own_birds))
 
 
 def test_an_empty_class(own_birds: Path) -> None:
@@ -137,6 +145,52 @@ def test_a_class_that_train_does_not_have_is_named_with_the_nearest(own_birds: P
     message = breach(own_birds)
     assert f"{split}/" in message and "'CORALL OWL'" in message and "'CORAL OWL'" in message
     assert "MOSS" not in message and "ATLAS" not in message
+
+
+def test_case_spaces_and_hyphens_may_differ_between_splits(own_birds: Path) -> None:
+    move(own_birds, "valid/CORAL OWL", "valid/Coral-Owl")
+    (own_birds / "valid/CORAL OWL").mkdir()
+    shutil.copy(own_birds / "train/CORAL OWL/1.jpg", own_birds / "valid/CORAL OWL/9.jpg")
+    data = scan(str(own_birds))
+    assert data.classes == CLASSES and data.splits["valid"].labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert data.notes == ("class 'Coral-Owl' of valid/ is taken for 'CORAL OWL' of train/",)
+
+
+def test_a_spelling_that_fits_two_classes_is_taken_for_neither(own_birds: Path) -> None:
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "train/CORAL-OWL")
+    move(own_birds, "valid/CORAL OWL", "valid/Coral Owl")
+    assert "'Coral Owl' is in valid/ but not in train/" in breach(own_birds)
+
+
+@pytest.mark.parametrize("given", ["LOONEY BIRDS", " looney  birds"])
+def test_an_excluded_class_is_in_no_split(own_birds: Path, given: str) -> None:
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "train/LOONEY  BIRDS")
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "valid/LOONEY BIRDS")
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "valid/CORALL OWL")
+    data = scan(str(own_birds), (given, "CORALL OWL"))
+    assert data.classes == CLASSES and data.notes == ()
+    assert not any("LOONEY" in path or "CORALL" in path for split in data.splits.values() for path in split.paths)
+
+
+def test_an_unknown_class_to_exclude_is_refused_with_the_nearest(own_birds: Path) -> None:
+    with pytest.raises(DataError, match=r"--exclude-class 'CORL OWL'.*\(nearest: 'CORAL OWL'\)"):
+        scan(str(own_birds), ("CORL OWL",))
+
+
+def test_a_survey_goes_on_where_a_scan_stops(own_birds: Path) -> None:
+    move(own_birds, "valid/CORAL OWL", "valid/CORALL OWL")
+    move(own_birds, "test/CORAL OWL", "test/GOAT")
+    (own_birds / "train/EMPTY EMU").mkdir()
+    data, problems = survey(str(own_birds))
+    assert [next(name for name in ("EMPTY EMU", "CORALL OWL", "GOAT") if name in p) for p in problems] == [
+        "EMPTY EMU",
+        "CORALL OWL",
+        "GOAT",
+    ]
+    assert all("--exclude-class" in problem for problem in problems)
+    assert (
+        data.classes == ("ATLAS FINCH", "CORAL OWL", "EMPTY EMU", "MOSS TERN") and len(data.splits["valid"]) == 4
+    )
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])

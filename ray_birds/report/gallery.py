@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from ray_birds import augment, files, images
+from ray_birds import augment, files, images, splits
 from ray_birds.dataset import Dataset, scan
 from ray_birds.errors import DataError
 from ray_birds.report.results import Predictions
@@ -40,13 +40,16 @@ class Tile:
 
 
 class Album:
-    """The pictures of a data set; `missing` says why there are none, where the folder is no longer there."""
+    """The pictures of a data set, without the classes to `exclude`, in the splits that `where` gives by path.
 
-    def __init__(self, root: str) -> None:
+    `missing` says why there are none, where the folder is no longer there.
+    """
+
+    def __init__(self, root: str, exclude: tuple[str, ...], where: dict[str, str]) -> None:
         self.dataset: Dataset | None = None
         self.missing = ""
         try:
-            self.dataset = scan(root)
+            self.dataset = splits.assigned(scan(root, exclude), where)
         except (DataError, OSError) as error:
             self.missing = f"The pictures cannot be shown: {error}"
 

@@ -75,6 +75,7 @@ class Sweep:
     run: dict[str, Any]
     dataset: dict[str, Any]
     bad_images: list[dict[str, str]]
+    splits: dict[str, str]  # split of each image by path, where the sweep made splits
     trials: tuple[Trial, ...]
 
     @property
@@ -86,12 +87,14 @@ def read_sweep(results: str) -> Sweep:
     """The sweep in `results`. Raises OSError where a file that every sweep writes is missing."""
     place = files.resolve(results)
     trials = read_csv(files.join(place, "trials.csv"))
+    made = files.join(place, "splits.csv")
     return Sweep(
         place=place,
         config=TuneConfig.from_json(files.read(files.join(place, "config.json")).decode()),
         run=files.read_json(files.join(place, "run.json")),
         dataset=files.read_json(files.join(place, "dataset.json")),
         bad_images=read_csv(files.join(place, "bad_images.csv")),
+        splits={row["path"]: row["split"] for row in read_csv(made)} if files.exists(made) else {},
         trials=tuple(_trial(row, files.join(place, "trials", row["trial"])) for row in trials),
     )
 

@@ -34,7 +34,7 @@ def write_sweep_report(results: str) -> str:
     scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
     found = effects.effects(sweep.trials)
     gaps = effects.gaps(sweep.trials)
-    album = Album(sweep.dataset["root"])
+    album = Album(sweep.dataset["root"], sweep.config.exclude_class, sweep.splits)
     split, rows = winner_rows(sweep)
     scores, certainty = winner_scores(rows, split, sweep.dataset["classes"]) if rows else (None, None)
     values: dict[str, Any] = {

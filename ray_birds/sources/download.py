@@ -187,4 +187,4 @@ def _describe(output: Path) -> None:
     say(f"{len(dataset.classes):,} classes; images: {counts}")
     for note in dataset.notes:
         say(f"note: {note}")
-    say(f"next: python jobs/tune.py --data {output}")
+    say(f"next: python jobs/check.py --data {output}")

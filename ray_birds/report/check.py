@@ -1,0 +1,134 @@
+"""The page of a check, and its tables: report.html, findings.csv and classes.csv."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ray_birds import files
+from ray_birds.dataset import Dataset
+from ray_birds.findings import Facts, Finding
+from ray_birds.report.gallery import Tile, load
+from ray_birds.report.page import write_page
+from ray_birds.results import write_csv
+
+GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and pictures of each
+SAMPLES = 600  # pictures of classes on the page, one of each class at least while they last
+READERS = 8  # pictures read at a time
+
+
+class Shown(NamedTuple):
+    """A finding with the pictures that the page shows of it, and a line for each file that has no picture."""
+
+    finding: Finding
+    groups: list[list[Tile]]
+    lines: list[tuple[str, str]]
+
+
+class Size(NamedTuple):
+    """What a split is made of; `sides` are the least, middle and greatest shorter side in pixels."""
+
+    split: str
+    images: int
+    unreadable: int
+    formats: str
+    sides: str
+
+
+def write_check_report(output: str, dataset: Dataset, facts: dict[str, Facts], found: list[Finding]) -> str:
+    """Write the three files into the folder `output`; returns the page's place."""
+    where = {path: name for name, split in dataset.splits.items() for path in split.paths}
+    label = {
+        path: dataset.classes[number]
+        for split in dataset.splits.values()
+        for path, number in zip(split.paths, split.labels, strict=True)
+    }
+    columns = ("kind", "spoils", "group", "split", "class", "path", "reason")
+    rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, facts, where, label))
+    write_csv(files.join(output, "findings.csv"), columns, rows)
+    classes = _classes(dataset)
+    write_csv(files.join(output, "classes.csv"), ("class", *dataset.splits), classes)
+    place = files.join(output, "report.html")
+    values = {
+        "root": dataset.root,
+        "splits": list(dataset.splits),
+        "classes": classes,
+        "sizes": [_size(name, [facts[path] for path in split.paths]) for name, split in dataset.splits.items()],
+        "found": [_shown(finding, dataset, facts, where, label) for finding in found],
+        "samples": _samples(dataset, facts),
+    }
+    write_page(place, "check.html.j2", values)
+    return place
+
+
+def _rows(
+    found: list[Finding], facts: dict[str, Facts], where: dict[str, str], label: dict[str, str]
+) -> Iterable[tuple[Any, ...]]:
+    numbers = itertools.count(1)
+    for finding in found:
+        spoils = "yes" if finding.spoils else "no"
+        if not finding.groups:
+            yield finding.kind, spoils, "", "", "", "", finding.text
+        for group, number in zip(finding.groups, numbers, strict=False):
+            for path in group:
+                yield finding.kind, spoils, number, where[path], label[path], path, facts[path].error
+
+
+def _classes(dataset: Dataset) -> list[dict[str, Any]]:
+    counts = {
+        name: np.bincount(split.labels, minlength=len(dataset.classes)).tolist()
+        for name, split in dataset.splits.items()
+    }
+    return [
+        {"class": label, **{name: counts[name][number] for name in counts}}
+        for number, label in enumerate(dataset.classes)
+    ]
+
+
+def _size(name: str, facts: list[Facts]) -> Size:
+    good = [fact for fact in facts if not fact.error]
+    formats = ", ".join(f"{kind} {count:,}" for kind, count in Counter(f.format for f in good).most_common())
+    sides = [min(fact.width, fact.height) for fact in good]
+    spread = f"{min(sides):,}, {np.median(sides):,.0f}, {max(sides):,}" if sides else "–"
+    return Size(name, len(facts), len(facts) - len(good), formats, spread)
+
+
+def _shown(
+    finding: Finding, dataset: Dataset, facts: dict[str, Facts], where: dict[str, str], label: dict[str, str]
+) -> Shown:
+    groups = [group[:MEMBERS] for group in finding.groups[:GROUPS]]
+    mark = "wrong" if finding.spoils else ""
+    wanted = [
+        (dataset.place(path), label[path], path, mark)
+        for group in groups
+        for path in group
+        if not facts[path].error
+    ]
+    tiles = {tile.note: tile for tile in _tiles(wanted)}
+    pictures = [[tiles[path] for path in group if path in tiles] for group in groups]
+    lines = [(path, facts[path].error) for group in groups for path in group if facts[path].error]
+    return Shown(finding, [group for group in pictures if group], lines)
+
+
+def _samples(dataset: Dataset, facts: dict[str, Facts]) -> list[Tile]:
+    """Training pictures of each class, from all over it; three of each where there are few classes."""
+    train = dataset.splits["train"]
+    each = max(1, min(3, SAMPLES // len(dataset.classes)))
+    good = np.array([not facts[path].error for path in train.paths], bool)
+    wanted = []
+    for number, name in enumerate(dataset.classes):
+        members = np.flatnonzero(good & (train.labels == number))
+        for row in np.unique(np.linspace(0, len(members) - 1, each).astype(int)) if len(members) else ():
+            path = train.paths[members[row]]
+            wanted.append((dataset.place(path), name, path.rpartition("/")[2], ""))
+    return _tiles(wanted[:SAMPLES])
+
+
+def _tiles(wanted: list[tuple[str, str, str, str]]) -> list[Tile]:
+    """Tiles of (place, caption, note, mark); a picture that has vanished since is left out."""
+    with ThreadPoolExecutor(READERS) as pool:
+        pictures = list(pool.map(load, [place for place, *_ in wanted]))
+    return [Tile(p, *words) for p, (_, *words) in zip(pictures, wanted, strict=True) if p is not None]
