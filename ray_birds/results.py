@@ -87,10 +87,9 @@ class Results:
     def history(self, trial: str) -> list[dict[str, str]]:
         """Rows of a trial's history, values as text; empty where it has not finished an epoch."""
         try:
-            text = files.read(self.path("trials", trial, "history.csv")).decode()
+            return read_csv(self.path("trials", trial, "history.csv"))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return list(csv.DictReader(io.StringIO(text)))
 
     def write_predictions(self, trial: str, split: Split, classes: tuple[str, ...], scores: np.ndarray) -> None:
         """`scores` (n, classes) are the probabilities of the split's images, in its order."""
@@ -165,6 +164,10 @@ class Results:
             "error": error,
         }
 
+    def trials(self) -> list[dict[str, str]]:
+        """Rows of trials.csv, values as text."""
+        return read_csv(self.path("trials.csv"))
+
     def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
 
@@ -177,6 +180,11 @@ def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
 
 def accuracy(predictions: pa.Table) -> float:
     return float(np.mean(predictions["correct"].to_numpy()))
+
+
+def read_csv(place: str) -> list[dict[str, str]]:
+    """Rows below the heading, values as text."""
+    return list(csv.DictReader(io.StringIO(files.read(place).decode(), newline="")))
 
 
 def write_csv(place: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

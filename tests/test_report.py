@@ -284,6 +284,7 @@ def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
                 assert text.startswith(f"{100 * share:.2f} %")
                 assert text.endswith(f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %")
         assert cells[4][1] == row["epochs"] and cells[7][1] == row["status"]
+    assert shown[0][0]["data-trial"] == json.loads((folder / "run.json").read_text())["winner"]
     accuracies = [float(cells[1][0]["data-value"]) for _, cells in shown]
     assert accuracies[:5] == sorted(accuracies[:5], reverse=True) and math.isnan(accuracies[5])
 

@@ -1,16 +1,15 @@
 """What a sweep left behind, read from its folder."""
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from ray_birds import files
 from ray_birds.config import TuneConfig
+from ray_birds.results import Results, rank, read_csv
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A results folder; `trials` in the order of trials.csv, `run` and `dataset` are the files' content."""
+    """A results folder; `trials` the best first, `run` and `dataset` are the files' content."""
 
     place: str
     config: TuneConfig
@@ -83,27 +82,22 @@ class Sweep:
         return next((trial for trial in self.trials if trial.name == self.run["winner"]), None)
 
 
-def read_sweep(results: str) -> Sweep:
-    """The sweep in `results`. Raises OSError where a file that every sweep writes is missing."""
-    place = files.resolve(results)
-    trials = read_csv(files.join(place, "trials.csv"))
-    made = files.join(place, "splits.csv")
+def read_sweep(place: str) -> Sweep:
+    """The sweep in the folder `place`. Raises OSError where a file that every sweep writes is missing."""
+    results = Results(files.resolve(place))
+    made = results.path("splits.csv")
     return Sweep(
-        place=place,
-        config=TuneConfig.from_json(files.read(files.join(place, "config.json")).decode()),
-        run=files.read_json(files.join(place, "run.json")),
-        dataset=files.read_json(files.join(place, "dataset.json")),
-        bad_images=read_csv(files.join(place, "bad_images.csv")),
+        place=results.place,
+        config=results.config(),
+        run=files.read_json(results.path("run.json")),
+        dataset=results.dataset(),
+        bad_images=read_csv(results.path("bad_images.csv")),
         splits={row["path"]: row["split"] for row in read_csv(made)} if files.exists(made) else {},
-        trials=tuple(_trial(row, files.join(place, "trials", row["trial"])) for row in trials),
+        trials=tuple(_trial(row, results) for row in sorted(results.trials(), key=rank)),
     )
 
 
-def read_csv(place: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(files.read(place).decode(), newline="")))
-
-
-def _trial(row: dict[str, str], folder: str) -> Trial:
+def _trial(row: dict[str, str], results: Results) -> Trial:
     keys = ("backbone", "augment", "unfreeze", "learning_rate", "seed", "batch_size")
     return Trial(
         name=row["trial"],
@@ -115,9 +109,9 @@ def _trial(row: dict[str, str], folder: str) -> Trial:
         seconds=_number(row["seconds"]),
         images_per_second=_number(row["images_per_second"]),
         error=row["error"],
-        history=_history(files.join(folder, "history.csv")),
-        valid=_predictions(files.join(folder, "valid_predictions.parquet")),
-        test=_predictions(files.join(folder, "test_predictions.parquet")),
+        history=tuple(_epoch(epoch) for epoch in results.history(row["trial"])),
+        valid=_predictions(results.predictions(row["trial"], "valid")),
+        test=_predictions(results.predictions(row["trial"], "test")),
     )
 
 
@@ -125,21 +119,14 @@ def _number(text: str) -> float:
     return float(text) if text else math.nan
 
 
-def _history(place: str) -> tuple[Epoch, ...]:
-    """No epochs for a trial that failed before its first."""
-    if not files.exists(place):
-        return ()
+def _epoch(row: dict[str, str]) -> Epoch:
     measures = ("loss", "accuracy", "valid_loss", "valid_accuracy")
-    return tuple(
-        Epoch(int(row["epoch"]), row["phase"], *(_number(row[measure]) for measure in measures))
-        for row in read_csv(place)
-    )
+    return Epoch(int(row["epoch"]), row["phase"], *(_number(row[measure]) for measure in measures))
 
 
-def _predictions(place: str) -> Predictions | None:
-    if not files.exists(place):
+def _predictions(table: pa.Table | None) -> Predictions | None:
+    if table is None:
         return None
-    table = pq.read_table(io.BytesIO(files.read(place)))
     return Predictions(
         path=table["path"].to_numpy(),
         label=table["label"].to_numpy(),

@@ -26,7 +26,7 @@ def write_sweep_report(results: str) -> str:
     so. Raises OSError where the folder does not hold a sweep.
     """
     sweep = read_sweep(results)
-    trials = ranked(sweep.trials)
+    trials = sweep.trials
     drawn = [trial for trial in trials if trial.history]
     limits = sweep_charts.curve_limits(drawn)
     statement = compare(sweep)
@@ -69,15 +69,6 @@ def write_sweep_report(results: str) -> str:
     place = files.join(sweep.place, "report.html")
     write_page(place, "sweep.html.j2", values)
     return place
-
-
-def ranked(trials: tuple[Trial, ...]) -> list[Trial]:
-    """Best valid accuracy first, failed trials last."""
-
-    def rank(trial: Trial) -> tuple[bool, float]:
-        return trial.status == "failed", -np.nan_to_num(trial.valid_accuracy, nan=-1.0)
-
-    return sorted(trials, key=rank)
 
 
 def compare(sweep: Sweep) -> Statement | None:
