@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 from test_logs import events, hparams
+from test_report import Page
 
 from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.errors import DataError, OutputError, SettingsError, TrialsFailed
@@ -106,11 +107,31 @@ def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")} == shards
     before = scores(stored).loc[scores(again).index]
     pd.testing.assert_frame_equal(scores(again), before, rtol=1e-6)
-    assert winner(again) == before.sort_values(["valid_accuracy", "valid_loss"], ascending=[False, True]).index[0]
+    assert winner(again) == sort_as_chosen(before).index[0]
 
 
 def winner(results: Path) -> str:
     return str(json.loads((results / "run.json").read_text())["winner"])
+
+
+def test_the_report_equals_the_bundles_metrics(stored: Path) -> None:
+    page = Page(str(stored / "report.html"))
+    scores = json.loads((stored / "best/metrics.json").read_text())
+    for (_, cells), (name, row) in zip(
+        page.rows("variants"), sort_as_chosen(trials(stored)).iterrows(), strict=True
+    ):
+        assert cells[0][1] == name and float(cells[1][0]["data-value"]) == row["valid_accuracy"]
+    best = page.rows("variants")[0][1]
+    for column, split in ((1, "valid"), (2, "test")):
+        shown = [float(best[column][0][f"data-{part}"]) for part in ("value", "low", "high")]
+        assert shown == pytest.approx(list(scores[split]["accuracy"].values()), rel=1e-12)
+    confused = [[cells[0][1], cells[1][1], int(cells[2][1])] for _, cells in page.tables.get("confused", [])[1:]]
+    assert confused == [[p["label"], p["prediction"], p["images"]] for p in scores["test"]["most_confused"]]
+    assert f"{100 * scores['test']['macro_f1']['value']:.2f} %" in page.sections["Each class, worst first"]
+
+
+def sort_as_chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values(["valid_accuracy", "valid_loss"], ascending=[False, True])
 
 
 def test_tensorboard_has_each_trial_and_the_winners_confusion(stored: Path) -> None:
