@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import ray
 import ray.data
+from ray._private.services import canonicalize_bootstrap_address
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -20,6 +22,7 @@ from ray_birds.errors import RayBirdsError, SettingsError
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+_PATIENCE = 10.0  # seconds for a running Ray to answer
 
 
 @dataclass(frozen=True)
@@ -28,22 +31,46 @@ class Resources:
     cpus: int
     gpus: int
     node_cpus: int  # of the smallest node
+    own: bool  # started by this job, on this machine; another cluster may grow
 
 
 @contextmanager
 def session(verbose: bool) -> Iterator[Resources]:
     """Join the running cluster, or start one on this machine, and say what it has; what it started, it ends."""
     joined = ray.is_initialized()
-    if not joined:
-        _connect(verbose)
+    own = False if joined else _connect(verbose)
     try:
-        yield _resources()
+        yield _resources(own)
     finally:
         if not joined:
             ray.shutdown()
 
 
-def _connect(verbose: bool) -> None:
+def check_address() -> bool:
+    """Say which running Ray will be joined; false where there is none. Raises RayBirdsError where it is mute.
+
+    `ray.init` would wait for minutes, without a word, for a Ray that was killed: its address stays in a file.
+    """
+    if "://" in os.environ.get("RAY_ADDRESS", ""):
+        return True
+    address = canonicalize_bootstrap_address(None)  # as ray.init finds it: RAY_ADDRESS, or the last `ray start`
+    if address is None:
+        return False
+    console.say(f"Joining the Ray at {address}")
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except OSError as error:
+        raise RayBirdsError(
+            f"the Ray at {address} does not answer ({error}); start it again, or set RAY_ADDRESS=local to run "
+            "on this machine alone"
+        ) from error
+    return True
+
+
+def _connect(verbose: bool) -> bool:
+    """Join or start; returns whether it was started."""
+    joined = check_address()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
@@ -60,9 +87,10 @@ def _connect(verbose: bool) -> None:
     ray.data.DataContext.get_current().raise_original_map_exception = True
     if not verbose:
         _quieten()
+    return not joined
 
 
-def _resources() -> Resources:
+def _resources(own: bool) -> Resources:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     found = Resources(
@@ -70,6 +98,7 @@ def _resources() -> Resources:
         int(total.get("CPU", 0)),
         int(total.get("GPU", 0)),
         min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1),
+        own,
     )
     console.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
     return found

@@ -1,5 +1,6 @@
 """The terminal: command lines in, progress and tables out, a user's mistake as one line and exit code 2."""
 
+import errno
 import os
 import sys
 import time
@@ -36,19 +37,38 @@ def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None])
     Exit codes: 0 done, 1 some trials failed or the data would spoil a sweep, 2 a mistake that the user can
     mend, 130 interrupted.
     """
+    before = "ray" in sys.modules
+    code = _run(settings, job)
+    if "ray" in sys.modules and not before:
+        # All is written and Ray is shut down; its threads have been seen to abort an exit by the book.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        raise SystemExit(code)
+
+
+def _run(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> int:
     try:
         job(tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,)))
     except (TrialsFailed, DataSpoiled) as error:
-        fail(str(error), 1)
+        return _fail(str(error), 1)
     except RayBirdsError as error:
-        fail(str(error), 2)
+        return _fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on, with --resume where it has that option", 130)
+        return _fail("interrupted; the same command goes on, with --resume where it has that option", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(
+            f"{error.filename or 'the disk'}: {error.strerror}; free some space, --resume then goes on", 2
+        )
+    return 0
 
 
-def fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(code)
+    return code
 
 
 def say(message: str = "") -> None:

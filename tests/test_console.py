@@ -30,6 +30,8 @@ class Config(Settings):
 def main(config: Config) -> None:
     if config.ending == "interrupt":
         raise KeyboardInterrupt
+    if config.ending == "full":
+        raise OSError(28, "No space left on device", "results/x")
     if config.ending == "bug":
         raise RuntimeError("a bug")
     if config.ending != "well":
@@ -54,13 +56,25 @@ def run(job: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("ending", "code"),
-    [("DataError", 2), ("OutputError", 2), ("RayBirdsError", 2), ("TrialsFailed", 1), ("interrupt", 130)],
+    [
+        ("DataError", 2),
+        ("OutputError", 2),
+        ("RayBirdsError", 2),
+        ("TrialsFailed", 1),
+        ("interrupt", 130),
+    ],
 )
 def test_an_error_of_the_user_is_one_line_and_a_code(job: Path, ending: str, code: int) -> None:
     done = run(job, "--ending", ending)
     assert done.returncode == code and done.stdout == ""
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
     assert "interrupted" in done.stderr if ending == "interrupt" else "what to do" in done.stderr
+
+
+def test_a_full_disk_is_one_line(job: Path) -> None:
+    done = run(job, "--ending", "full")
+    assert done.returncode == 2
+    assert done.stderr == "error: results/x: No space left on device; free some space, --resume then goes on\n"
 
 
 def test_a_job_that_ends_well(job: Path) -> None:
