@@ -1,10 +1,35 @@
-"""cluster.yaml as Ray's own autoscaler reads it."""
+"""Joining a Ray that is no more; cluster.yaml as Ray's own autoscaler reads it."""
 
+import re
+import socket
 from typing import Any
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+
+from ray_birds import cluster
+from ray_birds.errors import RayBirdsError
+
+
+def test_a_ray_that_is_gone_is_one_line_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(RayBirdsError, match=f":{port} does not answer .*RAY_ADDRESS=local"):
+            cluster.check_address()
+    assert re.fullmatch(rf"Joining the Ray at [\d.]+:{port}\n", capsys.readouterr().out)
+
+
+def test_a_ray_of_this_job_alone_needs_no_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not cluster.check_address()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture
@@ -33,3 +58,19 @@ def test_every_node_installs_the_lock_file(config: dict[str, Any]) -> None:
     for line in (REPOSITORY / "requirements.lock").read_text().splitlines():
         name, equal, version = line.partition("==")
         assert equal and name and version and " " not in line, line
+
+
+def test_every_node_has_the_token_and_asks_for_it(config: dict[str, Any]) -> None:
+    assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+    starts = [config["head_start_ray_commands"], config["worker_start_ray_commands"]]
+    for commands in starts:
+        (start,) = [command for command in commands if "ray start" in command]
+        assert "RAY_AUTH_MODE=token" in start
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+
+
+def test_workers_are_spot_instances_that_are_given_back(config: dict[str, Any]) -> None:
+    head, worker = (config["available_node_types"][name]["node_config"] for name in ("head", "gpu_worker"))
+    assert worker["InstanceMarketOptions"] == {"MarketType": "spot"} and "InstanceMarketOptions" not in head
+    assert 0 < config["idle_timeout_minutes"] <= 15 and config["provider"]["cache_stopped_nodes"] is False
+    assert "Name" in head["IamInstanceProfile"] and "Name" in worker["IamInstanceProfile"]
