@@ -1,0 +1,146 @@
+"""How well many nodes are used: python benchmarks/scale.py --nodes 1 2 4 8.
+
+The sweep's and the prediction job's own scheduling, Ray Tune and Ray Data on a cluster of virtual nodes with a CPU
+each on this machine, with a stand-in for the model that sleeps as long as it was measured to take: a trial's
+`--seconds`, a prediction's `--rate`. Efficiency is the ideal time over the time taken, from the call to its end,
+starts of processes included; imports of TensorFlow are not. Decoding is a stand-in too, for it would measure this
+machine's cores: rows and parts are real, pixels are not.
+"""
+
+import dataclasses
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from ray import tune
+from ray.cluster_utils import Cluster
+
+from ray_birds import cluster, console, scoring, search
+from ray_birds.bundle import Bundle
+from ray_birds.config import PredictConfig, TuneConfig, Variant
+from ray_birds.dataset import Dataset
+from ray_birds.plan import Plan, variants
+from ray_birds.predictions import Output
+from ray_birds.results import Results
+from ray_birds.scoring import Job, Unit
+from ray_birds.state import Epoch
+
+_UNIT = 512  # files, as in a large prediction
+
+
+@dataclass(frozen=True)
+class Options:
+    nodes: tuple[int, ...] = (1, 2, 4, 8)
+    jobs: tuple[str, ...] = ("sweep", "prediction")
+    trials: int = 48
+    seconds: float = 60.0
+    """Of a trial, in ten epochs."""
+    files: int = 100_000
+    rate: float = 100.0
+    """Images a second that a node predicts."""
+
+
+def main(options: Options) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as name:
+        os.environ["RAY_TMPDIR"] = name
+        for nodes in options.nodes:
+            for job in options.jobs:
+                ideal, took = measure(job, nodes, options, Path(name))
+                rows.append((job, nodes, f"{ideal:.1f}", f"{took:.1f}", f"{ideal / took:.3f}"))
+    console.show(console.table("Scale", ("job", "nodes", "ideal (s)", "took (s)", "efficiency"), rows))
+
+
+def measure(job: str, nodes: int, options: Options, folder: Path) -> tuple[float, float]:
+    """Ideal and actual seconds of a job on so many nodes; a head without CPUs comes on top, for the driver."""
+    head = {"num_cpus": 0, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(nodes):
+            started.add_node(num_cpus=1)
+        os.environ["RAY_ADDRESS"] = started.address
+        with cluster.session(verbose=False) as have:
+            begin = time.monotonic()
+            ideal = _sweep(options, nodes, folder) if job == "sweep" else _predict(options, have, folder)
+            return ideal, time.monotonic() - begin
+    finally:
+        started.shutdown()
+
+
+def _sweep(options: Options, nodes: int, folder: Path) -> float:
+    rates = tuple(1e-4 * (number + 1) for number in range(options.trials))
+    config = TuneConfig(augment=("off",), unfreeze=(10,), learning_rate=rates)
+    place = str(folder / f"sweep{nodes}")
+    plan = Plan(
+        config=config,
+        results=Results(place),
+        store="",
+        data=Dataset("", (), {}),
+        backbones={},
+        catalogues={},
+        variants=variants(config),
+        stored=frozenset(),
+        threads=1,
+        gpus=0.0,
+    )
+    search._trainable = _trial(options.seconds)
+    errors = search._train(plan, place)
+    assert not errors and len(plan.variants) == options.trials, errors
+    return math.ceil(options.trials / nodes) * options.seconds
+
+
+def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
+    def trainable(config: dict[str, Any], plan: Plan) -> None:
+        epochs = plan.variants[config["trial"]].epochs
+        for number in range(1, epochs + 1):
+            time.sleep(seconds / epochs)
+            tune.report(
+                dataclasses.asdict(Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, seconds / epochs, 1.0, 32))
+                | {"gpu": False}
+            )
+
+    return trainable
+
+
+def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
+    names = [("birds", f"{number:08}.jpg") for number in range(options.files)]
+    starts = range(0, options.files, _UNIT)
+    units = [Unit(number, tuple(names[start : start + _UNIT])) for number, start in enumerate(starts)]
+    model = Bundle("", ("ONE", "TWO"), Variant(), "none")
+    output = Output(str(folder / f"predictions{have.nodes}"))
+    output.start({})
+    config = PredictConfig(model="m", input=("birds",), output="o")
+    scoring._decode, scoring.Scorer = _decoded, _scorer(options.rate)
+    done = scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have)
+    assert sum(unit["rows"] for unit in done) == options.files
+    return options.files / options.rate / have.cpus
+
+
+def _decoded(row: dict[str, Any], shared: list[Any]) -> dict[str, Any]:
+    count = len(row["path"])
+    sizes = {"width": [224] * count, "height": [224] * count, "error": [""] * count}
+    return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | sizes
+
+
+def _scorer(rate: float) -> type:
+    class Scorer:
+        def __init__(self, shared: list[Any], threads: int) -> None:
+            pass
+
+        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            count = len(row.pop("pixels"))
+            time.sleep(count / rate)
+            return row | {"scores": np.tile(np.float32([0.75, 0.25]), (count, 1))}
+
+    return Scorer
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
