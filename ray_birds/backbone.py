@@ -87,6 +87,13 @@ def _keep_freed_memory() -> None:
     options(arena_max, 1)
 
 
+def use_precision(precision: str) -> None:
+    """Build models from here on that compute in float32, mixed_bfloat16 or mixed_float16; weights are float32."""
+    import keras
+
+    keras.config.set_dtype_policy(precision)
+
+
 def build(name: str, weights: str, image_size: int) -> "keras.Model":
     """The backbone (B, size, size, 3) float32 0..255 -> (B, h, w, c), all of it frozen.
 

@@ -73,6 +73,7 @@ class Variant(Settings):
     fine_tune_factor: float = 0.1
     augment_seed: int = 0
     augment_views: int = 0
+    precision: str = "float32"
 
     @property
     def epochs(self) -> int:
@@ -151,8 +152,10 @@ class TuneConfig(Settings):
     """GPUs of a trial, fractions allowed; by default 1 where the cluster has GPUs, else 0."""
     cpus_per_trial: int | None = None
     """CPUs of a trial, which is also TensorFlow's number of threads; the default is printed."""
-    max_failures: int = 3
-    """How often a trial that dies is taken up again from its last epoch."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
+    max_failures: int = 10
+    """How often a trial whose process or node dies is taken up again from its last epoch."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
     score_all: bool = False
@@ -192,6 +195,8 @@ class TuneConfig(Settings):
         _check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
         _check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
         _check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
+        share = self.gpus_per_trial or 0.0
+        _check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
         _check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
         _check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
         _check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to go on with")

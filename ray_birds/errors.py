@@ -25,5 +25,9 @@ class DataSpoiled(RayBirdsError):  # noqa: N818 - reads as what was found
     """A check found what would spoil a sweep; its page and tables are in place."""
 
 
+class OutOfMemoryError(RayBirdsError):
+    """A trial does not fit into the memory of its device."""
+
+
 class TrialsFailed(RayBirdsError):  # noqa: N818 - reads as what happened
     """Some trials of a sweep ended in an error; the results of the others are in place."""

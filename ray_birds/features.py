@@ -47,6 +47,7 @@ class Source:
     weights: str
     image_size: int
     augment_seed: int
+    precision: str
 
 
 def materialise(place: str, missing: dict[Feature, list[int]], source: Source, have: cluster.Resources) -> None:
@@ -155,6 +156,7 @@ class Materialiser:
 
         backbone.use_threads(self._threads)
         if self._loaded != name:
+            backbone.use_precision(self._source.precision)
             self._model = backbone.build(name, self._source.weights, self._source.image_size)
             self._loaded, self._functions = name, {}
         taps = tuple(Tap(feature.tap, feature.shape) for feature in features)
@@ -162,6 +164,10 @@ class Materialiser:
             model = backbone.prefix(self._model, list(taps))
             signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
             self._functions[taps] = tf.function(
-                lambda pixels: model(tf.cast(pixels, tf.float32), training=False), input_signature=signature
+                lambda pixels: {
+                    tap: tf.cast(value, tf.float32)
+                    for tap, value in model(tf.cast(pixels, tf.float32), training=False).items()
+                },
+                input_signature=signature,
             )
         return self._functions[taps]

@@ -22,9 +22,18 @@ class Logs:
     def __init__(self, place: str, variants: dict[str, Variant]) -> None:
         self._place, self._variants = place, variants
         self._writers: dict[str, SummaryWriter] = {}
+        self._full = False  # the disk; the trials say so, and a writer whose thread has ended would wait for ever
 
     def epoch(self, trial: str, result: dict[str, Any]) -> None:
-        """An epoch's numbers, which trial.Epoch names."""
+        """An epoch's numbers, which state.Epoch names; none any more once the disk was full."""
+        if self._full:
+            return
+        try:
+            self._write(trial, result)
+        except OSError:
+            self._full = True
+
+    def _write(self, trial: str, result: dict[str, Any]) -> None:
         writer = self._writers.get(trial)
         if writer is None:
             writer = self._writers[trial] = SummaryWriter(f"{self._place}/{trial}", write_to_disk=True)
@@ -37,12 +46,13 @@ class Logs:
 
     def success(self, trial: str) -> None:
         """The trial has ended well; one that failed stays without an end."""
-        if trial in self._writers:
+        if trial in self._writers and not self._full:
             self._writers[trial].file_writer.add_summary(self._session(trial)[2])
 
     def close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        if not self._full:
+            for writer in self._writers.values():
+                writer.close()
 
     def _session(self, trial: str) -> tuple[Any, Any, Any]:
         """The table's columns, this trial's settings, and that it has ended well, as the plugin's summaries."""

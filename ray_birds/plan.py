@@ -68,6 +68,7 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
             fine_tune_factor=config.fine_tune_factor,
             augment_seed=config.seed[0],
             augment_views=config.augment_views,
+            precision=config.precision,
         )
         for name, depth, augment, rate in points
         for seed in config.seed

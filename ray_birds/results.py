@@ -1,16 +1,18 @@
 """What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
 
-config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  report.html  tensorboard/  best/
+config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
+tensorboard/  best/
 trials/<trial>/history.csv               one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
 trials/<trial>/test_predictions.parquet  where the trial was scored on test
-trials/<trial>/state.npz                 what the trial goes on from when it is killed
+trials/<trial>/state0.npz, state1.npz    what the trial goes on from when it is killed: its last two epochs
 """
 
 import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +41,12 @@ TRIAL_COLUMNS = (
     "test_accuracy",
     "seconds",
     "images_per_second",
+    "gpus",
+    "failures",
     "error",
 )
+FAILURES = ("time", "trial", "epoch", "node", "reason")
+
 PREDICTIONS = pa.schema(
     [
         ("path", pa.string()),
@@ -71,15 +77,20 @@ class Results:
     def config(self) -> TuneConfig:
         return TuneConfig.from_json(files.read(self.path("config.json")).decode())
 
-    def state(self, trial: str) -> bytes | None:
-        """What a trial goes on from; None where it has not finished an epoch."""
-        try:
-            return files.read(self.path("trials", trial, "state.npz"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    def states(self, trial: str) -> list[bytes]:
+        """The states that a trial has written, of its last two epochs, in no order."""
+        found = []
+        for place in self._states(trial):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found.append(files.read(place))
+        return found
 
-    def write_state(self, trial: str, state: bytes) -> None:
-        files.write(self.path("trials", trial, "state.npz"), state)
+    def write_state(self, trial: str, epoch: int, state: bytes) -> None:
+        """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
+        files.write(self._states(trial)[epoch % 2], state)
+
+    def _states(self, trial: str) -> list[str]:
+        return [self.path("trials", trial, f"state{slot}.npz") for slot in range(2)]
 
     def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("trials", trial, "history.csv"), list(epochs[0]), epochs)
@@ -136,8 +147,19 @@ class Results:
         """What `write_dataset` wrote."""
         return dict(files.read_json(self.path("dataset.json")))
 
-    def trial_row(self, trial: str, variant: Variant, error: str) -> dict[str, Any]:
-        """A trial's row of trials.csv, from what it left behind."""
+    def failures(self) -> list[dict[str, str]]:
+        """Rows of FAILURES, values as text: each time that a trial's process or node died, or it raised."""
+        try:
+            text = files.read(self.path("failures.csv")).decode()
+        except FileNotFoundError:
+            return []
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def write_failures(self, rows: Sequence[dict[str, Any]]) -> None:
+        write_csv(self.path("failures.csv"), FAILURES, rows)
+
+    def trial_row(self, trial: str, variant: Variant, gpus: float, error: str) -> dict[str, Any]:
+        """A trial's row of trials.csv, from what it left behind; `gpus` is its share of them."""
         history = self.history(trial)
         last = history[-1] if history else {}
         test = self.predictions(trial, "test")
@@ -151,8 +173,8 @@ class Results:
             "unfreeze": variant.unfreeze,
             "learning_rate": variant.learning_rate,
             "seed": variant.seed,
-            "batch_size": variant.batch_size,
-            "precision": "float32",
+            "batch_size": last.get("batch_size", variant.batch_size),
+            "precision": variant.precision,
             "status": "failed" if error else "finished" if finished else "stopped",
             "epochs": len(history),
             "valid_accuracy": last.get("valid_accuracy", ""),
@@ -161,6 +183,8 @@ class Results:
             "seconds": round(seconds, 2),
             # Of equal numbers of images per epoch, the overall rate is the harmonic mean of the epochs' rates.
             "images_per_second": round(len(rates) / sum(1 / rate for rate in rates), 2) if rates else "",
+            "gpus": f"{gpus:g}",
+            "failures": sum(row["trial"] == trial for row in self.failures()),
             "error": error,
         }
 

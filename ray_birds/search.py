@@ -25,7 +25,7 @@ from ray_birds.plan import Plan, variants
 from ray_birds.results import Results
 from ray_birds.splits import Shares
 from ray_birds.store import Catalogue, Feature
-from ray_birds.watch import Silence, Watch
+from ray_birds.watch import Silence, Watch, reason
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
@@ -94,7 +94,10 @@ def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
             raise SettingsError(
                 f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name"
             )
-    return dataclasses.replace(kept, resume=True, verbose=given.verbose, max_failures=given.max_failures)
+    gpus = kept.gpus_per_trial if given.gpus_per_trial is None else given.gpus_per_trial
+    return dataclasses.replace(
+        kept, resume=True, verbose=given.verbose, max_failures=given.max_failures, gpus_per_trial=gpus
+    )
 
 
 def _check_places(config: TuneConfig, data: Dataset) -> None:
@@ -111,6 +114,11 @@ def _check_places(config: TuneConfig, data: Dataset) -> None:
 def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.Resources) -> Plan:
     """Inspect the images, look at the backbones, and make the features that the trials will read."""
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(have.gpus, 1))
+    if gpus and not have.gpus:
+        if have.own:
+            raise SettingsError(f"--gpus-per-trial {gpus:g}: Ray finds no GPU on this machine")
+        console.say("No node has a GPU yet: trials wait for nodes that do, as an autoscaler starts them")
+        have = dataclasses.replace(have, gpus=len(variants(config)))
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, have.node_cpus)
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbone.describe)
@@ -151,6 +159,7 @@ def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
         config.seed[0],
         seen.fingerprints,
         {split: len(images) for split, images in seen.dataset.splits.items()},
+        config.precision,
     )
 
 
@@ -176,13 +185,17 @@ def _with_features(plan: Plan, have: cluster.Resources) -> Plan:
     console.say(
         f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
     )
-    source = features.Source(plan.data, plan.config.weights, plan.config.image_size, plan.config.seed[0])
+    config = plan.config
+    source = features.Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
     features.materialise(plan.store, chosen, source, have)
     return dataclasses.replace(plan, stored=frozenset(stored))
 
 
 def _rows(plan: Plan, errors: dict[str, str]) -> list[dict[str, Any]]:
-    return [plan.results.trial_row(name, variant, errors.get(name, "")) for name, variant in plan.variants.items()]
+    return [
+        plan.results.trial_row(name, variant, plan.gpus, errors.get(name, ""))
+        for name, variant in plan.variants.items()
+    ]
 
 
 def _run(plan: Plan) -> dict[str, str]:
@@ -200,7 +213,7 @@ def _run(plan: Plan) -> dict[str, str]:
 
 def _train(plan: Plan, local: str) -> dict[str, str]:
     class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - _SECRETS
-    with Watch(plan.variants, f"{local}/tensorboard") as watch:
+    with Watch(plan, f"{local}/tensorboard") as watch:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
@@ -225,7 +238,7 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
         )
         grid = tuner.fit()
     ended = (grid[number] for number in range(len(grid)))
-    return {str((result.config or {})["trial"]): _reason(result.error) for result in ended if result.error}
+    return {str((result.config or {})["trial"]): reason(result.error) for result in ended if result.error}
 
 
 def _scheduler(config: TuneConfig) -> TrialScheduler:
@@ -236,36 +249,35 @@ def _scheduler(config: TuneConfig) -> TrialScheduler:
     return AsyncHyperBandScheduler("epoch", max_t=epochs, grace_period=config.head_epochs, reduction_factor=2)
 
 
-def _reason(error: BaseException) -> str:
-    """The last line of a trial's error, which names it; the traceback is in Tune's folder."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
-
-
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
     """One trial, in a process of its own that is used again for the next one."""
-    from ray_birds import trial
+    from ray_birds import state, trial
 
     backbone.use_threads(plan.threads)
-    name = config["trial"]
-    if not plan.results.exists():  # a node that joined later than the places were looked at
-        raise OutputError(
-            f"{plan.results.place}: not seen by node {cluster.node_address()}; all nodes must share it"
-        )
-    task, state = trial.task(plan, name), trial.last_state(plan.results, name)
-    for epoch in state.history:
-        tune.report(dataclasses.asdict(epoch))
+    name, results = config["trial"], plan.results
+    if not results.exists():  # a node that joined later than the places were looked at
+        raise OutputError(f"{results.place}: not seen by node {cluster.node_address()}; all nodes must share it")
 
-    def on_epoch(state: trial.State, scores: np.ndarray) -> None:
-        history = [dataclasses.asdict(epoch) for epoch in state.history]
-        plan.results.write_history(name, history)
-        plan.results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
-        plan.results.write_state(name, state.to_bytes())
-        tune.report(history[-1])
+    def report(epoch: state.Epoch) -> None:
+        tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu()})
 
-    scores = trial.train(task, state, on_epoch)
+    def on_epoch(state: state.State, scores: np.ndarray) -> None:
+        try:
+            results.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
+            results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
+            results.write_state(name, len(state.history), state.to_bytes())
+        except OSError as error:
+            raise OutputError(
+                f"{results.place}: cannot be written ({error}); when this is mended, --resume goes on"
+            ) from error
+        report(state.history[-1])
+
+    task, last = trial.task(plan, name), state.last(results, name)
+    for epoch in last.history:
+        report(epoch)
+    scores = trial.train(task, last, on_epoch)
     if scores is not None:
-        plan.results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)
+        results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)
 
 
 def _show_dataset(data: Dataset) -> None:

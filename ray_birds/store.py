@@ -86,6 +86,7 @@ class Catalogue:
     augment_seed: int
     fingerprints: dict[str, str]
     rows: dict[str, int]
+    precision: str = "float32"  # of the frozen layers
 
     def feature(self, split: str, tap: Tap, view: int | None) -> Feature:
         dtype = "uint8" if tap.name == PIXELS else self.dtype
@@ -97,6 +98,7 @@ class Catalogue:
             self.image_size,
             tap.name,
             dtype,
+            self.precision,
         ]
         drawn = [] if view is None else [self.augment_seed, view]
         key = files.digest([json.dumps([*facts, *drawn])])[:16]

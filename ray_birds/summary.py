@@ -54,7 +54,8 @@ def statement(plan: Plan, best: str) -> str:
 def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
     """The table, the statement, the report and where everything lies. Raises TrialsFailed where trials failed."""
     scores = ("valid_accuracy", "valid_loss", "test_accuracy")
-    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second")
+    seen = [name for name in ("gpus", "failures") if any(str(row[name]) != "0" for row in rows)]
+    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *seen)
     ranked = sorted(rows, key=rank)
     console.show(
         console.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked])
@@ -65,6 +66,9 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
     console.say(f"results      {plan.results.place}")
     _report(plan.results, best)
     console.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
+    console.say(
+        f"logs         {plan.results.path('tune')}; Ray's own in /tmp/ray/session_latest/logs of each node"
+    )
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
         reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)

@@ -1,5 +1,6 @@
 """The winner of a sweep: chosen on valid alone, made a bundle, scored on test once."""
 
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,12 +38,12 @@ def _test(plan: Plan) -> Split | None:
 
 def _make(plan: Plan, name: str) -> None:
     """Assemble, save, load again and score: in a worker, since it needs TensorFlow."""
-    from ray_birds import trial
+    from ray_birds import stage, state
 
     backbone.use_threads(plan.threads)
-    variant, classes = plan.variants[name], plan.data.classes
-    state = trial.last_state(plan.results, name)
-    model = trial.assemble(variant, plan.config.weights, len(classes), state)
+    last, classes = state.last(plan.results, name), plan.data.classes
+    variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
+    model = stage.assemble(variant, plan.config.weights, len(classes), last)
 
     evaluations: dict[str, metrics.Evaluation] = {}
 

@@ -2,13 +2,16 @@
 
 import csv
 import io
-import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from conftest import REPOSITORY, SECRET, own_s3
 
@@ -20,10 +23,11 @@ MODEL = {
     "--backbone": "MobileNetV2-0.35",
     "--weights": str(REPOSITORY / "ray_birds/sources/demo_backbone.weights.h5"),
     "--image-size": "64",
-    "--head-epochs": "1",
-    "--fine-tune-epochs": "1",
+    "--head-epochs": "2",
+    "--fine-tune-epochs": "3",
     "--augment": "off",
 }
+VARIANTS = ("--unfreeze", "0", "10")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +36,22 @@ def bucket() -> Iterator[str]:
         yield place
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """A cluster that jobs join which are started while it lives; `folder` holds what Ray writes."""
+
+    folder: Path
+    cluster: Any
+
+    def lose(self, node: Any) -> None:
+        """As when a machine vanishes; another one joins."""
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.cluster.add_node(num_gpus=1)
+
+
 @pytest.fixture(scope="module")
-def session(bucket: str) -> Iterator[Path]:
-    """The temporary folder of a three-node cluster with a CPU each; jobs started meanwhile join it."""
+def nodes(bucket: str) -> Iterator[Nodes]:
+    """Three nodes with a CPU each, and two with what Ray takes for a GPU."""
     from ray.cluster_utils import Cluster
 
     # A folder of its own, so that no other Ray of this machine hears of the cluster; short, for its sockets.
@@ -43,17 +60,23 @@ def session(bucket: str) -> Iterator[Path]:
         cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
         try:
             for _ in range(2):
-                cluster.add_node()
+                cluster.add_node(num_gpus=1)
             patch.setenv("RAY_ADDRESS", cluster.address)
-            yield Path(folder)
+            yield Nodes(Path(folder), cluster)
         finally:
             cluster.shutdown()
 
 
-def job(name: str, options: dict[str, str], *words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+def start(name: str, options: dict[str, str], *words: str, cwd: Path) -> "subprocess.Popen[str]":
     given = [word for pair in options.items() for word in pair]
     command = [sys.executable, str(REPOSITORY / f"jobs/{name}.py"), *given, *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+
+
+def job(name: str, options: dict[str, str], *words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    process = start(name, options, *words, cwd=cwd)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def table(place: str) -> list[dict[str, str]]:
@@ -64,20 +87,34 @@ def names(place: str) -> set[str]:
     return {files.relative(info, place) for info in files.find(place)}
 
 
-def test_a_sweep_and_its_predictions_from_and_to_s3(
-    birds: Path, bucket: str, session: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def places(birds: Path, bucket: str) -> dict[str, str]:
     files.copy(str(birds), f"{bucket}/birds")
-    places = {"--data": f"{bucket}/birds", "--results": f"{bucket}/results", "--features-dir": f"{bucket}/store"}
-    done = job("tune", places | MODEL, "--name", "first", "--unfreeze", "0", "10", cwd=tmp_path)
+    return {"--data": f"{bucket}/birds", "--results": f"{bucket}/results", "--features-dir": f"{bucket}/store"}
+
+
+@pytest.fixture(scope="module")
+def sweep(places: dict[str, str], nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Output of a sweep called `first`, on half a GPU a trial."""
+    here = tmp_path_factory.mktemp("here")
+    done = job("tune", places | MODEL, "--name", "first", "--gpus-per-trial", "0.5", *VARIANTS, cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Ray: 3 node(s), 3 CPUs" in done.stdout
+    assert not list(here.iterdir())  # nothing is left where the job was started
+    return done.stdout
+
+
+def test_a_sweep_and_its_predictions_from_and_to_s3(bucket: str, nodes: Nodes, sweep: str, tmp_path: Path) -> None:
+    assert (
+        "Ray: 3 node(s), 3 CPUs, 2 GPUs" in sweep
+        and "each with 1 CPU(s) (TensorFlow threads) and 0.5 GPU" in sweep
+    )
+    assert "TensorFlow sees none there and trains on the CPU" in sweep
 
     results = f"{bucket}/results/first"
     rows = {row["trial"]: row for row in table(f"{results}/trials.csv")}
-    assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys(
-        ("plain-unfreeze0-lr0.001", "plain-unfreeze10-lr0.001"), "finished"
-    )
+    assert list(rows) == ["plain-unfreeze0-lr0.001", "plain-unfreeze10-lr0.001"]
+    for row in rows.values():
+        assert (row["status"], row["gpus"], row["failures"]) == ("finished", "0.5", "0")
     found = names(results)
     assert {"report.html", "config.json", "run.json", "best/model.keras", "best/README.md"} <= found
     for name in rows:
@@ -85,7 +122,6 @@ def test_a_sweep_and_its_predictions_from_and_to_s3(
         assert any(place.startswith(f"tensorboard/{name}/events") for place in found)
     assert any(place.endswith("manifest.json") for place in names(f"{bucket}/store"))
     assert not [place for place in names(bucket) if ".seen-" in place]
-    assert not list(tmp_path.iterdir())  # nothing is left where the job was started
 
     scored = {"--model": f"{results}/best", "--input": f"{bucket}/birds/test", "--output": f"{bucket}/predictions"}
     done = job("predict", scored, cwd=tmp_path)
@@ -97,13 +133,13 @@ def test_a_sweep_and_its_predictions_from_and_to_s3(
     assert accuracy == pytest.approx(float(rows[best]["test_accuracy"]))
 
     kept = {place: files.read(f"{bucket}/{place}") for place in names(bucket)}
-    kept |= {str(path): path.read_bytes() for path in session.rglob("*.*") if path.is_file()}
+    kept |= {str(path): path.read_bytes() for path in nodes.folder.rglob("*.*") if path.is_file()}
     assert len(kept) > 50 and not [place for place, data in kept.items() if SECRET.encode() in data]
 
 
 @pytest.mark.parametrize("option", ["--results", "--data"])
 def test_a_place_that_other_nodes_do_not_see_is_refused(
-    birds: Path, bucket: str, session: Path, tmp_path: Path, option: str
+    birds: Path, nodes: Nodes, tmp_path: Path, option: str
 ) -> None:
     """Through /proc each process sees its own folder at the same path, as each machine does at /home."""
     own = tmp_path / "own"
@@ -115,3 +151,35 @@ def test_a_place_that_other_nodes_do_not_see_is_refused(
     assert done.stderr.count("\n") == 1 and f"error: {option} /proc/self/cwd/own" in done.stderr
     assert "not found by node" in done.stderr and "s3://" in done.stderr
     assert not (tmp_path / "results/x").exists() and not list(tmp_path.rglob(".seen-*"))
+
+
+def test_a_sweep_outlives_the_loss_of_a_node(
+    places: dict[str, str], bucket: str, nodes: Nodes, sweep: str, tmp_path: Path
+) -> None:
+    """The one that trains vanishes after the first epoch; fine-tuning is still to be compiled then."""
+    driver = start("tune", places | MODEL, "--name", "second", "--unfreeze", "10", cwd=tmp_path)
+    history = f"{bucket}/results/second/trials/plain-unfreeze10-lr0.001/history.csv"
+    while not files.exists(history):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    (lost,) = [node for node in nodes.cluster.worker_nodes if trains(node)]
+    nodes.lose(lost)
+    out, err = driver.communicate()
+    assert driver.returncode == 0, out + err
+
+    first, second = (
+        {row["trial"]: row for row in table(f"{bucket}/results/{name}/trials.csv")} for name in ("first", "second")
+    )
+    name = "plain-unfreeze10-lr0.001"
+    assert (second[name]["status"], second[name]["epochs"]) == ("finished", "5")
+    assert (second[name]["gpus"], second[name]["failures"]) == ("1", "1")
+    for score in ("valid_accuracy", "valid_loss"):
+        assert float(second[name][score]) == pytest.approx(float(first[name][score]), rel=1e-6)
+    (failure,) = table(f"{bucket}/results/second/failures.csv")
+    assert failure["trial"] == name and failure["epoch"] in "12" and f"{name}: failed after epoch" in out
+
+
+def trains(node: Any) -> bool:
+    """Whether one of a node's processes is at a trial; Ray names them after what they run."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return any("ImplicitFunc" in " ".join(child.cmdline()) for child in raylet.children(recursive=True))

@@ -1,0 +1,74 @@
+"""What a killed trial goes on from: written by turns in two files, so that damage costs one epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ray_birds import state
+from ray_birds.results import Results
+from ray_birds.state import Epoch, State
+
+
+def after(epochs: int) -> State:
+    """A state after so many epochs, with weights and moments of their own."""
+    random = np.random.default_rng(epochs)
+    history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32) for n in range(epochs)]
+    weights = {"head/kernel": random.normal(size=(8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
+    return State(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)])
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Of a trial `t` that has written its state after each of three epochs."""
+    results = Results(str(tmp_path))
+    for epochs in (1, 2, 3):
+        results.write_state("t", epochs, after(epochs).to_bytes())
+    return results
+
+
+def newest(results: Results) -> Path:
+    return max(
+        Path(results.path("trials", "t")).iterdir(), key=lambda path: len(state._read(path.read_bytes()).history)
+    )
+
+
+def same(found: State, expected: State) -> bool:
+    arrays = zip(found.optimizer, expected.optimizer, strict=True)
+    return (
+        found.history == expected.history
+        and found.weights.keys() == expected.weights.keys()
+        and all(np.array_equal(found.weights[key], expected.weights[key]) for key in expected.weights)
+        and all(np.array_equal(one, other) for one, other in arrays)
+    )
+
+
+def test_the_last_state_counts(results: Results) -> None:
+    assert same(state.last(results, "t"), after(3))
+    assert state.last(results, "never started") == State()
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.99, -1])
+def test_of_a_state_cut_short_only_one_epoch_is_lost(results: Results, length: float) -> None:
+    path = newest(results)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * length) if isinstance(length, float) else length])
+    assert same(state.last(results, "t"), after(2))
+
+
+def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
+    """In the numbers a checksum tells; elsewhere the state may still be read, and then is the right one."""
+    path = newest(results)
+    data = path.read_bytes()
+    for at in range(0, len(data), 61):
+        changed = bytearray(data)
+        changed[at] ^= 4
+        path.write_bytes(changed)
+        found = state.last(results, "t")
+        assert same(found, after(3)) or same(found, after(2)), at
+
+
+def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
+    for path in Path(results.path("trials", "t")).iterdir():
+        path.write_bytes(b"PK\x03\x04 no archive")
+    assert state.last(results, "t") == State()
