@@ -188,12 +188,11 @@ class Drill:
     def _disk(self, job: "Job", driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
         """Fill the disk until the job gives up with a line that says what to do, then make room."""
         filler = place / "filler"
-        with filler.open("wb") as file:
+        with filler.open("wb", buffering=0) as file:
             try:
                 while driver.poll() is None:
                     try:
                         file.write(b"x" * 4096)
-                        file.flush()
                     except OSError:
                         job.look()
                         time.sleep(0.05)
