@@ -5,6 +5,7 @@ Compiling a step costs some ten seconds: trials of the same shape share a stage,
 
 import gc
 from dataclasses import dataclass
+from functools import cache
 
 import keras
 import numpy as np
@@ -49,7 +50,7 @@ class Stage:
 
     def __init__(self, shape: Shape, in_head: bool) -> None:
         several = len(shape.devices) > 1
-        self._strategy = tf.distribute.MirroredStrategy(shape.devices) if several else tf.distribute.get_strategy()
+        self._strategy = _mirrored(shape.devices) if several else tf.distribute.get_strategy()
         self._replicas = self._strategy.num_replicas_in_sync
         backbone.use_precision(shape.precision)
         with self._strategy.scope():
@@ -81,10 +82,10 @@ class Stage:
             features, labels, weights = (
                 np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, weights)
             )
-            return self._mirrored(*(np.split(rows, self._replicas) for rows in (features, labels, weights)))
+            return self._split(*(np.split(rows, self._replicas) for rows in (features, labels, weights)))
         return self._compiled(features, labels, weights)
 
-    def _mirrored(self, *parts: list[np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _split(self, *parts: list[np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]:
         def own(values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
             return self._strategy.experimental_distribute_values_from_function(
                 lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group])
@@ -137,6 +138,12 @@ class Stage:
     def state(self) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
         weights = {variable.path: variable.numpy() for variable in self._trained}
         return weights, [variable.numpy() for variable in self.optimizer.variables]
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One for all stages of a process: two would number their collective operations alike, and mix them up."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 class Stages:
