@@ -261,16 +261,16 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     def report(epoch: state.Epoch) -> None:
         tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu()})
 
-    def on_epoch(state: state.State, scores: np.ndarray) -> None:
+    def on_epoch(now: state.State, scores: np.ndarray) -> None:
         try:
-            results.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
+            results.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
             results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
-            results.write_state(name, len(state.history), state.to_bytes())
+            results.write_state(name, len(now.history), now.to_bytes())
         except OSError as error:
             raise OutputError(
                 f"{results.place}: cannot be written ({error}); when this is mended, --resume goes on"
             ) from error
-        report(state.history[-1])
+        report(now.history[-1])
 
     task, last = trial.task(plan, name), state.last(results, name)
     for epoch in last.history:

@@ -15,8 +15,8 @@ PACKAGE = REPOSITORY / "ray_birds"
 # The house from the ground up: a room uses only rooms named before it; within report and sources all may.
 ROOMS = (  # noqa: SIM905 - a list of these would take a page
     "errors config files images augment dataset likeness findings splits metrics statement console backbone "
-    "bundle store cluster inspection results state plan features stage trial inputs predictions tally report card winner "
-    "logs watch summary search scoring photo predict check export sources"
+    "bundle store cluster inspection results state plan features stage trial inputs predictions tally report card "
+    "winner logs watch summary search scoring photo predict check export sources"
 ).split()
 
 RAY = {"cluster", "inspection", "features", "winner", "watch", "search", "scoring", "predict"}
