@@ -53,7 +53,8 @@ def check_address() -> bool:
     """
     if "://" in os.environ.get("RAY_ADDRESS", ""):
         return True
-    address = canonicalize_bootstrap_address(None)  # as ray.init finds it: RAY_ADDRESS, or the last `ray start`
+    # As ray.init finds it: RAY_ADDRESS, or the last `ray start`; None is what it gives there itself.
+    address = canonicalize_bootstrap_address(None)  # type: ignore[arg-type]
     if address is None:
         return False
     console.say(f"Joining the Ray at {address}")
