@@ -7,7 +7,7 @@ LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info
 # A backbone small enough to be kept here: MobileNetV2 at 96 pixels, pretrained on drawn birds of other species.
 DEMO_MODEL := --backbone MobileNetV2-0.35 --image-size 96 --weights ray_birds/sources/demo_backbone.weights.h5
 
-.PHONY: demo test check clean
+.PHONY: demo test test-slow check clean
 
 demo: .venv/done
 	rm -rf results/demo
@@ -19,7 +19,10 @@ demo: .venv/done
 	    --input results/demo-birds/test "results/demo-birds/images to test"
 
 test: .venv/done
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: .venv/done
+	$(BIN)/python -m pytest -q -m slow
 
 check: .venv/done
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from conftest import REPOSITORY, SECRET, own_s3
 
 from ray_birds import files
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 MODEL = {
     "--backbone": "MobileNetV2-0.35",

@@ -470,6 +470,7 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed_where_it_was(scored: Path, settings: PredictConfig, tmp_path: Path) -> None:
     config = replace(settings, output=str(tmp_path / "out"))
     driver = subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
