@@ -5,6 +5,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from pyarrow import fs
@@ -55,6 +56,12 @@ class Dataset:
 def class_name(folder: str) -> str:
     """A class folder's name with runs of white space collapsed ("PARAKETT  AKULET" occurs in the real data)."""
     return " ".join(folder.split())
+
+
+def class_of(folder: str, classes: frozenset[str]) -> str | None:
+    """The class that a folder is named after; else the only one that differs in case, spaces or hyphens alone."""
+    name = class_name(folder)
+    return name if name in classes else _by_fold(classes).get(_fold(name))
 
 
 def scan(root: str, exclude: tuple[str, ...] = ()) -> Dataset:
@@ -109,6 +116,13 @@ def _fold(name: str) -> str:
     return name.casefold().replace(" ", "").replace("-", "")
 
 
+@cache
+def _by_fold(classes: frozenset[str]) -> dict[str, str]:
+    """Classes by their folded names, without those that another one would be taken for."""
+    spelled = Counter(map(_fold, classes))
+    return {_fold(name): name for name in classes if spelled[_fold(name)] == 1}
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     return max(known, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
 
@@ -128,14 +142,12 @@ def _exclude(root: str, found: dict[str, dict[str, list[str]]], exclude: tuple[s
 
 def _respell(found: dict[str, dict[str, list[str]]], classes: tuple[str, ...]) -> list[str]:
     """Give classes of valid/ and test/ the spelling of train/ where case, spaces or hyphens alone differ."""
-    spelled = Counter(_fold(name) for name in classes)
-    theirs = {_fold(name): name for name in classes if spelled[_fold(name)] == 1}
     notes = []
     for split, by_class in found.items():
         for name in sorted(set(by_class) - set(classes)):
-            if _fold(name) in theirs:
-                by_class.setdefault(theirs[_fold(name)], []).extend(by_class.pop(name))
-                notes.append(f"class {name!r} of {split}/ is taken for {theirs[_fold(name)]!r} of train/")
+            if theirs := class_of(name, frozenset(classes)):
+                by_class.setdefault(theirs, []).extend(by_class.pop(name))
+                notes.append(f"class {name!r} of {split}/ is taken for {theirs!r} of train/")
     return notes
 
 

@@ -11,7 +11,7 @@ from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from ray_birds import files, images
-from ray_birds.dataset import class_name
+from ray_birds.dataset import class_of
 from ray_birds.errors import DataError
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -75,8 +75,7 @@ def root(given: str) -> str:
 
 def label(folder: str, path: str, classes: frozenset[str]) -> str | None:
     """The class whose folder the image at `path` below `folder` lies in; None where it is in no class's."""
-    name = class_name(PurePosixPath(_path(folder), path).parent.name)
-    return name if name in classes else None
+    return class_of(PurePosixPath(_path(folder), path).parent.name, classes)
 
 
 def _list(given: str, folder: str) -> Iterator[tuple[str, str]]:

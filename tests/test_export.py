@@ -191,7 +191,14 @@ def test_the_lines_on_the_card_load_the_model(
 ) -> None:
     place = Path(shutil.copytree(model, tmp_path / "best"))
     about = bundle.verify(str(place))
-    data = {"root": "birds", "fingerprint": "0", "classes": list(CLASSES), "splits": {}, "bad_images": 0, "made": []}
+    data = {
+        "root": "birds",
+        "fingerprint": "0",
+        "classes": list(CLASSES),
+        "splits": {},
+        "bad_images": 0,
+        "made": [],
+    }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
     card.write(str(place), about.variant, "none", data, scores)
     assert bundle.verify(str(place)).digest == about.digest
