@@ -4,10 +4,8 @@
 backbone. Both share the backbone's layers. A cut is named by the layer whose output crosses it (a *tap*).
 """
 
-import ctypes
 import importlib.metadata
 import math
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,26 +63,8 @@ def use_threads(count: int) -> None:
     if tf.config.threading.get_intra_op_parallelism_threads() == 0:
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        _keep_freed_memory()
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc re-use what this process frees, where it would give large blocks back to the kernel.
-
-    TensorFlow asks for new memory for the output of every layer, and each page of it that the kernel hands out
-    anew is cleared and faulted in first: 9,000 pages an image of EfficientNetB0 at batch 32, two fifths of the
-    time on 2 cores (benchmarks/README.md). The numbers are those of mallopt(3).
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    options = ctypes.CDLL(None).mallopt
-    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
-    options(mmap_max, 0)
-    options(trim_threshold, 2**31 - 1)
-    options(top_pad, 64 * 2**20)
-    options(arena_max, 1)
 
 
 def use_precision(precision: str) -> None:

@@ -1,8 +1,5 @@
 """Backbones: the article's numbers, the cut, and weights by path computing what weights by name do."""
 
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -136,29 +133,3 @@ def test_weights_that_cannot_be_had_are_a_message(tmp_path: Path, monkeypatch: p
 
 def refuse(*args: object, **options: object) -> None:
     raise OSError("no network")
-
-
-_FAULTS = """
-import resource
-from ray_birds import backbone
-
-size = 40_000_000
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        b"x" * size  # 9,766 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-first = faults()
-backbone._keep_freed_memory()
-b"x" * size
-print(first, faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's mallopt")
-def test_freed_memory_is_used_again() -> None:
-    done = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
-    assert before > 90_000 and after < 1000
