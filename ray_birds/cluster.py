@@ -4,10 +4,9 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
@@ -87,7 +86,7 @@ def _connect(verbose: bool) -> bool:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    with nullcontext() if verbose else _no_stderr():
+    with console.quiet(verbose):
         ray.init(
             runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
             log_to_driver=verbose,
@@ -113,20 +112,6 @@ def _resources(own: bool) -> Resources:
     )
     console.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
     return found
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Drop what Ray's C++ core prints at its start, such as the log level it was given; errors are raised."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def _quieten() -> None:

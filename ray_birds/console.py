@@ -101,7 +101,7 @@ def bars(shares: Sequence[tuple[str, float]]) -> None:
 
 @contextmanager
 def quiet(verbose: bool) -> Iterator[None]:
-    """Drop what TensorFlow's C++ core and its like print on stderr; errors are raised."""
+    """Drop what the C++ cores of TensorFlow and Ray print on stderr; errors are raised."""
     if verbose:
         yield
         return

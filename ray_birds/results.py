@@ -150,10 +150,9 @@ class Results:
     def failures(self) -> list[dict[str, str]]:
         """Rows of FAILURES, values as text: each time that a trial's process or node died, or it raised."""
         try:
-            text = files.read(self.path("failures.csv")).decode()
+            return read_csv(self.path("failures.csv"))
         except FileNotFoundError:
             return []
-        return list(csv.DictReader(io.StringIO(text)))
 
     def write_failures(self, rows: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("failures.csv"), FAILURES, rows)
