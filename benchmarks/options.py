@@ -1,5 +1,6 @@
 """What a benchmark measures: its settings and the sweeps."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,13 @@ class Grid:
     augment: tuple[str, ...]
     unfreeze: tuple[int, ...]
     learning_rate: tuple[float, ...]
+
+    def names(self) -> list[str]:
+        """Of the trials, as our sweep and the plain Keras script both call them."""
+        return [
+            f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr{rate:g}"
+            for augment, unfreeze, rate in itertools.product(self.augment, self.unfreeze, self.learning_rate)
+        ]
 
     def arguments(self) -> list[str]:
         """As our sweep and the plain Keras script both take them."""
@@ -41,9 +49,10 @@ class Options:
     --scheduler asha.
     """
 
-    sweep: SweepName = "all"
+    sweep: tuple[SweepName, ...] = ("all",)
     """heads: unfreeze 0, plain, 8 learning rates; the others take 2 rates and unfreeze 0/10 plain (pair),
-    0/10/100 plain (depths), 0/10/100 plain and augmented (all)."""
+    0/10/100 plain (depths), 0/10/100 plain and augmented (all). Of several, plain Keras runs the last alone, which
+    must contain the others: what it takes for these is without the seconds of the variants that they lack."""
     parts: tuple[Part, ...] = ("keras", "direct", "store", "again", "asha")
     """What to time, in this order."""
     repeat: int = 1
@@ -75,5 +84,8 @@ class Options:
             raise SystemExit("error: --images and --grow need 48 or more, so that each split has all 12 classes")
         if self.grow and self.data:
             raise SystemExit("error: --grow draws its own pictures: leave out --data")
+        largest = set(SWEEPS[self.sweep[-1]].names())
+        if not all(largest.issuperset(SWEEPS[name].names()) for name in self.sweep):
+            raise SystemExit(f"error: --sweep: {self.sweep[-1]}, the last, must contain the others")
         if "again" in self.parts and "store" not in self.parts[: self.parts.index("again")]:
             raise SystemExit("error: --parts again needs store before it")

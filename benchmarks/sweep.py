@@ -1,4 +1,4 @@
-"""Time our sweep against plain Keras: python benchmarks/sweep.py --sweep heads|pair|depths|all.
+"""Time our sweep against plain Keras: python benchmarks/sweep.py --sweep heads, or: pair depths all.
 
 Every part runs in a process of its own and is timed from its start to its end, everything included: imports,
 Ray's start, inspecting the images, the winner's bundle and its test score. Pictures are drawn, and libraries
@@ -11,6 +11,7 @@ import signal
 import statistics
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ from typing import Any
 import growth
 import timing
 import tyro
-from options import SWEEPS, Options, Part
-from workplace import Workplace, prepare
+from options import SWEEPS, Options, Part, SweepName
+from workplace import KERAS, Workplace, prepare
 
 from ray_birds import console
 
@@ -43,52 +44,68 @@ def main(options: Options) -> None:
 def _sweep(options: Options, folder: Path) -> None:
     place = prepare(options, folder, options.images)
     images = {split: _count(place.data / split) for split in ("train", "valid", "test")}
-    found: dict[str, list[dict[str, Any]]] = {part: [] for part in options.parts}
+    found: dict[tuple[SweepName, Part], list[dict[str, Any]]] = defaultdict(list)
     for repeat in range(options.repeat):
         for record in _measure(replace(place, folder=folder / f"run{repeat}")):
-            found[record["part"]].append(record)
+            found[record["sweep"], record["part"]].append(record)
             _append(options, {"kind": "sweep", "repeat": repeat, "images": images} | record)
-            console.say(f"{record['part']}: {record['seconds']:.1f} s {record['phases'] or ''}")
-    columns = ("part", "seconds", "ratio", "winner", "valid accuracy", "test accuracy")
-    console.show(console.table(options.sweep, columns, [_row(part, records) for part, records in found.items()]))
+            console.say(f"{record['sweep']}, {record['part']}: {record['seconds']:.1f} s {record['phases'] or ''}")
+    columns = ("sweep", "part", "seconds", "ratio", "winner", "valid accuracy", "test accuracy")
+    console.show(console.table("sweep", columns, [_row(*which, records) for which, records in found.items()]))
 
 
 def _measure(place: Workplace) -> Iterator[dict[str, Any]]:
-    """A record per part; `ratio` is plain Keras's seconds over the part's, None where that was not run before."""
-    reference = None
-    for part in place.options.parts:
-        machine = timing.machine()
-        timed = timing.run(_command(place, part), place.log(part))
-        if part == "keras":
-            reference = timed.seconds
-        yield {
-            "part": part,
-            "seconds": timed.seconds,
-            "ratio": round(reference / timed.seconds, 2) if reference else None,
-            **place.outcome(part),
-            "phases": timed.phases() if part != "keras" else {},
-            "command": timed.command,
-            "machine": machine,
-        }
-    for store in place.folder.glob("features*"):
-        shutil.rmtree(store)
+    """A record per sweep and part; `ratio`: plain Keras's seconds over the part's, None where it was not run."""
+    sweeps, parts = place.options.sweep, place.options.parts
+    plain: dict[str, Any] = {}
+    if KERAS in parts:
+        plain = _part(place, sweeps[-1], KERAS)
+        yield plain
+    for sweep in sweeps:
+        for part in parts:
+            if part != KERAS:
+                record = _part(place, sweep, part)
+                yield record | ({"ratio": round(_without(plain, sweep) / record["seconds"], 2)} if plain else {})
+        for store in place.folder.glob("features*"):
+            shutil.rmtree(store)
 
 
-def _command(place: Workplace, part: Part) -> list[str]:
-    grid = SWEEPS[place.options.sweep]
-    if part == "keras":
+def _part(place: Workplace, sweep: SweepName, part: Part) -> dict[str, Any]:
+    machine, name = timing.machine(), part if part == KERAS else f"{sweep}-{part}"
+    timed = timing.run(_command(place, sweep, part, name), place.log(name))
+    return {
+        "sweep": sweep,
+        "part": part,
+        "seconds": timed.seconds,
+        "ratio": None,
+        **place.outcome(name),
+        "phases": timed.phases() if part != KERAS else {},
+        "command": timed.command,
+        "machine": machine,
+    }
+
+
+def _without(plain: dict[str, Any], sweep: SweepName) -> float:
+    """Seconds that plain Keras takes for a sweep: of its variants, one after another, and of its start and end."""
+    wanted = SWEEPS[sweep].names()
+    return plain["seconds"] - sum(seconds for name, seconds in plain["trials"].items() if name not in wanted)
+
+
+def _command(place: Workplace, sweep: SweepName, part: Part, name: str) -> list[str]:
+    grid = SWEEPS[sweep]
+    if part == KERAS:
         return place.keras(grid)
     stores = {"store": place.store, "again": place.store, "asha": place.folder / "features-asha"}
-    return place.tune(part, grid, store=stores.get(part), asha=part == "asha")
+    return place.tune(name, grid, store=stores.get(part), asha=part == "asha")
 
 
-def _row(part: str, records: Sequence[dict[str, Any]]) -> list[str]:
+def _row(sweep: str, part: str, records: Sequence[dict[str, Any]]) -> list[str]:
     """Medians over the repeats; winner and accuracies of the last."""
     last = records[-1]
     seconds = statistics.median(record["seconds"] for record in records)
     ratio = statistics.median(record["ratio"] or 0 for record in records)
     accuracies = [f"{last[key]:.4f}" for key in ("valid_accuracy", "test_accuracy")]
-    return [part, f"{seconds:.1f}", f"{ratio:.2f}" if ratio else "", last["winner"], *accuracies]
+    return [sweep, part, f"{seconds:.1f}", f"{ratio:.2f}" if ratio else "", last["winner"], *accuracies]
 
 
 def _grow(options: Options, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import photographs
 from options import Grid, Options
 
+KERAS = "keras"  # what plain Keras's results are called
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +37,7 @@ class Workplace:
 
     def outcome(self, name: str) -> dict[str, Any]:
         """Winner on valid and its accuracies, and the seconds that each trial trained."""
-        if name == "keras":
+        if name == KERAS:
             return json.loads(self.results(name).read_text())
         winner = json.loads((self.results(name) / "run.json").read_text())["winner"]
         rows = {row["trial"]: row for row in self.trials(name)}
@@ -49,7 +50,7 @@ class Workplace:
             return list(csv.DictReader(file))
 
     def keras(self, grid: Grid) -> list[str]:
-        output = self.results("keras")
+        output = self.results(KERAS)
         output.parent.mkdir(parents=True, exist_ok=True)
         return [sys.executable, "benchmarks/plain_keras.py", "--output", str(output), *self._shared(grid)]
 
