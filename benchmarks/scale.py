@@ -117,16 +117,20 @@ def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
     output = Output(str(folder / f"predictions{have.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
-    scoring._decode, scoring.Scorer = _decoded, _scorer(options.rate)
+    scoring.Decoder, scoring.Scorer = _Decoder, _scorer(options.rate)  # type: ignore[misc, assignment]
     done = scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have)
     assert sum(unit["rows"] for unit in done) == options.files
     return options.files / options.rate / have.cpus
 
 
-def _decoded(row: dict[str, Any], shared: list[Any]) -> dict[str, Any]:
-    count = len(row["path"])
-    sizes = {"width": [224] * count, "height": [224] * count, "error": [""] * count}
-    return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | sizes
+class _Decoder:
+    def __init__(self, shared: list[Any]) -> None:
+        pass
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        count = len(row["path"])
+        sizes = {"width": [224] * count, "height": [224] * count, "error": [""] * count}
+        return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | sizes
 
 
 def _scorer(rate: float) -> type:

@@ -13,6 +13,7 @@ from ray_birds import augment, backbone, cluster, console, images, store
 from ray_birds.backbone import PIXELS, Tap
 from ray_birds.dataset import Dataset
 from ray_birds.errors import DataError
+from ray_birds.plan import Plan
 from ray_birds.store import Feature
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # images per forward pass
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of this size
+_DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,37 @@ class Source:
     image_size: int
     augment_seed: int
     precision: str
+
+
+def provide(plan: Plan, have: cluster.Resources) -> frozenset[str]:
+    """Fill the sweep's store with what its trials read, the least demanding first while the disk has room.
+
+    Returns the names of the trials that find all they need there. Raises as `materialise` does.
+    """
+    free = _DISK_SHARE * store.free_bytes(plan.store)
+    chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
+    stored, total = [], 0
+    for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
+        new = {
+            feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen
+        }
+        wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
+        if total + wanted > free:
+            console.say(
+                f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images"
+            )
+            continue
+        total += wanted
+        stored.append(name)
+        chosen.update(new)
+    size = sum(feature.size for feature in chosen)
+    console.say(
+        f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
+    )
+    config = plan.config
+    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    materialise(plan.store, chosen, source, have)
+    return frozenset(stored)
 
 
 def materialise(place: str, missing: dict[Feature, list[int]], source: Source, have: cluster.Resources) -> None:

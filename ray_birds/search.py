@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from ray_birds import backbone, cluster, console, dataset, features, files, inspection, store, summary, winner
+from ray_birds import backbone, cluster, console, dataset, features, files, inspection, summary, winner
 from ray_birds.backbone import Description
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
@@ -24,14 +24,13 @@ from ray_birds.inspection import Inspection
 from ray_birds.plan import Plan, variants
 from ray_birds.results import Results
 from ray_birds.splits import Shares
-from ray_birds.store import Catalogue, Feature
+from ray_birds.store import Catalogue
 from ray_birds.watch import Silence, Watch, reason
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
 # files show; the nodes have credentials of their own.
 _SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
-_DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
 
 def sweep(config: TuneConfig) -> None:
@@ -147,7 +146,9 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     console.say(
         f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
     )
-    return _with_features(plan, have) if config.features == "auto" else plan
+    if config.features == "none":
+        return plan
+    return dataclasses.replace(plan, stored=features.provide(plan, have))
 
 
 def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
@@ -161,34 +162,6 @@ def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
         {split: len(images) for split, images in seen.dataset.splits.items()},
         config.precision,
     )
-
-
-def _with_features(plan: Plan, have: cluster.Resources) -> Plan:
-    """Fill the store, with as many variants as the disk has room for, the least demanding first."""
-    free = _DISK_SHARE * store.free_bytes(plan.store)
-    chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
-    stored, total = [], 0
-    for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
-        new = {
-            feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen
-        }
-        wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
-        if total + wanted > free:
-            console.say(
-                f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images"
-            )
-            continue
-        total += wanted
-        stored.append(name)
-        chosen.update(new)
-    size = sum(feature.size for feature in chosen)
-    console.say(
-        f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
-    )
-    config = plan.config
-    source = features.Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
-    features.materialise(plan.store, chosen, source, have)
-    return dataclasses.replace(plan, stored=frozenset(stored))
 
 
 def _rows(plan: Plan, errors: dict[str, str]) -> list[dict[str, Any]]:

@@ -78,13 +78,32 @@ def scores(results: Path) -> pd.DataFrame:
 
 def test_stored_features_give_the_losses_of_the_images(settings: TuneConfig, stored: Path) -> None:
     sweep(replace(settings, name="direct", features="none"))
-    direct = stored.with_name("direct")
+    compare_losses(stored, stored.with_name("direct"))
+
+
+def compare_losses(stored: Path, direct: Path) -> None:
+    """Of all six variants, epoch by epoch; and see that training lowers them."""
     assert len(trials(stored)) == 6
     for trial in trials(stored).index:
         ours, reference = history(stored, trial), history(direct, trial)
         for column in ("loss", "valid_loss"):
             np.testing.assert_allclose(ours[column], reference[column], rtol=1e-3, err_msg=f"{trial} {column}")
         assert ours["loss"].iloc[-1] < ours["loss"].iloc[0]
+
+
+@pytest.mark.slow
+def test_so_do_those_of_photographs(settings: TuneConfig, local_ray: None, shared: Path, tmp_path: Path) -> None:
+    """Eight species, with the pretrained MobileNetV2."""
+    photographs, some = shared / "data/birds263", tmp_path / "birds"
+    for split in ("train", "valid", "test"):
+        (some / split).mkdir(parents=True)
+        for folder in sorted((photographs / split).iterdir())[:8]:
+            (some / split / folder.name).symlink_to(folder)
+    weights = shared / "weights/mobilenetv2_0.35_224_imagenet_notop.weights.h5"
+    chosen = replace(settings, data=str(some), results=str(tmp_path), weights=str(weights))
+    sweep(replace(chosen, name="stored"))
+    sweep(replace(chosen, name="direct", features="none"))
+    compare_losses(tmp_path / "stored", tmp_path / "direct")
 
 
 @pytest.mark.slow

@@ -52,7 +52,9 @@ def told(state):
     names = ("epoch", "phase", "learning_rate", "loss", "accuracy", "valid_loss", "valid_accuracy", "batch_size")
     return [{name: getattr(epoch, name) for name in names} for epoch in state.history]
 
-found = {"two": told(run(devices=("CPU:0", "CPU:1")))}
+found = {"fresh": told(run())}
+run(learning_rate=0.3, seed=5)
+found |= {"used again": told(run()), "two": told(run(devices=("CPU:0", "CPU:1")))}
 found |= {"halved": told(run(most=5)), "small": told(run(batch_size=4))}
 try:
     run(most=3)
@@ -75,6 +77,11 @@ def found() -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_a_stage_used_again_trains_as_in_a_fresh_process(found: dict[str, Any]) -> None:
+    """The first trial of the process, and the same one after another had the compiled steps: equal to the bit."""
+    assert found["used again"] == found["fresh"]
 
 
 def test_two_devices_give_the_losses_of_one(found: dict[str, Any]) -> None:
