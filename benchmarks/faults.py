@@ -148,6 +148,8 @@ class Drill:
             job.look()
             time.sleep(0.02)
         came = job.done()
+        if driver.poll() is not None:
+            raise SystemExit(f"error: the job ended before its fault: {driver.communicate()}")
         driver = getattr(self, f"_{kind}")(job, driver, place)
         job.finish(driver)
         return f"{came} of {job.total} {job.unit}", job.repeated, job.failures(), job.compare()

@@ -43,8 +43,8 @@ class Options:
     seconds: float = 60.0
     """Of a trial, in ten epochs."""
     files: int = 100_000
-    rate: float = 100.0
-    """Images a second that a node predicts."""
+    rate: float = 31.0
+    """Images a second that a node predicts: EfficientNetB0 on 2 cores (Prediction in benchmarks/README.md)."""
 
 
 def main(options: Options) -> None:
@@ -118,8 +118,14 @@ def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
     scoring.Decoder, scoring.Scorer = _Decoder, _scorer(options.rate)  # type: ignore[misc, assignment]
-    done = scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have)
-    assert sum(unit["rows"] for unit in done) == options.files
+    begin, rows = time.monotonic(), 0
+    for unit in scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have):
+        if not rows:
+            console.say(
+                f"first part after {time.monotonic() - begin:.1f} s, of which {_UNIT / options.rate:.1f} s ideal"
+            )
+        rows += unit["rows"]
+    assert rows == options.files
     return options.files / options.rate / have.cpus
 
 

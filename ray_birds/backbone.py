@@ -6,6 +6,7 @@ backbone. Both share the backbone's layers. A cut is named by the layer whose ou
 
 import importlib.metadata
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ class Description:
 
 
 def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]) -> Description:
+    _grow_memory()
     model = build(name, weights, image_size)
     taps = {depth: cut(model, depth) for depth in depths}
     trainable = {}
@@ -63,6 +65,14 @@ def use_threads(count: int) -> None:
     if tf.config.threading.get_intra_op_parallelism_threads() == 0:
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        _grow_memory()
+
+
+def _grow_memory() -> None:
+    """Take GPU memory as it is needed; before the first operation. Later than that it is as it is."""
+    import tensorflow as tf
+
+    with suppress(RuntimeError):
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
 

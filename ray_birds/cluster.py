@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import ray
 import ray.data
 from ray._private.services import canonicalize_bootstrap_address
+from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -32,6 +33,7 @@ MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
 }
 _PATIENCE = 10.0  # seconds for a running Ray to answer
+_GONE = (NodeDiedError, TaskUnschedulableError, WorkerCrashedError)  # what is said of a node that has just died
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def _connect(verbose: bool) -> bool:
         )
     # An error of ours comes back as itself, not as text inside one of Ray Data's.
     ray.data.DataContext.get_current().raise_original_map_exception = True
+    # An actor that is killed, or short of memory, while TensorFlow loads.
+    ray.data.DataContext.get_current().max_consecutive_actor_init_deaths = 3
     if not verbose:
         _quieten()
     return not joined
@@ -145,7 +149,11 @@ def check_places(written: dict[str, str], read: dict[str, str]) -> None:
         look = ray.remote(num_cpus=0)(_look)
         on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
         looks = [look.options(scheduling_strategy=place).remote(wanted) for place in on]
-        for node, (option, reason) in zip(nodes, ray.get(looks), strict=True):
+        for node, found in zip(nodes, looks, strict=True):
+            try:
+                option, reason = ray.get(found)
+            except _GONE:  # Ray takes some seconds to notice, and the work will be done elsewhere
+                continue
             if option:
                 place = (written | read)[option]
                 raise SettingsError(

@@ -229,6 +229,9 @@ class PredictConfig(Settings):
     """Add a column with the pooled features that the classes are told from."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
+    gpus: int | None = None
+    """Copies of the model, on a GPU each; by default as many as there are GPUs. More than there are wait for nodes
+    that an autoscaler starts; 0 for CPUs alone."""
     max_pixels: int = 100_000_000
     """Pictures with more pixels than this are not decoded; their rows say so."""
     model_digest: str = ""
@@ -248,6 +251,7 @@ class PredictConfig(Settings):
             value = getattr(self, option)
             _check(value >= 1, f"--{option.replace('_', '-')} {value}: expected at least 1")
         _check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
+        _check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
 
 
 @dataclass(frozen=True)

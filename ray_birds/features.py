@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray
 
-from ray_birds import augment, backbone, cluster, console, images, store
+from ray_birds import augment, backbone, cluster, console, files, images, store
 from ray_birds.backbone import PIXELS, Tap
 from ray_birds.dataset import Dataset
-from ray_birds.errors import DataError
+from ray_birds.errors import DataError, OutputError
 from ray_birds.plan import Plan
 from ray_birds.store import Feature
 
@@ -67,7 +68,8 @@ def provide(plan: Plan, have: cluster.Resources) -> frozenset[str]:
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
             console.say(
-                f"{name}: its features need {wanted / 1e9:.2f} GB more than the disk has; runs from images"
+                f"{name}: its features need {wanted / 1e9:.3g} GB, the disk has {(free - total) / 1e9:.3g} GB; "
+                "runs from images"
             )
             continue
         total += wanted
@@ -142,6 +144,8 @@ class Materialiser:
 
     def __call__(self, row: dict[str, int]) -> dict[str, int]:
         unit: Unit = self._units[row["unit"]]
+        if files.is_local(self._place) and not Path(self._place).is_dir():  # a node that joined later
+            raise OutputError(f"{self._place}: not seen by node {cluster.node_address()}; all nodes must share it")
         with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
             pixels = self._decode(unit, pool)
             # The next view is drawn while this one goes through the backbone.

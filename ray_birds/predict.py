@@ -11,7 +11,7 @@ from typing import Any
 from ray_birds import bundle, cluster, console, files, inputs, metrics, photo, predictions, scoring, tally
 from ray_birds.bundle import Bundle
 from ray_birds.config import PredictConfig
-from ray_birds.errors import ModelError, OutputError
+from ray_birds.errors import ModelError, OutputError, SettingsError
 from ray_birds.inputs import Found
 from ray_birds.predictions import Output
 from ray_birds.scoring import Job, Unit
@@ -137,8 +137,20 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
             "--input": files.join(work.found.roots[given], path),
         }
         cluster.check_places({"--output": output.staging}, read)
-        units = scoring.score(Job(config, model, output, work.found.roots), todo, have)
+        units = scoring.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, have))
         return _follow(units, len(work.found.images), left)
+
+
+def _with_gpus(config: PredictConfig, have: cluster.Resources) -> cluster.Resources:
+    if config.gpus is None:
+        return have
+    if config.gpus > have.gpus:
+        if have.own:
+            raise SettingsError(f"--gpus {config.gpus}: Ray finds {have.gpus} on this machine")
+        console.say(
+            f"{have.gpus} of {config.gpus} GPUs are there: more of them join when an autoscaler starts nodes"
+        )
+    return dataclasses.replace(have, gpus=config.gpus)
 
 
 def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | None:

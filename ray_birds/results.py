@@ -87,6 +87,8 @@ class Results:
 
     def write_state(self, trial: str, epoch: int, state: bytes) -> None:
         """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
+        if epoch == 1:  # of a trial that begins again, with half the batch: what it had counts no more
+            files.remove_file(self._states(trial)[0])
         files.write(self._states(trial)[epoch % 2], state)
 
     def _states(self, trial: str) -> list[str]:
@@ -134,7 +136,7 @@ class Results:
             write_csv(self.path("splits.csv"), ("split", "path"), rows)
         facts = {
             "root": data.root,
-            "fingerprint": files.digest(f"{split} {value}" for split, value in sorted(seen.fingerprints.items())),
+            "fingerprint": _fingerprint(seen),
             "classes": list(data.classes),
             "splits": {name: len(split) for name, split in data.splits.items()},
             "notes": list(data.notes),
@@ -142,6 +144,13 @@ class Results:
             "bad_images": len(seen.bad),
         }
         files.write_json(self.path("dataset.json"), facts)
+
+    def began_with(self, seen: Inspection) -> bool:
+        """Whether the sweep's images are these; also where it ended before it had looked at them."""
+        try:
+            return bool(self.dataset()["fingerprint"] == _fingerprint(seen))
+        except FileNotFoundError:
+            return True
 
     def dataset(self) -> dict[str, Any]:
         """What `write_dataset` wrote."""
@@ -193,6 +202,10 @@ class Results:
 
     def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
+
+
+def _fingerprint(seen: Inspection) -> str:
+    return files.digest(f"{split} {value}" for split, value in sorted(seen.fingerprints.items()))
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float, float]:

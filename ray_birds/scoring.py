@@ -99,7 +99,6 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
     rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=waiting * len(units[0].files) * job.pixels
     )
-    rows.context.max_consecutive_actor_init_deaths = 3  # killed, or short of memory, while TensorFlow loads
     try:
         yield from rows.iter_rows()
     finally:

@@ -19,7 +19,7 @@ from ray_birds import backbone, cluster, console, dataset, features, files, insp
 from ray_birds.backbone import Description
 from ray_birds.config import TuneConfig
 from ray_birds.dataset import Dataset
-from ray_birds.errors import OutputError, SettingsError
+from ray_birds.errors import DataError, OutputError, SettingsError
 from ray_birds.inspection import Inspection
 from ray_birds.plan import Plan, variants
 from ray_birds.results import Results
@@ -124,6 +124,11 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
     shares = Shares(config.valid_share, config.test_share, config.split_seed)
     seen = inspection.inspect(data, config.image_size, config.max_bad_images, shares)
+    if config.resume and not results.began_with(seen):
+        raise DataError(
+            f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
+            "sweep with another --name"
+        )
     results.write_dataset(seen)
     for finding in seen.findings:
         console.say(f"{'warning' if finding.spoils else 'note'}: {finding.text}")
@@ -215,11 +220,23 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
 
 
 def _scheduler(config: TuneConfig) -> TrialScheduler:
-    if config.scheduler == "none":
-        return FIFOScheduler()
-    # The head phase is cheap on stored features: one decision at its end, before the layers below are trained.
-    epochs = config.head_epochs + config.fine_tune_epochs
-    return AsyncHyperBandScheduler("epoch", max_t=epochs, grace_period=config.head_epochs, reduction_factor=2)
+    return _Halving(config.head_epochs) if config.scheduler == "asha" else FIFOScheduler()
+
+
+class _Halving(AsyncHyperBandScheduler):
+    """One decision, at the end of the head phase, which is cheap, before the layers below are trained.
+
+    A trial that was killed reports its epochs again: it is not stopped by one that it has gone on from.
+    """
+
+    def __init__(self, head_epochs: int) -> None:
+        super().__init__(
+            "epoch", max_t=head_epochs, grace_period=head_epochs, reduction_factor=2, stop_last_trials=False
+        )
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if result["went_on"] else decision
 
 
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
@@ -231,8 +248,8 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     if not results.exists():  # a node that joined later than the places were looked at
         raise OutputError(f"{results.place}: not seen by node {cluster.node_address()}; all nodes must share it")
 
-    def report(epoch: state.Epoch) -> None:
-        tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu()})
+    def report(epoch: state.Epoch, *, went_on: bool = False) -> None:
+        tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu(), "went_on": went_on})
 
     def on_epoch(now: state.State, scores: np.ndarray) -> None:
         try:
@@ -247,7 +264,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
 
     task, last = trial.task(plan, name), state.last(results, name)
     for epoch in last.history:
-        report(epoch)
+        report(epoch, went_on=epoch.epoch < len(last.history))
     scores = trial.train(task, last, on_epoch)
     if scores is not None:
         results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

@@ -127,7 +127,8 @@ def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) ->
         files.write(place, data)
     except OSError as error:
         raise OutputError(
-            f"{store}: cannot store features ({error}); free some space or use --features none"
+            f"{store}: cannot store features ({error}); free some space and go on with --resume, or "
+            "start another sweep with --features none"
         ) from error
 
 
@@ -212,7 +213,8 @@ def _copy_here(place: str, feature: Feature) -> Path:
     target, part = cache / feature.folder, cache / f"{feature.folder}.part"
     with (cache / f"{feature.folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when its holder dies
-        if not target.exists():
+        if not _is_complete(target):
+            shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(part, ignore_errors=True)  # of a process that was killed while copying
             try:
                 files.copy(place, str(part))
@@ -220,7 +222,16 @@ def _copy_here(place: str, feature: Feature) -> Path:
             except OSError as error:
                 shutil.rmtree(part, ignore_errors=True)
                 raise OutputError(
-                    f"{place}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room, or use "
-                    "--features none"
+                    f"{place}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room and go on "
+                    "with --resume, or start another sweep with --features none"
                 ) from error
     return target
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a copy is there with all its shards: temporary directories are tidied up by others."""
+    try:
+        shards = files.read_json(str(folder / MANIFEST))["shards"]
+    except (OSError, ValueError):
+        return False
+    return all((folder / name).exists() for name in shards)

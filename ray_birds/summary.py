@@ -73,7 +73,8 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
     if failed:
         reasons = "; ".join(f"{row['trial']}: {row['error']}" for row in failed)
         raise TrialsFailed(
-            f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')})"
+            f"{len(failed)} of {len(rows)} trials failed: {reasons} (logs: {plan.results.path('tune')}); --resume "
+            "tries them again"
         )
 
 

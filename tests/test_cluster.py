@@ -54,6 +54,11 @@ def test_gpu_workers_start_from_none_beside_a_cpu_head(config: dict[str, Any]) -
     assert all(node["min_workers"] == 0 < node["max_workers"] for node in workers)
 
 
+def test_every_node_names_its_image(config: dict[str, Any]) -> None:
+    """Ray's default one is Ubuntu 18.04, which has no Python 3.11."""
+    assert all(node["node_config"]["ImageId"] for node in config["available_node_types"].values())
+
+
 def test_every_node_installs_the_lock_file(config: dict[str, Any]) -> None:
     assert "requirements.lock" in config["file_mounts"].values()
     assert any("requirements.lock" in command for command in config["setup_commands"])

@@ -70,6 +70,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--probabilities", "probabilities", True),
     ("--embeddings", "embeddings", True),
     ("--decoders 3", "decoders", 3),
+    ("--gpus 2", "gpus", 2),
     ("--max-pixels 1", "max_pixels", 1),
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
@@ -117,7 +118,7 @@ TUNE_REFUSED = [
     "--preset article --unfreeze 10",
     "--preset article --samples 3",
 ]
-PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--decoders 0"]
+PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--decoders 0", "--gpus -1"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

@@ -179,6 +179,29 @@ def test_a_sweep_outlives_the_loss_of_a_node(
     assert failure["trial"] == name and failure["epoch"] in "12" and f"{name}: failed after epoch" in out
 
 
+def test_a_job_begins_while_a_node_is_dead_and_ray_does_not_know(
+    bucket: str, nodes: Nodes, sweep: str, tmp_path: Path
+) -> None:
+    lost = next(iter(nodes.cluster.worker_nodes))
+    lost.all_processes["raylet"][0].process.kill()
+    output = f"{bucket}/meanwhile"
+    scored = {"--model": f"{bucket}/results/first/best", "--input": f"{bucket}/birds/test", "--output": output}
+    done = job("predict", scored, cwd=tmp_path)
+    nodes.lose(lost)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray: 3 node(s)" in done.stdout  # it was taken for alive
+    assert files.read_json(f"{output}/_manifest.json")["rows"] == 6
+
+
+def test_more_gpus_than_there_are_wait_for_nodes(bucket: str, nodes: Nodes, sweep: str, tmp_path: Path) -> None:
+    output = f"{bucket}/on-gpus"
+    scored = {"--model": f"{bucket}/results/first/best", "--input": f"{bucket}/birds", "--output": output}
+    done = job("predict", scored | {"--gpus": "3", "--batch-size": "1"}, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 3 GPUs are there" in done.stdout
+    assert files.read_json(f"{output}/_manifest.json")["rows"] == 24
+
+
 def trains(node: Any) -> bool:
     """Whether one of a node's processes is at a trial; Ray names them after what they run."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)

@@ -28,8 +28,8 @@ from PIL import Image
 
 from ray_birds import cluster, files, inputs, predictions
 from ray_birds.config import PredictConfig
-from ray_birds.errors import DataError, ModelError, OutputError
-from ray_birds.predict import predict
+from ray_birds.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.predict import _with_gpus, predict
 from ray_birds.predictions import JOB, SUCCESS, Output
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -679,3 +679,14 @@ def test_2000_mutated_files_are_2000_rows(
     exact = ["label", "prediction", "width", "height", "error", "model"]
     pd.testing.assert_frame_equal(among[exact], alone[exact])
     assert same_numbers(np.stack(among["probabilities"]), np.stack(alone["probabilities"]))
+
+
+def test_gpus_that_no_node_has_are_waited_for_only_where_nodes_can_join() -> None:
+    """What is asked for on a cluster that grows, 0 for none, and a refusal on this machine alone."""
+    cluster_of_cpus = cluster.Resources(nodes=1, cpus=8, gpus=0, node_cpus=8, own=False)
+    config = PredictConfig(model="m", input=("a",), output="o")
+    assert _with_gpus(config, cluster_of_cpus).gpus == 0
+    assert _with_gpus(replace(config, gpus=4), cluster_of_cpus).gpus == 4
+    assert _with_gpus(replace(config, gpus=0), replace(cluster_of_cpus, gpus=2)).gpus == 0
+    with pytest.raises(SettingsError, match="--gpus 4: Ray finds 0 on this machine"):
+        _with_gpus(replace(config, gpus=4), replace(cluster_of_cpus, own=True))

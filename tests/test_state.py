@@ -68,6 +68,13 @@ def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
         assert same(found, after(3)) or same(found, after(2)), at
 
 
+def test_a_trial_that_begins_again_forgets_what_it_had(results: Results) -> None:
+    """As one with half the batch does: its first epoch counts, not the third of the run that it replaces."""
+    for epochs in (1, 2):
+        results.write_state("t", epochs, after(epochs).to_bytes())
+        assert same(state.last(results, "t"), after(epochs))
+
+
 def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
     for path in Path(results.path("trials", "t")).iterdir():
         path.write_bytes(b"PK\x03\x04 no archive")

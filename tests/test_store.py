@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import own_s3
 
 from ray_birds import files, store
 from ray_birds.backbone import PIXELS, POOLED, Tap
@@ -250,6 +251,21 @@ def test_a_full_disk_is_one_line_that_says_the_way_out(
     message = str(error.value)
     assert str(tmp_path) in message and "--features none" in message and "\n" not in message
     assert store.missing(str(tmp_path), made) == [0, 1, 2]
+
+
+def test_a_nodes_copy_that_lost_a_shard_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store in S3; others tidy up temporary directories."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    feature = Feature("B", "train", "pooled", None, (4,), "float32", 100, "0" * 16)
+    values = np.arange(400, dtype=np.float32).reshape(100, 4)
+    with own_s3() as place:
+        for shard in range(feature.shards):
+            store.write_shard(place, feature, shard, values[slice(*feature.span(shard))])
+        store.finish(place, feature)
+        for lost in ("*.npy", "manifest.json"):
+            np.testing.assert_array_equal(Reader(place, feature).rows(range(100)), values)
+            next(tmp_path.rglob(lost)).unlink()
+        np.testing.assert_array_equal(Reader(place, feature).rows(range(100)), values)
 
 
 def test_free_bytes(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ import pytest
 from test_logs import events, hparams
 from test_report import Page
 
+from ray_birds import search
 from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.errors import DataError, OutputError, SettingsError, TrialsFailed
 from ray_birds.predict import predict
@@ -231,6 +234,45 @@ def test_an_existing_name_is_refused_and_other_settings_cannot_resume_it(
         sweep(replace(settings, resume=True, head_epochs=3))
     with pytest.raises(OutputError, match="no sweep"):
         sweep(replace(settings, resume=True, name="never"))
+
+
+def test_other_images_cannot_resume_a_sweep(settings: TuneConfig, stored: Path) -> None:
+    other = Path(shutil.copytree(stored, stored.with_name("other")))
+    kept = replace(TuneConfig.from_json((stored / "config.json").read_text()), name="other")
+    (other / "config.json").write_text(kept.to_json())
+    about = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps(about | {"fingerprint": "of other images"}))
+    with pytest.raises(DataError, match=r"no longer those that the sweep began with.*--name"):
+        sweep(replace(settings, name="other", resume=True))
+
+
+def test_what_finds_no_room_in_the_store_is_trained_from_images(
+    settings: TuneConfig, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ray_birds.store.free_bytes", lambda place: 500_000)  # for the pooled features alone
+    place = str(stored.with_name("small"))
+    sweep(replace(settings, name="short", augment=("off",), unfreeze=(0, 10), features_dir=place))
+    short = stored.with_name("short")
+    assert json.loads((short / "run.json").read_text())["from_features"] == ["plain-unfreeze0-lr0.005"]
+    told = capsys.readouterr().out
+    assert "plain-unfreeze10-lr0.005: its features need" in told and "runs from images" in told
+    pd.testing.assert_frame_equal(scores(short), scores(stored).loc[scores(short).index], rtol=1e-3)
+
+
+def test_halving_decides_once_and_stops_no_trial_by_an_epoch_that_it_has_gone_on_from() -> None:
+    halving = search._Halving(2)
+    halving.set_search_properties("valid_accuracy", "max")
+    best, worse, taken_up = (SimpleNamespace(trial_id=name) for name in ("best", "worse", "taken up"))
+    for trial in (best, worse, taken_up):
+        halving.on_trial_add(None, trial)
+
+    def decision(trial: SimpleNamespace, epoch: int, accuracy: float, *, went_on: bool = False) -> str:
+        result = {"epoch": epoch, "valid_accuracy": accuracy, "went_on": went_on}
+        return halving.on_trial_result(None, trial, result)
+
+    assert decision(best, 2, 0.9) == decision(best, 4, 0.1) == decision(worse, 1, 0.1) == halving.CONTINUE
+    assert decision(taken_up, 2, 0.2, went_on=True) == halving.CONTINUE
+    assert decision(worse, 2, 0.1) == halving.STOP
 
 
 def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stored: Path) -> None:
