@@ -214,7 +214,12 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
                 verbose=2 if plan.config.verbose else 0,
             ),
         )
-        grid = tuner.fit()
+        try:
+            grid = tuner.fit()
+        except EOFError as error:  # Tune keeps each trial's error in a file, which a full disk leaves empty
+            raise OutputError(
+                f"{local}: is full; trials failed, and so did noting why; when there is room, --resume goes on"
+            ) from error
     ended = (grid[number] for number in range(len(grid)))
     return {str((result.config or {})["trial"]): reason(result.error) for result in ended if result.error}
 

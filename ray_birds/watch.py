@@ -104,9 +104,10 @@ class Watch(Callback):
     def _count(self, trial: Trial) -> BaseException | None:
         """Note a failure in the results and on the terminal; returns what it was."""
         name = str(trial)
-        error = (
-            cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
-        )
+        error = None
+        with suppress(OSError, EOFError):  # a full disk leaves it empty
+            if trial.pickled_error_file:
+                error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
         last = self._last.get(name, {})
         row = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),

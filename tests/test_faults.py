@@ -13,7 +13,7 @@ FAULTS = 5
 
 
 def test_sweeps_and_predictions_end_equal_whatever_dies() -> None:
-    command = [sys.executable, "benchmarks/faults.py", "--faults", str(FAULTS), "--seed", "13"]
+    command = [sys.executable, "benchmarks/faults.py", "--faults", str(FAULTS), "--seed", "33"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     told = re.findall(rf"^\d/{FAULTS}: (\w+), (\w+), \d+ of \d+ \w+, (\d+), \d*, (.+)$", done.stdout, re.MULTILINE)

@@ -251,6 +251,7 @@ def test_what_finds_no_room_in_the_store_is_trained_from_images(
 ) -> None:
     monkeypatch.setattr("ray_birds.store.free_bytes", lambda place: 500_000)  # for the pooled features alone
     place = str(stored.with_name("small"))
+    Path(place).mkdir()
     sweep(replace(settings, name="short", augment=("off",), unfreeze=(0, 10), features_dir=place))
     short = stored.with_name("short")
     assert json.loads((short / "run.json").read_text())["from_features"] == ["plain-unfreeze0-lr0.005"]
