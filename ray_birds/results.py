@@ -11,8 +11,8 @@ trials/<trial>/state0.npz, state1.npz    what the trial goes on from when it is 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from ray_birds import files
 from ray_birds.config import TuneConfig, Variant
 from ray_birds.dataset import Split
+from ray_birds.errors import OutputError
 from ray_birds.inspection import BadImage, Inspection
 
 TRIAL_COLUMNS = (
@@ -73,6 +74,17 @@ class Results:
 
     def exists(self) -> bool:
         return files.exists(self.path("config.json"))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What cannot be written, by a worker either, is an OutputError that says the way out."""
+        try:
+            yield
+        except OSError as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise OutputError(
+                f"{self.place}: cannot be written ({reason[0]}); when this is mended, --resume goes on"
+            ) from error
 
     def config(self) -> TuneConfig:
         return TuneConfig.from_json(files.read(self.path("config.json")).decode())

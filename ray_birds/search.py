@@ -45,12 +45,13 @@ def sweep(config: TuneConfig) -> None:
             files.write(results.path("config.json"), config.to_json().encode())
         plan = _prepare(config, results, data, have)
         errors = _run(plan)
-        best = winner.choose(_rows(plan, errors))
-        if best:
-            winner.crown(plan, best)
-        rows = _rows(plan, errors)
-        results.write_trials(rows)
-        summary.write_run(plan, best, started, have.nodes, have.cpus, have.gpus)
+        with results.writing():
+            best = winner.choose(_rows(plan, errors))
+            if best:
+                winner.crown(plan, best)
+            rows = _rows(plan, errors)
+            results.write_trials(rows)
+            summary.write_run(plan, best, started, have.nodes, have.cpus, have.gpus)
     summary.show(plan, rows, best)
 
 
@@ -257,14 +258,10 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu(), "went_on": went_on})
 
     def on_epoch(now: state.State, scores: np.ndarray) -> None:
-        try:
+        with results.writing():
             results.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
             results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
             results.write_state(name, len(now.history), now.to_bytes())
-        except OSError as error:
-            raise OutputError(
-                f"{results.place}: cannot be written ({error}); when this is mended, --resume goes on"
-            ) from error
         report(now.history[-1])
 
     task, last = trial.task(plan, name), state.last(results, name)

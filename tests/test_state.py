@@ -1,11 +1,14 @@
 """What a killed trial goes on from: written by turns in two files, so that damage costs one epoch."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ray_birds import state
+from ray_birds.errors import OutputError
 from ray_birds.results import Results
 from ray_birds.state import Epoch, State
 
@@ -79,3 +82,15 @@ def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
     for path in Path(results.path("trials", "t")).iterdir():
         path.write_bytes(b"PK\x03\x04 no archive")
     assert state.last(results, "t") == State()
+
+
+def test_a_full_disk_is_one_line_that_says_the_way_out(
+    results: Results, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with (
+        full_disk(),
+        pytest.raises(OutputError, match=r"cannot be written .*--resume goes on$") as caught,
+        results.writing(),
+    ):
+        results.write_state("t", 4, after(4).to_bytes())
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(results.place)
