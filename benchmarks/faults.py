@@ -27,11 +27,8 @@ from workload import Features, Job, Prediction, Sweep, prepare
 
 from ray_birds import console
 
-WORKERS = (
-    "ImplicitFunc",
-    "Materialiser",
-    "Scorer",
-)  # as Ray calls the processes that train, fill a store, predict
+# How Ray calls the processes that train, that fill a store and that predict.
+WORKERS = ("ImplicitFunc", "Materialiser", "Scorer")
 FAULTS: dict[type[Job], tuple[str, ...]] = {
     Features: ("process", "node", "driver"),
     Sweep: ("process", "raylet", "node", "driver", "disk", "state"),
@@ -104,6 +101,10 @@ def _works(process: psutil.Process) -> bool:
         return False
 
 
+def _early(driver: "subprocess.Popen[str]") -> SystemExit:
+    return SystemExit(f"error: the job ended before its fault: {driver.communicate()}")
+
+
 class Drill:
     def __init__(self, options: Options, folder: Path, nodes: Nodes) -> None:
         self._folder, self._nodes = folder, nodes
@@ -149,7 +150,7 @@ class Drill:
             time.sleep(0.02)
         came = job.done()
         if driver.poll() is not None:
-            raise SystemExit(f"error: the job ended before its fault: {driver.communicate()}")
+            raise _early(driver)
         driver = getattr(self, f"_{kind}")(job, driver, place)
         job.finish(driver)
         return f"{came} of {job.total} {job.unit}", job.repeated, job.failures(), job.compare()
@@ -160,7 +161,7 @@ class Drill:
             for found in self._nodes.workers():
                 return found
             time.sleep(0.02)
-        raise SystemExit(f"error: the job ended before its fault: {driver.communicate()}")
+        raise _early(driver)
 
     def _process(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
         self._victim(driver)[1].kill()

@@ -4,6 +4,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
+from ray_birds.config import Variant
+
 Part = Literal["keras", "direct", "store", "again", "asha"]
 SweepName = Literal["heads", "pair", "depths", "all"]
 RATES = (1e-3, 3e-3)
@@ -21,7 +23,7 @@ class Grid:
     def names(self) -> list[str]:
         """Of the trials, as our sweep and the plain Keras script both call them."""
         return [
-            f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr{rate:g}"
+            Variant(augment=augment == "on", unfreeze=unfreeze, learning_rate=rate).name()
             for augment, unfreeze, rate in itertools.product(self.augment, self.unfreeze, self.learning_rate)
         ]
 

@@ -117,7 +117,7 @@ def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
     output = Output(str(folder / f"predictions{have.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
-    scoring.Decoder, scoring.Scorer = _Decoder, _scorer(options.rate)  # type: ignore[misc, assignment]
+    scoring.Decoder, scoring.Scorer = _Decoder, _scorer(options.rate)
     begin, rows = time.monotonic(), 0
     for unit in scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have):
         if not rows:

@@ -1,6 +1,5 @@
 """Jobs that a drill breaks: a sweep and a prediction of drawn birds, with results that can be compared."""
 
-import csv
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ class Sweep(Job):
         """(trial, epoch) -> the seconds that it took, which no second time takes again."""
         found: dict[object, object] = {}
         for path in self._results.glob("trials/*/history.csv"):
-            for row in csv.DictReader(path.read_text().splitlines()):
+            for row in read_csv(str(path)):
                 found[path.parent.name, row["epoch"]] = row["seconds"]
         return found
 

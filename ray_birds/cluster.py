@@ -17,7 +17,7 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_birds import console, files
-from ray_birds.errors import RayBirdsError, SettingsError
+from ray_birds.errors import OutputError, RayBirdsError, SettingsError
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
@@ -176,9 +176,9 @@ def _look(places: list[tuple[str, str]]) -> tuple[str, str]:
     return "", ""
 
 
-def node_address() -> str:
-    """Address of the node that this process runs on."""
-    return ray.util.get_node_ip_address()
+def unseen(place: str) -> OutputError:
+    """What to raise on a node that joined after the places were looked at, and lacks one."""
+    return OutputError(f"{place}: not seen by node {ray.util.get_node_ip_address()}; all nodes must share it")
 
 
 @contextmanager

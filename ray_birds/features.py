@@ -13,7 +13,7 @@ import ray
 from ray_birds import augment, backbone, cluster, console, files, images, store
 from ray_birds.backbone import PIXELS, Tap
 from ray_birds.dataset import Dataset
-from ray_birds.errors import DataError, OutputError
+from ray_birds.errors import DataError
 from ray_birds.plan import Plan
 from ray_birds.store import Feature
 
@@ -144,8 +144,8 @@ class Materialiser:
 
     def __call__(self, row: dict[str, int]) -> dict[str, int]:
         unit: Unit = self._units[row["unit"]]
-        if files.is_local(self._place) and not Path(self._place).is_dir():  # a node that joined later
-            raise OutputError(f"{self._place}: not seen by node {cluster.node_address()}; all nodes must share it")
+        if files.is_local(self._place) and not Path(self._place).is_dir():
+            raise cluster.unseen(self._place)
         with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
             pixels = self._decode(unit, pool)
             # The next view is drawn while this one goes through the backbone.

@@ -251,8 +251,8 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
 
     backbone.use_threads(plan.threads)
     name, results = config["trial"], plan.results
-    if not results.exists():  # a node that joined later than the places were looked at
-        raise OutputError(f"{results.place}: not seen by node {cluster.node_address()}; all nodes must share it")
+    if not results.exists():
+        raise cluster.unseen(results.place)
 
     def report(epoch: state.Epoch, *, went_on: bool = False) -> None:
         tune.report(dataclasses.asdict(epoch) | {"gpu": trial.sees_gpu(), "went_on": went_on})
