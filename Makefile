@@ -5,14 +5,14 @@ BIN := .venv/bin
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info[:2] == (3, 11) and platform.system() == 'Linux' and platform.machine() == 'x86_64'))")
 
 # A backbone small enough to be kept here: MobileNetV2 at 96 pixels, pretrained on drawn birds of other species.
-DEMO_MODEL := --backbone MobileNetV2-0.35 --image-size 96 --weights ray_birds/sources/demo_backbone.weights.h5
+DEMO_MODEL := --backbone MobileNetV2-0.35 --image-size 96 --weights ray_birds/demo/backbone.weights.h5
 
 .PHONY: demo test test-slow check clean
 
 demo: .venv/done
 	rm -rf results/demo
 	@echo "The demo's birds and its small backbone are drawn; a real run uses EfficientNetB0 with ImageNet weights."
-	$(BIN)/python -m ray_birds.sources.demo results/demo-birds
+	$(BIN)/python -m ray_birds.demo.birds results/demo-birds
 	$(BIN)/python jobs/tune.py --data results/demo-birds --results results --name demo $(DEMO_MODEL) \
 	    --learning-rate 0.005 --unfreeze 0 10 100
 	$(BIN)/python jobs/predict.py --model results/demo/best --output results/demo/predictions \

@@ -22,7 +22,7 @@ import psutil
 import tyro
 from workplace import ROOT
 
-from ray_birds import console
+from ray_birds.core import terminal
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="ray-birds-drill-") as name:
         drill = Drill(options, Path(name))
         rows = drill.run()
-        console.show(
-            console.table("Kill drill", ("kill", "what", "after (s)", "parts before", "parts after"), rows)
+        terminal.show(
+            terminal.table("Kill drill", ("kill", "what", "after (s)", "parts before", "parts after"), rows)
         )
         verdict = drill.verdict()
-    console.say(verdict)
+    terminal.say(verdict)
     if "FAILED" in verdict:
         raise SystemExit(1)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ray_birds import images, likeness
-from ray_birds.dataset import scan
+from ray_birds.data import decode, near_duplicates
+from ray_birds.data.dataset import scan
 
 Copy = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -64,14 +64,14 @@ def encoded(data: bytes, copy: Copy, random: np.random.Generator) -> bytes:
 
 
 def codes(data: bytes) -> tuple[bytes, bytes]:
-    pixels = images.decode(data, likeness.SIZE).pixels
+    pixels = decode.decode(data, near_duplicates.SIZE).pixels
     assert pixels is not None
-    return likeness.codes(pixels)
+    return near_duplicates.codes(pixels)
 
 
 def grouped(pictures: list[tuple[bytes, bytes]]) -> np.ndarray:
     own, mirrored = (list(side) for side in zip(*pictures, strict=True))
-    return likeness.groups(len(own), likeness.pairs(own, mirrored))
+    return near_duplicates.groups(len(own), near_duplicates.pairs(own, mirrored))
 
 
 def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str, str, bool]], int]:
@@ -92,7 +92,7 @@ def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str,
         group = grouped([*originals, *(codes(encoded(data, copy, random)) for data in contents)])
         shares[kind] = float((group[: len(paths)] == group[len(paths) :]).mean())
     own, mirrored = (list(side) for side in zip(*originals, strict=True))
-    pairs = [(paths[i], paths[j]) for i, j in likeness.pairs(own, mirrored)]
+    pairs = [(paths[i], paths[j]) for i, j in near_duplicates.pairs(own, mirrored)]
     return shares, [(one, other, labels[one] == labels[other]) for one, other in pairs], len(paths)
 
 
@@ -101,7 +101,7 @@ def search(number: int) -> float:
     random = np.random.default_rng(0)
     own, mirrored = ([random.bytes(32) for _ in range(number)] for _ in range(2))
     start = time.perf_counter()
-    likeness.pairs(own, mirrored)
+    near_duplicates.pairs(own, mirrored)
     return time.perf_counter() - start
 
 

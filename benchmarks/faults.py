@@ -25,7 +25,7 @@ import psutil
 import tyro
 from workload import Features, Job, Prediction, Sweep, prepare
 
-from ray_birds import console
+from ray_birds.core import terminal
 
 # How Ray calls the processes that train, that fill a store and that predict.
 WORKERS = ("ImplicitFunc", "Materialiser", "Scorer")
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
         (Path(name) / "ray").mkdir()
         with Nodes() as nodes:
             rows = Drill(options, Path(name), nodes).run()
-    console.show(console.table("Faults", ("job", "fault", "after", "repeated", "failures", "result"), rows))
+    terminal.show(terminal.table("Faults", ("job", "fault", "after", "repeated", "failures", "result"), rows))
     if any(row[-1] != "equal" for row in rows):
         raise SystemExit(1)
 
@@ -123,7 +123,7 @@ class Drill:
             with self._place(kind, number) as place:
                 job = work(self._folder, f"run{number}", place)
                 rows.append((work.__name__.lower(), kind, *self._break(job, kind, place)))
-            console.say(f"{number + 1}/{len(self._faults)}: {', '.join(map(str, rows[-1]))}")
+            terminal.say(f"{number + 1}/{len(self._faults)}: {', '.join(map(str, rows[-1]))}")
         return rows
 
     @contextmanager

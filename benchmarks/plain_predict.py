@@ -33,17 +33,17 @@ class Plain:
 
 
 def make(plain: Plain) -> None:
-    from ray_birds import backbone, bundle
     from ray_birds.config import Variant
+    from ray_birds.model import backbones, bundle
 
     size = plain.image_size
-    base = backbone.build(plain.backbone, "none", size)
+    base = backbones.build(plain.backbone, "none", size)
     for layer in base.layers:
         layer.trainable = True
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     base(np.random.default_rng(0).uniform(0, 255, (16, size, size, 3)).astype("float32"), training=True)
-    model = backbone.classifier(base, backbone.Tap(backbone.PIXELS, (size, size, 3)), len(CLASSES))
+    model = backbones.classifier(base, backbones.Tap(backbones.PIXELS, (size, size, 3)), len(CLASSES))
     variant = Variant(backbone=plain.backbone, image_size=size)
     bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: {})
 

@@ -22,7 +22,7 @@ import timing
 import tyro
 from workplace import ROOT
 
-from ray_birds import console
+from ray_birds.core import terminal
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def main(options: Options) -> None:
         bench.plain("make")
         found = bench.growth() if options.grow else bench.speed()
     record = {"kind": "predict", "options": vars(options), "machine": timing.machine(), **found}
-    console.say(json.dumps(record, indent=2))
+    terminal.say(json.dumps(record, indent=2))
     if options.output:
         with Path(options.output).open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -74,7 +74,7 @@ class Bench:
                 rates[kind].append(rate)
                 if kind in seconds:
                     seconds[kind].append(took)
-                console.say(f"run {repeat + 1}, {kind}: {took:.1f} s, {rate:.1f} images/s")
+                terminal.say(f"run {repeat + 1}, {kind}: {took:.1f} s, {rate:.1f} images/s")
         rate = {kind: statistics.median(values) for kind, values in rates.items()}
         took = {kind: statistics.median(values) for kind, values in seconds.items()}
         return {
@@ -91,7 +91,7 @@ class Bench:
             self._peak = 0
             self._ours(self._links(count), (), watch=True)
             peaks[count] = round(self._peak / 1e6, 1)
-            console.say(f"{count:,} images: {peaks[count]} MB")
+            terminal.say(f"{count:,} images: {peaks[count]} MB")
         return {"driver_mb": peaks, "ratio": round(max(peaks.values()) / min(peaks.values()), 3)}
 
     def plain(self, part: str, *more: str) -> timing.Timed:

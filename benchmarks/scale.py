@@ -22,15 +22,17 @@ import tyro
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from ray_birds import cluster, console, scoring, search
-from ray_birds.bundle import Bundle
 from ray_birds.config import PredictConfig, TuneConfig, Variant
-from ray_birds.dataset import Dataset
-from ray_birds.plan import Plan, variants
-from ray_birds.predictions import Output
-from ray_birds.results import Results
-from ray_birds.scoring import Job, Unit
-from ray_birds.state import Epoch
+from ray_birds.core import cluster, terminal
+from ray_birds.data.dataset import Dataset
+from ray_birds.model.bundle import Bundle
+from ray_birds.prediction import pipeline
+from ray_birds.prediction.output import Output
+from ray_birds.prediction.pipeline import Job, Unit
+from ray_birds.sweep import run
+from ray_birds.sweep.checkpoint import Epoch
+from ray_birds.sweep.plan import Plan, variants
+from ray_birds.sweep.results import Results
 
 _UNIT = 512  # files, as in a large prediction
 
@@ -55,7 +57,7 @@ def main(options: Options) -> None:
             for job in options.jobs:
                 ideal, took = measure(job, nodes, options, Path(name))
                 rows.append((job, nodes, f"{ideal:.1f}", f"{took:.1f}", f"{ideal / took:.3f}"))
-    console.show(console.table("Scale", ("job", "nodes", "ideal (s)", "took (s)", "efficiency"), rows))
+    terminal.show(terminal.table("Scale", ("job", "nodes", "ideal (s)", "took (s)", "efficiency"), rows))
 
 
 def measure(job: str, nodes: int, options: Options, folder: Path) -> tuple[float, float]:
@@ -90,8 +92,8 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         threads=1,
         gpus=0.0,
     )
-    search._trainable = _trial(options.seconds)
-    errors = search._train(plan, place)
+    run._trainable = _trial(options.seconds)
+    errors = run._train(plan, place)
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 
@@ -117,11 +119,11 @@ def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
     output = Output(str(folder / f"predictions{have.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
-    scoring.Decoder, scoring.Scorer = _Decoder, _scorer(options.rate)
+    pipeline.Decoder, pipeline.Scorer = _Decoder, _scorer(options.rate)
     begin, rows = time.monotonic(), 0
-    for unit in scoring.score(Job(config, model, output, {"birds": "/birds"}), units, have):
+    for unit in pipeline.score(Job(config, model, output, {"birds": "/birds"}), units, have):
         if not rows:
-            console.say(
+            terminal.say(
                 f"first part after {time.monotonic() - begin:.1f} s, of which {_UNIT / options.rate:.1f} s ideal"
             )
         rows += unit["rows"]

@@ -24,7 +24,7 @@ import tyro
 from options import SWEEPS, Options, Part, SweepName
 from workplace import KERAS, Workplace, prepare
 
-from ray_birds import console
+from ray_birds.core import terminal
 
 GROWTH = ("images", "materialise", "rss_anon_mb", "extra_rate", "direct_trial", "share")
 
@@ -32,7 +32,7 @@ GROWTH = ("images", "materialise", "rss_anon_mb", "extra_rate", "direct_trial", 
 def main(options: Options) -> None:
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     folder = Path(options.work or tempfile.mkdtemp(prefix="ray-birds-benchmark-")).resolve()
-    console.say(f"logs and results: {folder}")
+    terminal.say(f"logs and results: {folder}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is stopped too
     timing.warm_up()
     if options.grow:
@@ -49,9 +49,11 @@ def _sweep(options: Options, folder: Path) -> None:
         for record in _measure(replace(place, folder=folder / f"run{repeat}")):
             found[record["sweep"], record["part"]].append(record)
             _append(options, {"kind": "sweep", "repeat": repeat, "images": images} | record)
-            console.say(f"{record['sweep']}, {record['part']}: {record['seconds']:.1f} s {record['phases'] or ''}")
+            terminal.say(
+                f"{record['sweep']}, {record['part']}: {record['seconds']:.1f} s {record['phases'] or ''}"
+            )
     columns = ("sweep", "part", "seconds", "ratio", "winner", "valid accuracy", "test accuracy")
-    console.show(console.table("sweep", columns, [_row(*which, records) for which, records in found.items()]))
+    terminal.show(terminal.table("sweep", columns, [_row(*which, records) for which, records in found.items()]))
 
 
 def _measure(place: Workplace) -> Iterator[dict[str, Any]]:
@@ -115,8 +117,8 @@ def _grow(options: Options, folder: Path) -> None:
         record = growth.grow(options, folder / f"images{images}", images)
         found.append([str(record[column]) for column in GROWTH])
         _append(options, {"kind": "growth", **record, "machine": machine})
-        console.say(f"{images} images: {dict(zip(GROWTH[1:], found[-1][1:], strict=True))}")
-    console.show(console.table("growth", GROWTH, found))
+        terminal.say(f"{images} images: {dict(zip(GROWTH[1:], found[-1][1:], strict=True))}")
+    terminal.show(terminal.table("growth", GROWTH, found))
 
 
 def _count(folder: Path) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from workplace import ROOT
 
-from ray_birds.results import read_csv
-from ray_birds.sources.demo import draw_dataset
+from ray_birds.demo.birds import draw_dataset
+from ray_birds.sweep.results import read_csv
 
 _LIMIT = 900  # seconds for a job
 _FILES = 1536  # of a prediction; 64 of them are a part
@@ -92,7 +92,7 @@ class Sweep(Job):
         return self._material / "features"
 
     def command(self) -> list[str]:
-        weights = ROOT / "ray_birds/sources/demo_backbone.weights.h5"
+        weights = ROOT / "ray_birds/demo/backbone.weights.h5"
         places = ["--data", str(self._material / "birds"), "--results", str(self._place / "results")]
         store = ["--features-dir", str(self._store)]
         model = ["--backbone", "MobileNetV2-0.35", "--weights", str(weights), "--image-size", "96"]

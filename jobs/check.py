@@ -1,11 +1,11 @@
 """Say what is in a folder of labelled images before a sweep: python jobs/check.py --help."""
 
 from ray_birds.config import CheckConfig
-from ray_birds.console import run_job
+from ray_birds.core.terminal import run_job
 
 
 def main(config: CheckConfig) -> None:
-    from ray_birds.check import check
+    from ray_birds.data.check import check
 
     check(config)
 

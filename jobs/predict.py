@@ -1,11 +1,11 @@
 """Score images with a trained model, one Parquet row per file: python jobs/predict.py --help."""
 
 from ray_birds.config import PredictConfig
-from ray_birds.console import run_job
+from ray_birds.core.terminal import run_job
 
 
 def main(config: PredictConfig) -> None:
-    from ray_birds.predict import predict
+    from ray_birds.prediction.run import predict
 
     predict(config)
 

@@ -1,11 +1,11 @@
 """Sweep the fine-tuning variants on a folder of labelled images: python jobs/tune.py --help."""
 
 from ray_birds.config import TuneConfig
-from ray_birds.console import run_job
+from ray_birds.core.terminal import run_job
 
 
 def main(config: TuneConfig) -> None:
-    from ray_birds.search import sweep
+    from ray_birds.sweep.run import sweep
 
     sweep(config)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from ray_birds.errors import SettingsError
+from ray_birds.core.errors import SettingsError
 
 Depth = int | Literal["all"]
 Switch = Literal["off", "on"]

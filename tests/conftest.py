@@ -28,17 +28,18 @@ _BUNDLES = """
 import json, shutil, sys
 from pathlib import Path
 import keras, numpy as np
-from ray_birds import backbone, bundle, files
+from ray_birds.core import storage
+from ray_birds.model import backbones, bundle
 from ray_birds.config import Variant
 place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
-backbone.use_threads(1)
-base = backbone.build("MobileNetV2-0.35", "none", size)
+backbones.use_threads(1)
+base = backbones.build("MobileNetV2-0.35", "none", size)
 for layer in base.layers:
     layer.trainable = True
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.momentum = 0.0
 base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
-model = backbone.classifier(base, backbone.Tap(backbone.PIXELS, (size, size, 3)), len(classes))
+model = backbones.classifier(base, backbones.Tap(backbones.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
 bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
 
@@ -47,7 +48,7 @@ features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x
 code = Path(shutil.copytree(place / "bundle", place / "code"))
 keras.Model(pixels, keras.layers.Dense(len(classes), activation="softmax")(features)).save(code / "model.keras")
 about = json.loads((code / "versions.json").read_text())
-about["digests"]["model.keras"] = files.digest([(code / "model.keras").read_bytes()])
+about["digests"]["model.keras"] = storage.digest([(code / "model.keras").read_bytes()])
 (code / "versions.json").write_text(json.dumps(about))
 """
 
@@ -139,7 +140,7 @@ def local_ray() -> Iterator[None]:
     """One Ray on this machine for all tests of the run; the jobs called in this process join it."""
     import ray
 
-    from ray_birds import cluster
+    from ray_birds.core import cluster
 
     with cluster.session(verbose=False):
         yield

@@ -16,8 +16,8 @@ from ray_birds.config import (
     TuneConfig,
     Variant,
 )
-from ray_birds.console import run_job
-from ray_birds.errors import SettingsError
+from ray_birds.core.errors import SettingsError
+from ray_birds.core.terminal import run_job
 
 Made = TypeVar("Made")
 PREDICT = ("--model", "m", "--input", "a", "--output", "o")

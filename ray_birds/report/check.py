@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ray_birds import files
-from ray_birds.dataset import Dataset
-from ray_birds.findings import Facts, Finding
+from ray_birds.core import storage
+from ray_birds.data.dataset import Dataset
+from ray_birds.data.findings import Facts, Finding
 from ray_birds.report.gallery import Tile, load
 from ray_birds.report.page import write_page
-from ray_birds.results import write_csv
+from ray_birds.sweep.results import write_csv
 
 GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and pictures of each
 SAMPLES = 600  # pictures of classes on the page, one of each class at least while they last
@@ -48,10 +48,10 @@ def write_check_report(output: str, dataset: Dataset, facts: dict[str, Facts], f
     }
     columns = ("kind", "spoils", "group", "split", "class", "path", "reason")
     rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, facts, where, label))
-    write_csv(files.join(output, "findings.csv"), columns, rows)
+    write_csv(storage.join(output, "findings.csv"), columns, rows)
     classes = _classes(dataset)
-    write_csv(files.join(output, "classes.csv"), ("class", *dataset.splits), classes)
-    place = files.join(output, "report.html")
+    write_csv(storage.join(output, "classes.csv"), ("class", *dataset.splits), classes)
+    place = storage.join(output, "report.html")
     values = {
         "root": dataset.root,
         "splits": list(dataset.splits),

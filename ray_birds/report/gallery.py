@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from ray_birds import augment, files, images, splits
-from ray_birds.dataset import Dataset, scan
-from ray_birds.errors import DataError
+from ray_birds.core import storage
+from ray_birds.core.errors import DataError
+from ray_birds.data import augment, decode, splits
+from ray_birds.data.dataset import Dataset, scan
 from ray_birds.report.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
@@ -102,7 +103,7 @@ class Album:
 
 
 def load(place: str) -> np.ndarray | None:
-    return images.load(place, TILE).pixels
+    return decode.load(place, TILE).pixels
 
 
 def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:
@@ -131,4 +132,4 @@ def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:
                 pen.multiline_text((x, y + TILE + 2), "\n".join(text), fill="black", font=font, spacing=1)
     data = io.BytesIO()
     sheet.save(data, "PNG")
-    files.write(place, data.getvalue())
+    storage.write(place, data.getvalue())

@@ -8,8 +8,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ray_birds import files
-from ray_birds.metrics import Estimate
+from ray_birds.core import storage
+from ray_birds.evaluation.metrics import Estimate
 from ray_birds.report.charts import WIDTH, Chart
 
 NOTHING = "–"
@@ -27,12 +27,12 @@ def write_page(place: str, template: str, values: dict[str, Any]) -> None:
     environment.filters.update(
         percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, svg=svg
     )
-    files.write(place, environment.get_template(template).render(values).encode())
+    storage.write(place, environment.get_template(template).render(values).encode())
 
 
 def write_charts(folder: str, charts: Iterable[Chart]) -> None:
     for chart in charts:
-        files.write(files.join(folder, f"{chart.name}.png"), chart.png())
+        storage.write(storage.join(folder, f"{chart.name}.png"), chart.png())
 
 
 def percent(share: float) -> str:

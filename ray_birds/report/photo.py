@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 from matplotlib.figure import Figure
 
-from ray_birds import files
+from ray_birds.core import storage
 from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, INK, VERMILLION
 
@@ -30,4 +30,4 @@ def write_photo(place: str, pixels: np.ndarray, shape: tuple[int, int], title: s
         figure.suptitle("\n".join(lines), fontsize=12, fontweight="bold", color=colour)
 
     chart = charts.draw("photo", title, max(width, 4.0), height + 0.4 + 0.2 * len(lines), paint)
-    files.write(place, chart.png())
+    storage.write(place, chart.png())

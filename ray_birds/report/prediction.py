@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ray_birds import files
-from ray_birds.metrics import Evaluation
+from ray_birds.core import storage
+from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.prediction.statistics import Tally
 from ray_birds.report import score_charts
 from ray_birds.report.gallery import Tile, tiles
 from ray_birds.report.page import NOTHING, write_page
 from ray_birds.report.scores import score
-from ray_birds.tally import Tally
 
 NAME = "_report.html"
 FOUND = 20  # classes in the chart of those found most often
@@ -30,7 +30,7 @@ def write_prediction_report(
     and those that are gone by now are left out. Raises OSError where the page cannot be written.
     """
     roots: dict[str, str] = manifest["roots"]
-    place = files.join(output, NAME)
+    place = storage.join(output, NAME)
     values = {
         "output": output,
         "tally": tally,
@@ -69,7 +69,7 @@ def _tiles(rows: list[Row], roots: dict[str, str]) -> list[Tile]:
 
 
 def _place(row: Row, roots: dict[str, str]) -> str:
-    return files.join(roots[row["input"]], row["path"])
+    return storage.join(roots[row["input"]], row["path"])
 
 
 def _caption(row: Row) -> tuple[str, str, str]:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ray_birds import files
 from ray_birds.config import TuneConfig
-from ray_birds.results import Results, rank, read_csv
+from ray_birds.core import storage
+from ray_birds.sweep.results import Results, rank, read_csv
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class Sweep:
 
 def read_sweep(place: str) -> Sweep:
     """The sweep in the folder `place`. Raises OSError where a file that every sweep writes is missing."""
-    results = Results(files.resolve(place))
+    results = Results(storage.resolve(place))
     made = results.path("splits.csv")
     return Sweep(
         place=results.place,
         config=results.config(),
-        run=files.read_json(results.path("run.json")),
+        run=storage.read_json(results.path("run.json")),
         dataset=results.dataset(),
         bad_images=read_csv(results.path("bad_images.csv")),
-        splits={row["path"]: row["split"] for row in read_csv(made)} if files.exists(made) else {},
+        splits={row["path"]: row["split"] for row in read_csv(made)} if storage.exists(made) else {},
         trials=tuple(_trial(row, results) for row in sorted(results.trials(), key=rank)),
     )
 

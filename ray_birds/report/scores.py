@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_birds import metrics
-from ray_birds.metrics import Certainty, ClassScore, Evaluation
+from ray_birds.evaluation import metrics
+from ray_birds.evaluation.metrics import Certainty, ClassScore, Evaluation
 from ray_birds.report import score_charts
 from ray_birds.report.charts import Chart
 

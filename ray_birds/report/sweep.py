@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ray_birds import files, metrics
 from ray_birds.config import Variant
-from ray_birds.metrics import Estimate
+from ray_birds.core import storage
+from ray_birds.evaluation import metrics
+from ray_birds.evaluation.metrics import Estimate
+from ray_birds.evaluation.significance import Run, Statement, state
 from ray_birds.report import effects, score_charts, sweep_charts
 from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
 from ray_birds.report.results import Predictions, Sweep, Trial, read_sweep
 from ray_birds.report.scores import Scores, score
-from ray_birds.statement import Run, Statement, state
 
 
 def write_sweep_report(results: str) -> str:
@@ -60,13 +61,13 @@ def write_sweep_report(results: str) -> str:
         "run_facts": _run_facts(sweep),
         "settings": [(name, _text(value)) for name, value in dataclasses.asdict(sweep.config).items()],
     }
-    folder = files.join(sweep.place, "report")
+    folder = storage.join(sweep.place, "report")
     single = [values[key] for key in ("variants", "factors", "over_fitting", "certainty") if values[key]]
     write_charts(folder, [*single, *values["curves"], *(scores.charts if scores else [])])
     for name in ("mistakes", "samples"):
         if values[name]:
-            write_sheet(files.join(folder, f"{name}.png"), values[name])
-    place = files.join(sweep.place, "report.html")
+            write_sheet(storage.join(folder, f"{name}.png"), values[name])
+    place = storage.join(sweep.place, "report.html")
     write_page(place, "sweep.html.j2", values)
     return place
 

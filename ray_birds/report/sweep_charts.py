@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ray_birds.metrics import Estimate
+from ray_birds.evaluation.metrics import Estimate
 from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
 from ray_birds.report.effects import Effect, Gap

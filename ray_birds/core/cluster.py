@@ -1,0 +1,203 @@
+"""The Ray cluster: connecting to it quietly, what it has, what its workers are told."""
+
+import logging
+import os
+import secrets
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import ray.data
+from ray._private.services import canonicalize_bootstrap_address
+from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_birds.core import storage, terminal
+from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError
+
+# What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
+# environment. No secrets here: the dashboard shows it.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+
+# Have glibc re-use what a worker frees, where it would give large blocks back to the kernel: TensorFlow asks for
+# new memory for every layer's output, and each page handed out anew is cleared and faulted in first. That was two
+# fifths of the time of EfficientNetB0 on 2 cores (benchmarks/README.md). See mallopt(3).
+MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+}
+_PATIENCE = 10.0  # seconds for a running Ray to answer
+_GONE = (NodeDiedError, TaskUnschedulableError, WorkerCrashedError)  # what is said of a node that has just died
+
+
+@dataclass(frozen=True)
+class Resources:
+    nodes: int
+    cpus: int
+    gpus: int
+    node_cpus: int  # of the smallest node
+    own: bool  # started by this job, on this machine; another cluster may grow
+
+
+@contextmanager
+def session(verbose: bool) -> Iterator[Resources]:
+    """Join the running cluster, or start one on this machine, and say what it has; what it started, it ends."""
+    joined = ray.is_initialized()
+    own = False if joined else _connect(verbose)
+    try:
+        yield _resources(own)
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def check_address() -> bool:
+    """Say which running Ray will be joined; false where there is none. Raises RayBirdsError where it is mute.
+
+    `ray.init` would wait for minutes, without a word, for a Ray that was killed: its address stays in a file.
+    """
+    if "://" in os.environ.get("RAY_ADDRESS", ""):
+        return True
+    # As ray.init finds it: RAY_ADDRESS, or the last `ray start`; None is what it gives there itself.
+    address = canonicalize_bootstrap_address(None)  # type: ignore[arg-type]
+    if address is None:
+        return False
+    terminal.say(f"Joining the Ray at {address}")
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except OSError as error:
+        raise RayBirdsError(
+            f"the Ray at {address} does not answer ({error}); start it again, or set RAY_ADDRESS=local to run "
+            "on this machine alone"
+        ) from error
+    return True
+
+
+def _connect(verbose: bool) -> bool:
+    """Join or start; returns whether it was started."""
+    joined = check_address()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
+    if not verbose:
+        os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    with terminal.quiet(verbose):
+        ray.init(
+            runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            include_dashboard=False,
+        )
+    # An error of ours comes back as itself, not as text inside one of Ray Data's.
+    ray.data.DataContext.get_current().raise_original_map_exception = True
+    # An actor that is killed, or short of memory, while TensorFlow loads.
+    ray.data.DataContext.get_current().max_consecutive_actor_init_deaths = 3
+    if not verbose:
+        _quieten()
+    return not joined
+
+
+def _resources(own: bool) -> Resources:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    found = Resources(
+        len(nodes),
+        int(total.get("CPU", 0)),
+        int(total.get("GPU", 0)),
+        min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1),
+        own,
+    )
+    terminal.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
+    return found
+
+
+def _quieten() -> None:
+    """Keep Ray Data's and Tune's reports off the terminal; their log files stay as they are."""
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of use to us, not to a user
+    warnings.filterwarnings("ignore", module=r"ray\.data")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)
+        if not logger.handlers:
+            logger.setLevel(logging.CRITICAL)
+
+
+def check_places(written: dict[str, str], read: dict[str, str]) -> None:
+    """See that every node reaches these places, given by option; on a single node there is nothing to see.
+
+    `written` are folders, in which a file is made for this and removed again; `read` are files. Raises
+    SettingsError where a node does not find what the driver finds.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) == 1:
+        return
+    tokens = {option: storage.join(place, f".seen-{secrets.token_hex(8)}") for option, place in written.items()}
+    try:
+        for token in tokens.values():
+            storage.write(token, b"")
+        wanted = [(option, place) for option, place in (tokens | read).items() if storage.exists(place)]
+        look = ray.remote(num_cpus=0)(_look)
+        on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        looks = [look.options(scheduling_strategy=place).remote(wanted) for place in on]
+        for node, found in zip(nodes, looks, strict=True):
+            try:
+                option, reason = ray.get(found)
+            except _GONE:  # Ray takes some seconds to notice, and the work will be done elsewhere
+                continue
+            if option:
+                place = (written | read)[option]
+                raise SettingsError(
+                    f"{option} {place}: not found by node {node['NodeManagerAddress']}{reason}; with several "
+                    "nodes it must be in a folder that all of them share, or at an s3:// or gs:// address"
+                )
+    finally:
+        for token in tokens.values():
+            storage.remove_file(token)
+
+
+def _look(places: list[tuple[str, str]]) -> tuple[str, str]:
+    """The option whose place this node does not find, and why; two empty texts where it finds all."""
+    for option, place in places:
+        try:
+            if not storage.exists(place):
+                return option, ""
+        except (OSError, RayBirdsError) as error:
+            return option, f" ({str(error).splitlines()[0][:200]})"
+    return "", ""
+
+
+def unseen(place: str) -> OutputError:
+    """What to raise on a node that joined after the places were looked at, and lacks one."""
+    return OutputError(f"{place}: not seen by node {ray.util.get_node_ip_address()}; all nodes must share it")
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it."""
+    try:
+        yield
+    except Exception as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def _ours(error: BaseException | None) -> RayBirdsError | None:
+    """The RayBirdsError at the bottom of an error, without the hints that Ray Data adds to its one line."""
+    while error is not None:
+        inner = getattr(error, "cause", None)
+        if isinstance(error, RayBirdsError) and inner is None:
+            return type(error)(str(error).splitlines()[0])
+        error = inner or error.__cause__
+    return None

@@ -1,0 +1,190 @@
+"""From a name, an address, a zip file or a folder to the folder that a sweep takes.
+
+All work is done in OUTPUT/.download, so that nothing is written elsewhere and a run that was stopped goes on:
+fetched/ (what came from the net), unpacked/, arranged/ (the folder being laid out) and ready/ (the same,
+complete). The contents of ready/ are moved to OUTPUT; the record of the finished download moves last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ray_birds.config import DownloadConfig
+from ray_birds.core import storage
+from ray_birds.core.errors import DataError, OutputError, SettingsError
+from ray_birds.core.terminal import say
+from ray_birds.data.dataset import scan
+from ray_birds.data.decode import has_image_ending
+from ray_birds.data.sources import parquet
+from ray_birds.data.sources.archive import unpack
+from ray_birds.data.sources.disk import FULL, GB
+from ray_birds.data.sources.folder import copy_tree, files_below, find_root
+from ray_birds.data.sources.source import Source, choose
+
+STAGING = ".download"
+RECORD = ".download.json"
+CLAIM = "source.json"
+
+
+def download(config: DownloadConfig) -> None:
+    """Carry out `jobs/download.py`. Raises SettingsError, DataError, OutputError."""
+    if not storage.is_local(config.output):
+        raise SettingsError(f"--output {config.output}: expected a folder on this machine or on a shared disk")
+    output = Path(storage.resolve(config.output))
+    source = choose(config, output)
+    if _finished(output, source):
+        say(f"{output} holds the finished download of {source.name}; remove the folder to repeat it")
+    else:
+        _carry_out(source, output, round(config.max_size * GB))
+    _describe(output)
+
+
+def _carry_out(source: Source, output: Path, cap: int) -> None:
+    was_there = output.exists()
+    try:
+        staging = _claim(output, source)
+        try:
+            if not (staging / "ready").exists():
+                _prepare(source, staging, cap)
+            _publish(staging / "ready", output)
+            shutil.rmtree(staging)
+        finally:
+            _tidy(output, was_there)
+    except OSError as error:
+        place = error.filename or output
+        if error.errno in FULL:
+            reason = "the disk, or your quota on it, is full; make room"
+        else:
+            reason = f"{error.strerror or error}; mend this"
+        raise OutputError(f"{place}: {reason} and run the same command again") from error
+
+
+def _finished(output: Path, source: Source) -> bool:
+    """Whether `output` holds this download, complete. Raises OutputError where it holds a part or another."""
+    try:
+        record = json.loads((output / RECORD).read_text())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{output / RECORD}: cannot be read; remove the folder and download again") from error
+    if record["identity"] != source.identity:
+        raise OutputError(f"{output}: holds the download of {record['source']}; choose another --output")
+    missing = [name for name in record["entries"] if not (output / name).exists()]
+    if missing:
+        raise OutputError(
+            f"{output}: {missing[0]} is missing from the download; remove the folder and download again"
+        )
+    return True
+
+
+def _claim(output: Path, source: Source) -> Path:
+    """The staging folder: a new one in an empty `output`, or that of the same download, unfinished."""
+    staging = output / STAGING
+    claim = staging / CLAIM
+    if claim.exists():
+        begun = json.loads(claim.read_text())
+        if begun["identity"] != source.identity:
+            raise OutputError(f"{staging}: an unfinished download of {begun['source']}; finish that, or remove it")
+        return staging
+    if output.exists() and any(entry.name != STAGING for entry in output.iterdir()):
+        raise OutputError(
+            f"{output}: holds other files; choose another --output, one that is empty or does not exist"
+        )
+    staging.mkdir(parents=True, exist_ok=True)
+    storage.write_json(str(claim), {"source": source.name, "identity": source.identity})
+    return staging
+
+
+def _prepare(source: Source, staging: Path, cap: int) -> None:
+    """Bring, unpack and arrange, up to staging/ready with the record in it."""
+    fetched, unpacked, arranged = (staging / name for name in ("fetched", "unpacked", "arranged"))
+    for rest in (unpacked, arranged):  # of a run that was stopped
+        shutil.rmtree(rest, ignore_errors=True)
+    fetched.mkdir(exist_ok=True)
+    place = source.bring(fetched, cap)
+    try:
+        digest = _digest(place) if place.is_file() else ""
+        if place.is_file() and not parquet.is_parquet(place):
+            unpack(place, unpacked, cap)
+            place = unpacked
+        _arrange(place, arranged, source.fetched or place == unpacked, cap)
+    except DataError:
+        shutil.rmtree(fetched)  # damaged or hostile: the next run fetches it again
+        raise
+    found = files_below(arranged)
+    record = {
+        "source": source.name,
+        "identity": source.identity,
+        "blake2b": digest,
+        "files": len(found),
+        "bytes": sum(file.stat().st_size for file in found),
+        "entries": sorted(entry.name for entry in arranged.iterdir()),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.write_json(str(arranged / RECORD), record)
+    arranged.rename(staging / "ready")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
+    """Lay out a folder or a Parquet file as the folder contract asks. Raises DataError where it cannot be."""
+    found = files_below(content) if content.is_dir() else [content]
+    tables = [file for file in found if file.suffix == ".parquet" or file == content]
+    if tables and not any(has_image_ending(file.name) for file in found):
+        parquet.convert(tables, arranged, cap)
+        return
+    root = find_root(content)
+    if root is None:
+        what = f"neither a folder train/ nor Parquet files among {len(found):,} files"
+        raise DataError(f"the data set has {what}; expected train/ with one folder per class")
+    outside = len(found) - len(files_below(root))
+    if outside:
+        say(f"train/ is in {root.relative_to(content)}/; {outside:,} files outside that folder are left out")
+    if ours:
+        root.rename(arranged)
+    else:
+        copy_tree(root, arranged, cap)
+
+
+def _publish(ready: Path, output: Path) -> None:
+    """Move all that is ready to `output`, over nothing, the record last."""
+    for entry in sorted(ready.iterdir(), key=lambda entry: entry.name == RECORD):
+        if os.path.lexists(output / entry.name):
+            raise OutputError(
+                f"{output / entry.name}: was put here meanwhile; move it away and run the same command again"
+            )
+        entry.rename(output / entry.name)
+
+
+def _tidy(output: Path, was_there: bool) -> None:
+    """After a failure: leave nothing behind but what a next run can use."""
+    staging = output / STAGING
+    if not staging.exists():
+        return
+    for rest in ("unpacked", "arranged"):
+        shutil.rmtree(staging / rest, ignore_errors=True)
+    if not any((staging / "fetched").glob("*")) and not (staging / "ready").exists():
+        shutil.rmtree(staging)
+        if not was_there and not any(output.iterdir()):
+            output.rmdir()
+
+
+def _describe(output: Path) -> None:
+    """What the folder holds, and whether a sweep would take it."""
+    try:
+        dataset = scan(str(output))
+    except DataError as error:
+        say(f"in place, but a sweep would not take it yet: {error}")
+        return
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
+    say(f"{len(dataset.classes):,} classes; images: {counts}")
+    for note in dataset.notes:
+        say(f"note: {note}")
+    say(f"next: python jobs/check.py --data {output}")

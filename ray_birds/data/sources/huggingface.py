@@ -1,0 +1,46 @@
+"""Image data sets of Hugging Face: the addresses of their Parquet files."""
+
+import os
+import re
+
+import requests
+
+from ray_birds.core.errors import DataError
+from ray_birds.data.sources.transfer import TIMEOUT, patiently
+
+
+def repository(url: str) -> str:
+    """OWNER/NAME where `url` is the page of a data set, else "". HF_ENDPOINT names a mirror, as elsewhere."""
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    match = re.fullmatch(rf"{re.escape(hub)}/datasets/([\w.-]+/[\w.-]+)/?", url)
+    return match[1] if match else ""
+
+
+def parquet_files(url: str) -> dict[str, str]:
+    """File name such as `train-00000.parquet` -> address, of the data set whose page is `url`.
+
+    The hub converts every public data set to Parquet and lists the files by configuration and split
+    (https://huggingface.co/docs/hub/datasets-viewer, "access the parquet files").
+    Raises DataError where there are several configurations, requests.RequestException.
+    """
+    name = repository(url)
+    address = url.rstrip("/").replace(f"/datasets/{name}", f"/api/datasets/{name}/parquet")
+
+    def ask() -> requests.Response:
+        answer = requests.get(address, timeout=TIMEOUT)
+        answer.raise_for_status()
+        return answer
+
+    configurations: dict[str, dict[str, list[str]]] = patiently(ask).json()
+    if len(configurations) != 1 and "default" not in configurations:
+        found = ", ".join(configurations) or "none"
+        raise DataError(f"{url}: expected one configuration, found {found}; fetch its files and give --from DIR")
+    splits = configurations.get("default") or next(iter(configurations.values()))
+    strange = [split for split in splits if not re.fullmatch(r"\w[\w.-]*", split)]  # it names files below
+    if strange:
+        raise DataError(f"{url}: split {strange[0]!r} is none of train, valid and test; fetch its files yourself")
+    return {
+        f"{split}-{number:05}.parquet": address
+        for split, addresses in splits.items()
+        for number, address in enumerate(addresses)
+    }

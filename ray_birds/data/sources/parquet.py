@@ -1,0 +1,144 @@
+"""Image data sets in Hugging Face's Parquet form, turned into the folder contract.
+
+The form: a column of structs {bytes, path} holds the encoded pictures, a column of integers their classes;
+the schema's metadata, under the key `huggingface`, names the classes (`ClassLabel`) and says which columns
+these are (https://huggingface.co/docs/datasets/image_dataset). The split is in the file's name.
+"""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from ray_birds.core.errors import DataError
+from ray_birds.core.terminal import progress
+from ray_birds.data.dataset import SPLIT_FOLDERS
+from ray_birds.data.decode import has_image_ending
+from ray_birds.data.sources.disk import check_cap, check_room, on_disk
+
+ROWS = 16  # rows in memory at a time
+UNLABELLED = "images to test"
+# First bytes -> ending, for pictures whose path is not recorded.
+BEGINNINGS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
+
+
+class Columns(NamedTuple):
+    """Where pictures and classes are; `names` of the classes by number, empty where labels are texts."""
+
+    image: str
+    label: str
+    names: tuple[str, ...]
+
+
+def is_parquet(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PAR1"
+
+
+def convert(files: list[Path], folder: Path, cap: int) -> None:
+    """Write the pictures of Parquet files to a new folder as SPLIT/CLASS/NUMBER.ENDING, bytes unchanged.
+
+    Rows without a label go to `images to test`. `cap` is the most bytes that the folder may take.
+    Raises DataError where a file is damaged or holds no labelled pictures, OutputError where it does not fit.
+    """
+    try:
+        opened = [(split_of(file), parquet.ParquetFile(file)) for file in files]
+        size = sum(_size(table) for _, table in opened)
+        check_cap(size, cap, "the Parquet files, as pictures,")
+        check_room(folder.parent, size, "the Parquet files, as pictures,")
+        folder.mkdir()
+        written: Counter[str] = Counter()
+        taken = 0  # counted while writing too: a dictionary of one picture may stand for a million rows
+        with progress("unpacking", sum(table.metadata.num_rows for _, table in opened), "pictures") as meter:
+            for file, (split, table) in zip(files, opened, strict=True):
+                columns = find_columns(table.schema_arrow, file)
+                for batch in table.iter_batches(ROWS, columns=[columns.image, columns.label]):
+                    for row in batch.to_pylist():
+                        written[split] += 1
+                        stem = f"{split}-{written[split]:06}"
+                        taken += _write(row, columns, folder / split, stem, file)
+                        check_cap(taken, cap, "the Parquet files, as pictures,")
+                    meter.advance(batch.num_rows)
+    except (pa.ArrowException, ValueError) as error:  # ValueError: metadata that is not JSON
+        raise DataError(_damaged(files, error)) from error
+    except OSError as error:
+        if error.errno is None:  # pyarrow's, on damaged pages
+            raise DataError(_damaged(files, error)) from error
+        raise
+
+
+def _damaged(files: list[Path], error: Exception) -> str:
+    return f"{files[0].parent}: damaged Parquet file ({' '.join(str(error).split())[:200]}); fetch it again"
+
+
+def _size(table: parquet.ParquetFile) -> int:
+    rows = table.metadata.num_rows
+    groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
+    return sum(group.total_byte_size for group in groups) + rows * on_disk(1) * 3 // 4  # a last block half full
+
+
+def split_of(file: Path) -> str:
+    """train, valid or test, from `train-00000-of-00004.parquet` or `train/0000.parquet`. Raises DataError."""
+    for text in (file.stem, file.parent.name):
+        match = re.match(r"[A-Za-z]+", text)
+        for split, spelled in SPLIT_FOLDERS.items():
+            if match and match[0].lower() in spelled:
+                return split
+    raise DataError(f"{file.name}: no split in its name; rename it to train-..., valid-... or test-...")
+
+
+def find_columns(schema: pa.Schema, file: Path) -> Columns:
+    """The columns of pictures and labels: by the metadata, else by type and name. Raises DataError."""
+    text = (schema.metadata or {}).get(b"huggingface", b"{}")
+    features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
+    images = [name for name, kind in features.items() if kind.get("_type") == "Image"]
+    labels = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
+    structs = [field for field in schema if pa.types.is_struct(field.type)]
+    images = images or [field.name for field in structs if field.type.get_field_index("bytes") >= 0]
+    labels = labels or [field.name for field in schema if field.name in ("label", "labels")]
+    if len(images) != 1 or len(labels) != 1:
+        raise DataError(
+            f"{file.name}: expected a column of pictures and one of labels, found {', '.join(schema.names)}; "
+            "this is not an image classification data set of Hugging Face"
+        )
+    names = tuple(features.get(labels[0], {}).get("names", ()))
+    return Columns(images[0], labels[0], tuple(folder_name(name, file) for name in names))
+
+
+def folder_name(label: str, file: Path) -> str:
+    """A class name as a folder's name. Raises DataError for one that would lead elsewhere."""
+    name = re.sub(r"[/\\\0]", "_", label)
+    if name.strip() in ("", ".", ".."):
+        raise DataError(f"{file.name}: class name {label!r} cannot be the name of a folder")
+    return name
+
+
+def _write(row: dict[str, Any], columns: Columns, folder: Path, stem: str, file: Path) -> int:
+    """Write one picture as `folder`/CLASS/`stem`.ENDING; returns the bytes it takes on the disk."""
+    image, label = row[columns.image] or {}, row[columns.label]
+    data = image.get("bytes")
+    if not isinstance(data, bytes):
+        raise DataError(f"{file.name}: holds paths instead of pictures; fetch a copy with pictures embedded")
+    if label is None or (isinstance(label, int) and label < 0):
+        place = folder.parent / UNLABELLED
+    elif isinstance(label, int) and columns.names:
+        if label >= len(columns.names):
+            raise DataError(
+                f"{file.name}: label {label}, but only {len(columns.names)} class names; fetch it again"
+            )
+        place = folder / columns.names[label]
+    else:
+        place = folder / folder_name(str(label), file)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / (stem + _ending(data, image.get("path")))).write_bytes(data)
+    return on_disk(len(data))
+
+
+def _ending(data: bytes, path: str | None) -> str:
+    if path and has_image_ending(path):
+        return Path(path).suffix.lower()
+    return next((ending for start, ending in BEGINNINGS.items() if data.startswith(start)), ".jpg")

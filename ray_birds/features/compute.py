@@ -1,0 +1,213 @@
+"""Fills the feature store: one Ray Data job that runs the frozen layers once over every image and view."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import ray
+
+from ray_birds.core import cluster, storage, terminal
+from ray_birds.core.errors import DataError
+from ray_birds.data import augment, decode
+from ray_birds.data.dataset import Dataset
+from ray_birds.features import store
+from ray_birds.features.store import Feature
+from ray_birds.model import backbones
+from ray_birds.model.backbones import PIXELS, Tap
+from ray_birds.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+BATCH = 32  # images per forward pass
+_ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of this size
+_DISK_SHARE = 0.95  # of the free space, the most that a store may fill
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard of one split with one backbone: rows `start` to `end`, and the features missing, by view."""
+
+    backbone: str
+    split: str
+    shard: int
+    start: int
+    end: int
+    views: dict[int | None, list[Feature]]
+
+    @property
+    def passes(self) -> int:
+        """Images times views that go through the backbone."""
+        return (self.end - self.start) * len(self.views)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where features come from: the images, the weights and the size they are made with."""
+
+    dataset: Dataset
+    weights: str
+    image_size: int
+    augment_seed: int
+    precision: str
+
+
+def provide(plan: Plan, have: cluster.Resources) -> frozenset[str]:
+    """Fill the sweep's store with what its trials read, the least demanding first while the disk has room.
+
+    Returns the names of the trials that find all they need there. Raises as `materialise` does.
+    """
+    free = _DISK_SHARE * store.free_bytes(plan.store)
+    chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
+    stored, total = [], 0
+    for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
+        new = {
+            feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen
+        }
+        wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
+        if total + wanted > free:
+            terminal.say(
+                f"{name}: its features need {wanted / 1e9:.3g} GB, the disk has {(free - total) / 1e9:.3g} GB; "
+                "runs from images"
+            )
+            continue
+        total += wanted
+        stored.append(name)
+        chosen.update(new)
+    size = sum(feature.size for feature in chosen)
+    terminal.say(
+        f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
+    )
+    config = plan.config
+    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    materialise(plan.store, chosen, source, have)
+    return frozenset(stored)
+
+
+def materialise(place: str, missing: dict[Feature, list[int]], source: Source, have: cluster.Resources) -> None:
+    """Make the missing shards of each feature in the store at `place`.
+
+    Raises OutputError when the disk is full, ModelError where weights cannot be had.
+    """
+    units = _units(missing)
+    if units:
+        _run(place, units, source, have)
+    for feature in missing:
+        store.finish(place, feature)
+
+
+def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
+    """Missing shards grouped so that each image is decoded once and each view goes through once."""
+    groups: dict[tuple[str, str, int], dict[int | None, list[Feature]]] = defaultdict(lambda: defaultdict(list))
+    spans: dict[tuple[str, str, int], tuple[int, int]] = {}
+    for feature, shards in missing.items():
+        for shard in shards:
+            key = (feature.backbone, feature.split, shard)
+            groups[key][feature.view].append(feature)
+            spans[key] = feature.span(shard)
+    return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
+
+
+def _run(place: str, units: list[Unit], source: Source, have: cluster.Resources) -> None:
+    threads = min(_ACTOR_CPUS, have.node_cpus)
+    actors = have.gpus or max(1, have.cpus // threads)
+    jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
+    done = jobs.map(
+        cast(Callable[[dict[str, Any]], dict[str, Any]], Materialiser),
+        fn_constructor_args=(
+            place,
+            [ray.put((units, source))],
+            threads,
+        ),  # in a list: fetched by the actor itself
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(units))),
+        num_cpus=threads if not have.gpus else 1,
+        num_gpus=1 if have.gpus else 0,
+    )
+    with (
+        terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images") as meter,
+        cluster.user_errors(),
+    ):
+        for row in done.iter_rows():
+            meter.advance(units[row["unit"]].passes)
+
+
+class Materialiser:
+    """Computes units; the last backbone stays loaded, and one function per set of taps compiled."""
+
+    def __init__(self, place: str, work: list["ray.ObjectRef"], threads: int) -> None:
+        self._place = place
+        self._units, self._source = ray.get(work[0])
+        self._threads = threads
+        self._loaded = ""
+        self._functions: dict[tuple[Tap, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
+
+    def __call__(self, row: dict[str, int]) -> dict[str, int]:
+        unit: Unit = self._units[row["unit"]]
+        if storage.is_local(self._place) and not Path(self._place).is_dir():
+            raise cluster.unseen(self._place)
+        with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
+            pixels = self._decode(unit, pool)
+            # The next view is drawn while this one goes through the backbone.
+            pending = {view: ahead.submit(self._draw, unit, pixels, view) for view in unit.views}
+            for view, features in unit.views.items():
+                self._store(unit, features, pending.pop(view).result())
+        return row
+
+    def _decode(self, unit: Unit, pool: ThreadPoolExecutor) -> np.ndarray:
+        """(n, size, size, 3) uint8 of the unit's rows."""
+        dataset, size = self._source.dataset, self._source.image_size
+        paths = dataset.splits[unit.split].paths[unit.start : unit.end]
+        pictures = list(pool.map(lambda path: decode.load(dataset.place(path), size), paths))
+        for path, picture in zip(paths, pictures, strict=True):
+            if picture.pixels is None:  # it could be read a moment ago, when it was inspected
+                raise DataError(f"{dataset.place(path)}: {picture.error} since the sweep began; start it again")
+        return np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
+
+    def _draw(self, unit: Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
+        if view is None:
+            return pixels
+        numbers = self._source.dataset.splits[unit.split].numbers[unit.start : unit.end]
+        seed = self._source.augment_seed
+        return np.stack([augment.view(p, seed, int(n), view) for p, n in zip(pixels, numbers, strict=True)])
+
+    def _store(self, unit: Unit, features: list[Feature], pixels: np.ndarray) -> None:
+        computed = [feature for feature in features if feature.tap != PIXELS]
+        values = {PIXELS: pixels} | self._forward(unit.backbone, computed, pixels)
+        for feature in features:
+            store.write_shard(self._place, feature, unit.shard, values[feature.tap])
+
+    def _forward(self, name: str, features: list[Feature], pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Tap -> (n, *shape) in the dtype it is stored in."""
+        if not features:
+            return {}
+        function = self._function(name, features)
+        batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        return {
+            feature.tap: np.concatenate([batch[feature.tap].numpy() for batch in batches]).astype(feature.dtype)
+            for feature in features
+        }
+
+    def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
+        import tensorflow as tf
+
+        backbones.use_threads(self._threads)
+        if self._loaded != name:
+            backbones.use_precision(self._source.precision)
+            self._model = backbones.build(name, self._source.weights, self._source.image_size)
+            self._loaded, self._functions = name, {}
+        taps = tuple(Tap(feature.tap, feature.shape) for feature in features)
+        if taps not in self._functions:
+            model = backbones.prefix(self._model, list(taps))
+            signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
+            self._functions[taps] = tf.function(
+                lambda pixels: {
+                    tap: tf.cast(value, tf.float32)
+                    for tap, value in model(tf.cast(pixels, tf.float32), training=False).items()
+                },
+                input_signature=signature,
+            )
+        return self._functions[taps]

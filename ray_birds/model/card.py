@@ -1,0 +1,173 @@
+"""The model card: README.md in a bundle, for whoever finds the model without the sweep it came from.
+
+What it should say follows M. Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray_birds.config import Variant
+from ray_birds.core import storage
+from ray_birds.evaluation.metrics import Estimate, Evaluation
+
+_WEAK = 10  # classes in the table
+_PAIRS = 5  # confused pairs in the line below it
+
+
+def write(
+    place: str, variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]
+) -> None:
+    """Write the card into the bundle at `place`; the bundle's digest does not cover it."""
+    storage.write(storage.join(place, "README.md"), markdown(variant, weights, data, evaluations).encode())
+
+
+def markdown(variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]) -> str:
+    """The card as Markdown.
+
+    `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
+    dataset.json. `evaluations` are the scores by split: valid, and test where there is one.
+    """
+    name = _name(data["root"])
+    made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on `{name}` by ray-birds"
+    sections = (
+        f"# {len(data['classes'])} classes of {name}\n\nAn image classifier: {made}.",
+        _loading(variant),
+        _results(evaluations),
+        _weak(evaluations),
+        _recipe(variant, weights),
+        _data(data),
+        _use(len(data["classes"])),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _loading(variant: Variant) -> str:
+    size = variant.image_size
+    return f"""## How to load it
+
+With plain Keras, in this folder:
+
+```python
+import json, keras
+
+model = keras.saving.load_model("model.keras")
+photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), interpolation="bilinear")
+scores = model.predict(keras.utils.img_to_array(photo)[None])
+print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
+```
+
+Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Probabilities come out, in the order
+of `classes.json`. `versions.json` says which versions wrote it."""
+
+
+def _results(evaluations: dict[str, Evaluation]) -> str:
+    columns = ("split", "pictures", "accuracy", "95 % interval", "macro F1", "95 % interval")
+    rows = [
+        (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
+        for split, score in evaluations.items()
+    ]
+    test = (
+        "On test, which had no part in the choice, it was scored after it."
+        if "test" in evaluations
+        else "There was no test split, so no score from pictures that had no part in the choice."
+    )
+    return f"""## Results
+
+{_table(columns, rows)}
+
+Recipes were compared on valid and the best was kept, so the score there may be a little too good.
+{test} `metrics.json` has all numbers."""
+
+
+def _weak(evaluations: dict[str, Evaluation]) -> str:
+    split = "test" if "test" in evaluations else "valid"
+    score = evaluations[split]
+    wrong = [one for one in score.per_class if one.recall.value < 1]  # false for NaN: no pictures
+    if not wrong:
+        return f"## Weak classes\n\nNone is known: every picture of {split} was recognised."
+    support = {one.name: one.support for one in score.per_class}
+    worst = sorted(wrong, key=lambda one: (one.recall.high, one.recall.value))[:_WEAK]
+    columns = ("class", "pictures", "recognised", "95 % interval")
+    pairs = "; ".join(
+        f"{_text(pair.label)} for {_text(pair.prediction)} ({pair.images} of {support[pair.label]})"
+        for pair in score.confused[:_PAIRS]
+    )
+    return f"""## Weak classes
+
+{len(wrong)} of {sum(map(bool, support.values()))} classes had mistakes on {split}. Those that are weak most
+certainly come first, by the upper end of the interval. A wide interval means too few pictures to tell a weak
+class from bad luck.
+
+{_table(columns, [(_text(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
+
+Most often taken one for another: {pairs}."""
+
+
+def _recipe(variant: Variant, weights: str) -> str:
+    size, rate = variant.image_size, variant.learning_rate
+    head = f"{_epochs(variant.head_epochs)} with Adam at {rate:g}, all else frozen"
+    depth = "all layers" if variant.unfreeze == "all" else f"the last {variant.unfreeze} layers"
+    tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)} at {rate * variant.fine_tune_factor:g}"
+    views = f"{variant.augment_views} views of each" if variant.augment_views else "a new view in every epoch"
+    return f"""## Recipe
+
+- Backbone: {variant.backbone} with {_first_weights(weights)}, {size} x {size} pixels
+- Head: softmax on global average pooling, {head}
+- Fine-tuning: {"none" if variant.unfreeze == 0 else tuned}
+- Augmentation: {f"random flip, rotation, zoom, height and width, {views}" if variant.augment else "none"}
+- Batches of {variant.batch_size}, seed {variant.seed}, BatchNorm in inference mode throughout
+
+`variant.json` has all settings."""
+
+
+def _data(data: dict[str, Any]) -> str:
+    rows = [(split, f"{count:,}") for split, count in data["splits"].items()]
+    bad = data["bad_images"]
+    made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
+    return f"""## Data
+
+`{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable pictures left out" if bad else ""}.
+Fingerprint of its files: `{data["fingerprint"]}`.{made}
+
+{_table(("split", "pictures"), rows)}"""
+
+
+def _use(classes: int) -> str:
+    return f"""## Intended use and limits
+
+It tells which of its {classes} classes a picture shows. It has no answer for anything else: a picture of something
+else gets one of these classes too, sometimes with a high probability. The results hold for pictures like those of
+the data set; where yours differ in camera, distance or place, measure on some of your own first. One best guess is
+no identification: where a mistake has consequences, a person should look.
+
+Whether the model may be passed on depends on the licences of the pictures and of the first weights, which
+ray-birds does not know."""
+
+
+def _name(root: str) -> str:
+    """Name of the data set's folder; where it lies is nobody's business."""
+    return root.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def _first_weights(weights: str) -> str:
+    known = {"imagenet": "ImageNet weights", "none": "random weights"}
+    return known.get(weights) or f"the weights `{_name(weights)}`"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str]:
+    value, low, high = (f"{100 * number:.1f}" for number in estimate)
+    return f"{value} %", f"{low} to {high} %"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(name: str) -> str:
+    """A class name as Markdown text; a folder may be called `a_b_` or `x|y`."""
+    return "".join(f"\\{letter}" if letter in "\\`*_|<>[]" else letter for letter in name)

@@ -1,0 +1,239 @@
+"""A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
+
+SavedModel and ONNX take pictures as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
+float32 (batch, classes). The class names go along: in the folder assets.extra of a SavedModel (TensorFlow's
+place for files of one's own), as `classes` among the metadata of an ONNX file. A zip holds the whole bundle.
+"""
+
+import importlib.util
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from pyarrow import fs
+
+from ray_birds.config import ExportConfig
+from ray_birds.core import storage, terminal
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.data import decode
+from ray_birds.model import bundle
+from ray_birds.model.bundle import Bundle
+
+if TYPE_CHECKING:
+    import keras
+
+_PICTURES = 32  # of a folder, the most that are compared
+_DRAWN = 8  # compared where there is no folder
+
+# Another order of float32 operations moves a probability by some 1e-5 of what tells two pictures apart (seen
+# with EfficientNetB0 in ONNX Runtime); a lost or wrong constant by about as much as that itself.
+_TOLERANCE = 1e-3
+_LEAST_SPREAD = 1e-4  # where pictures differ by less, rounding would decide
+
+Write = Callable[[Bundle, Path], None]
+Run = Callable[[Path, np.ndarray], np.ndarray]
+
+
+def export(config: ExportConfig) -> None:
+    """Write the bundle `config.model` in another form to `config.output`, which appears when it has passed.
+
+    Raises ModelError where what was written does not run or computes something else, OutputError where the
+    output exists or cannot be written, DataError for --images without pictures, SettingsError for --format
+    onnx without its packages.
+    """
+    output = _new(config.output)
+    if config.format == "onnx":
+        _require_onnx()
+    model = bundle.verify(config.model)
+    pixels = _pictures(config.images, model.variant.image_size)
+    terminal.say(f"Writing {model.place} as {config.format}; comparing it on {len(pixels)} pictures")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            made = Path(folder, output.name)
+            with terminal.quiet(config.verbose):
+                difference = _make(config.format, model, made, pixels)
+            made.rename(output)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    terminal.say(f"Its probabilities differ from those of the Keras model by {difference:.1e} at most")
+    terminal.say(f"written      {output}")
+
+
+def _new(place: str) -> Path:
+    place = storage.resolve(place)
+    if not storage.is_local(place):
+        raise SettingsError(f"--output {place}: an export is written to a local disk; copy it from there")
+    if os.path.lexists(place):
+        raise OutputError(f"{place}: exists; choose another --output or remove it")
+    return Path(place)
+
+
+def _require_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxruntime", "tf2onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"--format onnx needs {', '.join(missing)}, which are not installed: pip install 'ray-birds[onnx]'"
+        )
+
+
+def _pictures(folder: str, size: int) -> np.ndarray:
+    """(n, size, size, 3) uint8: pictures evenly spread over a folder, or drawn ones."""
+    if not folder:
+        return _drawn(size)
+    place = storage.resolve(folder)
+    found = storage.find(place) if storage.kind(place) == fs.FileType.Directory else []
+    paths = [storage.relative(info, place) for info in found if decode.has_image_ending(info.path)]
+    numbers = np.linspace(0, len(paths) - 1, min(len(paths), _PICTURES)).astype(int)
+    pictures = [decode.load(storage.join(place, paths[number]), size) for number in numbers]
+    pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
+    if not pixels:
+        raise DataError(f"--images {folder}: no picture there that can be read; expected a folder of pictures")
+    return np.stack(pixels)
+
+
+def _drawn(size: int) -> np.ndarray:
+    """Random colours, from a few large spots to many small ones; always the same."""
+    random = np.random.default_rng(0)
+    coarse = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in range(2, 2 + _DRAWN)]
+    bicubic = Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(spots).resize((size, size), bicubic)) for spots in coarse])
+
+
+def _make(form: str, model: Bundle, made: Path, pixels: np.ndarray) -> float:
+    """Write, run and compare; returns the largest difference of a probability from the Keras model's."""
+    import tensorflow as tf
+
+    # On a GPU, TensorFlow would round to TF32's 10 bits, and ONNX Runtime would not.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    write, run = _FORMS[form]
+    expected = bundle.load(model)(pixels)
+    try:
+        write(model, made)
+    except tf.errors.OpError as error:  # TensorFlow's own way of saying it
+        raise OSError(error.message.splitlines()[0][:200]) from error
+    return _difference(form, expected, run(made, pixels))
+
+
+def _difference(form: str, expected: np.ndarray, got: np.ndarray) -> float:
+    """Largest difference of two sets of probabilities (n, classes). Raises ModelError where it is too large.
+
+    What is too large depends on how far the pictures themselves lie apart: two exports of a model that
+    answers the same to everything always agree.
+    """
+    spread = float(np.ptp(expected, axis=0).max())
+    if not spread >= _LEAST_SPREAD:  # NaN too
+        raise ModelError(
+            f"the model's answers to {len(expected)} pictures are all alike (within {spread:.0e}), so comparing "
+            "proves nothing; give --images a folder with pictures of several classes"
+        )
+    difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("nan")
+    if not difference <= _TOLERANCE * spread:
+        raise ModelError(
+            f"--format {form}: what was written computes something else: probabilities {got.shape} that differ "
+            f"by {difference:.1e} from the Keras model's {expected.shape}; nothing was kept"
+        )
+    return difference
+
+
+def _write_saved_model(model: Bundle, path: Path) -> None:
+    _network(model).export(str(path), format="tf_saved_model", verbose=False)
+    extra = path / "assets.extra"
+    extra.mkdir()
+    (extra / "classes.json").write_bytes(storage.read(storage.join(model.place, "classes.json")))
+
+
+def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """What TensorFlow Serving would answer."""
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    (name,) = serve.structured_input_signature[1]
+    (scores,) = serve(**{name: tf.constant(pixels, tf.float32)}).values()
+    return np.asarray(scores)
+
+
+def _write_onnx(model: Bundle, path: Path) -> None:
+    import keras
+    import onnx
+
+    network = _network(model)
+    _plain_constants(network)
+    # Given, since Keras itself finds it only for a model that has been called.
+    pixels = keras.InputSpec(network.input.dtype, network.input.shape, name=network.input.name)
+    network.export(str(path), format="onnx", input_signature=[pixels], verbose=False)
+    made = onnx.load(str(path))
+    onnx.helper.set_model_props(made, {"classes": json.dumps(model.classes, ensure_ascii=False)})
+    onnx.save(made, str(path))
+
+
+def _plain_constants(network: "keras.Model") -> None:
+    """Keep mean and variance of Normalization layers as NumPy arrays, or ONNX would ask the user for them.
+
+    Keras holds them as tensors made outside the graph. TensorFlow lists these among a function's inputs
+    (tensorflow/core/function/capture/capture_container.py, `capture_by_value`), and tf2onnx declares all of a
+    function's inputs as inputs of the model (`from_function` in tf2onnx/convert.py).
+    """
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            _plain_constants(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+
+
+def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes of exceptions have no common parent
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(
+            f"--format onnx: ONNX Runtime does not open what Keras wrote ({reason}); try saved_model"
+        ) from error
+    wanted = [entry.name for entry in session.get_inputs()]
+    given = [entry.name for entry in session.get_outputs()]
+    if len(wanted) != 1 or len(given) != 1:
+        raise ModelError(
+            f"--format onnx: Keras's export has inputs {wanted} and outputs {given}, expected one of each; "
+            "nothing was kept: try saved_model"
+        )
+    return np.asarray(session.run(None, {wanted[0]: pixels.astype(np.float32)})[0])
+
+
+def _write_zip(model: Bundle, path: Path) -> None:
+    """All files of the bundle below one folder, which is called as the zip."""
+    with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
+        for info in storage.find(model.place):
+            name = storage.relative(info, model.place)
+            archive.writestr(f"{path.stem}/{name}", storage.read(storage.join(model.place, name)))
+
+
+def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        return bundle.load(bundle.verify(str(Path(folder, path.stem))))(pixels)
+
+
+_FORMS: dict[str, tuple[Write, Run]] = {
+    "saved_model": (_write_saved_model, _run_saved_model),
+    "onnx": (_write_onnx, _run_onnx),
+    "zip": (_write_zip, _run_zip),
+}
+
+
+def _network(model: Bundle) -> "keras.Model":
+    """The Keras model of a bundle that `bundle.load` has opened."""
+    import keras
+
+    with storage.temporary_file(storage.read(storage.join(model.place, "model.keras")), ".keras") as path:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -1,0 +1,185 @@
+"""One phase's model with its optimizer and compiled step; knows Keras, not Ray.
+
+Compiling a step costs some ten seconds: trials of the same shape share a stage, and `reset` the numbers.
+"""
+
+import gc
+from dataclasses import dataclass
+from functools import cache
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ray_birds.config import Depth, Variant
+from ray_birds.model import backbones
+from ray_birds.model.backbones import PIXELS, POOLED, Tap
+from ray_birds.sweep.checkpoint import State
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the graph of a trial's two phases; `head` and `tail` are the taps that they start from.
+
+    `devices` of one node train a batch together; none or one: TensorFlow's default device.
+    """
+
+    backbone: str
+    weights: str
+    image_size: int
+    unfreeze: Depth
+    classes: int
+    precision: str
+    head: Tap
+    tail: Tap
+    devices: tuple[str, ...] = ()
+
+    def model(self, in_head: bool) -> keras.Model:
+        """From the phase's tap to class probabilities (B, classes) float32."""
+        tap = self.head if in_head else self.tail
+        if tap.name == POOLED:
+            inputs = keras.Input(tap.shape, name=POOLED)
+            return keras.Model(inputs, backbones.head(self.classes)(inputs))
+        network = backbones.build(self.backbone, self.weights, self.image_size)
+        backbones.freeze(network, 0 if in_head else self.unfreeze)
+        return backbones.classifier(network, tap, self.classes)
+
+
+class Stage:
+    """A model ready for one trial after another."""
+
+    def __init__(self, shape: Shape, in_head: bool) -> None:
+        several = len(shape.devices) > 1
+        self._strategy = _mirrored(shape.devices) if several else tf.distribute.get_strategy()
+        self._replicas = self._strategy.num_replicas_in_sync
+        backbones.use_precision(shape.precision)
+        with self._strategy.scope():
+            self._model = shape.model(in_head)
+            adam = keras.optimizers.Adam()
+            # Gradients below float16's smallest number would be lost without a scale on the loss.
+            half = shape.precision == "mixed_float16"
+            self.optimizer = keras.optimizers.LossScaleOptimizer(adam) if half else adam
+            self._trained = list(self._model.trainable_variables)
+            self.optimizer.build(self._trained)
+        self._first = [variable.numpy() for variable in self._trained]
+        self._first_optimizer = [variable.numpy() for variable in self.optimizer.variables]
+        dtype = tf.uint8 if self._model.input.name.startswith(PIXELS) else tf.float32
+        features = tf.TensorSpec((None, *self._model.input.shape[1:]), dtype)
+        each = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)]
+        # XLA makes EfficientNetB0 some ten times slower on a CPU; across devices it does not reach.
+        xla = True if tf.config.list_physical_devices("GPU") and not several else None
+        self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
+        self.predict = tf.function(self._predict, input_signature=[features])
+
+    def step(self, features: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step on (n, *tap.shape) and (n,) int32.
+
+        Returns the sum of the batch's losses and the number it got right before the step.
+        """
+        weights = np.full(len(labels), 1 / len(labels), np.float32)
+        if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
+            lack = -len(labels) % self._replicas
+            features, labels, weights = (
+                np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, weights)
+            )
+            return self._split(*(np.split(rows, self._replicas) for rows in (features, labels, weights)))
+        return self._compiled(features, labels, weights)
+
+    def _split(self, *parts: list[np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]:
+        def own(values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
+            return self._strategy.experimental_distribute_values_from_function(
+                lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group])
+            )
+
+        return self._across(*map(own, parts))
+
+    @tf.function
+    def _across(self, *parts: "tf.distribute.DistributedValues") -> tuple[tf.Tensor, tf.Tensor]:
+        losses, hits = self._strategy.run(self._step, parts)
+        add = tf.distribute.ReduceOp.SUM
+        return self._strategy.reduce(add, losses, axis=None), self._strategy.reduce(add, hits, axis=None)
+
+    def _step(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A device's share of a step; `weights` add up to 1 over all devices, whose gradients are added."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in self._trained])
+            scores = self._predict(features)
+            losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(losses * weights))
+        gradients = tape.gradient(loss, [variable.value for variable in self._trained])
+        self.optimizer.apply(gradients, self._trained)
+        counts = tf.cast(weights > 0, tf.float32)
+        hits = tf.cast(tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels), tf.float32)
+        return tf.reduce_sum(losses * counts), tf.reduce_sum(hits * counts)
+
+    def _predict(self, features: tf.Tensor) -> tf.Tensor:
+        return self._model(tf.cast(features, tf.float32), training=False)
+
+    def reset(self, learning_rate: float, seed: int) -> None:
+        """Back to the first weights: the pretrained ones, and a head drawn from `seed` (Glorot uniform)."""
+        for variable, value in zip(self._trained, self._first, strict=True):
+            if variable.path == "head/kernel":
+                variable.assign(keras.initializers.GlorotUniform(seed)(variable.shape))
+            else:
+                variable.assign(value)
+        for variable, value in zip(self.optimizer.variables, self._first_optimizer, strict=True):
+            variable.assign(value)
+        self.optimizer.learning_rate.assign(learning_rate)
+
+    def load(self, state: State, *, with_optimizer: bool) -> None:
+        """Take over the weights that `state` has, and the optimizer's moments within a phase."""
+        for variable in self._trained:
+            if variable.path in state.weights:
+                variable.assign(state.weights[variable.path])
+        if with_optimizer:
+            for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
+                variable.assign(value)
+
+    def state(self) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        weights = {variable.path: variable.numpy() for variable in self._trained}
+        return weights, [variable.numpy() for variable in self.optimizer.variables]
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One for all stages of a process: two would number their collective operations alike, and mix them up."""
+    return tf.distribute.MirroredStrategy(devices)
+
+
+class Stages:
+    """The stages of the shape that this process trained last; another shape clears them and Keras's session."""
+
+    def __init__(self) -> None:
+        self._shape: Shape | None = None
+        self._stages: dict[bool, Stage] = {}
+
+    def get(self, shape: Shape, in_head: bool) -> Stage:
+        if shape != self._shape:
+            self.clear()
+            self._shape = shape
+        if in_head not in self._stages:
+            self._stages[in_head] = Stage(shape, in_head)
+        return self._stages[in_head]
+
+    def clear(self) -> None:
+        """Give back the memory."""
+        self._shape = None
+        self._stages.clear()
+        keras.utils.clear_session()
+        gc.collect()
+
+
+def assemble(variant: Variant, weights: str, classes: int, state: State) -> keras.Model:
+    """The whole model of a trial, raw pixels in, with the weights it had after its last epoch.
+
+    It computes in float32 whatever it was trained in: a bundle must run well on any machine.
+    """
+    backbones.use_precision("float32")
+    network = backbones.build(variant.backbone, weights, variant.image_size)
+    model = backbones.classifier(network, Tap(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
+    network.trainable = True
+    backbones.freeze(network, variant.unfreeze)
+    for variable in model.trainable_variables:
+        variable.assign(state.weights[variable.path])
+    backbones.freeze(network, 0)
+    return model

@@ -1,0 +1,182 @@
+"""What a prediction job writes: one row per file in parts with one schema, then a manifest, then _SUCCESS.
+
+Parts are made in a staging folder beside the output. On a local disk the finished folder takes the output's
+place by a rename; on an object store it is copied there, _SUCCESS last, and readers wait for that file.
+Names that begin with _ are passed over by pandas, pyarrow and Spark when they read the folder.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from ray_birds.core import storage
+from ray_birds.core.errors import OutputError
+
+SUCCESS = "_SUCCESS"
+MANIFEST = "_manifest.json"
+JOB = "_job.json"  # of a job under way: settings and file list, for --resume
+_PART = re.compile(r"part-(\d{6})\.parquet$")
+
+
+def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
+    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of."""
+    choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
+    fields = [
+        ("input", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float32()),
+        ("top_k", pa.list_(choice)),
+        ("correct", pa.bool_()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("error", pa.string()),
+        ("model", pa.string()),
+    ]
+    if probabilities:
+        fields.append(("probabilities", pa.list_(pa.float32(), probabilities)))
+    if embeddings:
+        fields.append(("embeddings", pa.list_(pa.float32())))
+    return pa.schema(fields)
+
+
+def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, Any]]:
+    """The `k` most probable classes, the first one first, as the column of this name; `scores` (classes,)."""
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [{"label": classes[number], "probability": float(scores[number])} for number in order]
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output folder at an absolute place, and the folder beside it in which its parts are made."""
+
+    place: str
+
+    @property
+    def staging(self) -> str:
+        return storage.beside(self.place, ".partial")
+
+    @property
+    def _old(self) -> str:
+        return storage.beside(self.place, ".old")
+
+    def exists(self) -> bool:
+        """Whether there is anything at the place; an empty folder is nothing."""
+        return storage.kind(self.place) == fs.FileType.File or bool(storage.find(self.place))
+
+    def complete(self) -> bool:
+        return storage.exists(storage.join(self.place, SUCCESS))
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What an earlier job said of the output; None where it is no output of such a job."""
+        place = storage.join(self.place, MANIFEST)
+        return dict(storage.read_json(place)) if storage.exists(place) else None
+
+    def interrupted(self) -> dict[str, Any] | None:
+        """The note of a job that has not ended; an output that it had set aside is back in its place."""
+        if storage.is_local(self.place) and not storage.exists(self.place) and storage.exists(self._old):
+            Path(self._old).rename(self.place)
+        note = storage.join(self.staging, JOB)
+        return dict(storage.read_json(note)) if storage.exists(note) else None
+
+    def start(self, note: dict[str, Any]) -> None:
+        """Empty the staging folder and put a job's note into it."""
+        with self._writing():
+            storage.remove(self.staging)
+            storage.write_json(storage.join(self.staging, JOB), note)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file into the staging folder, whole or not at all."""
+        with self._writing():
+            storage.write(storage.join(self.staging, name), data)
+
+    def write_part(self, number: int, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
+        self.write(f"part-{number:06d}.parquet", buffer.getvalue())
+
+    def parts(self) -> dict[int, str]:
+        """Number -> place of the parts in staging; a part under its final name is whole."""
+        found = {}
+        for info in storage.find(self.staging):
+            match = _PART.search(info.path)
+            if match:
+                found[int(match[1])] = storage.join(self.staging, match[0])
+        return dict(sorted(found.items()))
+
+    def publish(self, manifest: dict[str, Any]) -> None:
+        """Complete the output and put it in its place; an existing one is removed only then.
+
+        The job's note goes last: whenever this is cut short, --resume does it again.
+        """
+        with self._writing():
+            for info in storage.find(self.staging):
+                if info.base_name.startswith("."):  # what a killed worker did not finish
+                    storage.remove_file(storage.join(self.staging, storage.relative(info, self.staging)))
+            storage.write_json(storage.join(self.staging, MANIFEST), manifest)
+            if storage.is_local(self.place):
+                self._rename()
+            else:
+                self._copy()
+
+    def _rename(self) -> None:
+        storage.write(storage.join(self.staging, SUCCESS), b"")
+        if self.exists():
+            storage.remove(self._old)
+            Path(self.place).rename(self._old)
+        storage.publish(self.staging, self.place)
+        storage.remove(self._old)
+        storage.remove_file(storage.join(self.place, JOB))
+
+    def _copy(self) -> None:
+        storage.remove_file(storage.join(self.place, SUCCESS))
+        storage.remove(self.place)
+        storage.copy(self.staging, self.place)
+        storage.remove_file(storage.join(self.place, JOB))
+        storage.write(storage.join(self.place, SUCCESS), b"")
+        storage.remove(self.staging)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier "
+                "output is untouched; when this is mended, --resume goes on"
+            ) from error
+
+
+def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str) -> None:
+    """Compare the parts with the files, (input, path), that each should hold: every file is one row, in order.
+
+    Raises OutputError where a part is missing, damaged or holds something else.
+    """
+    places = output.parts()
+    for number, expected in enumerate(units):
+        try:
+            table = read_part(places[number], ["input", "path", "model"])
+        except (KeyError, OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
+            ) from error
+        found = zip(table["input"].to_pylist(), table["path"].to_pylist(), strict=True)
+        if tuple(found) != expected or table["model"].unique().to_pylist() != [model]:
+            raise OutputError(
+                f"{places[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
+                "remove it and run again with --resume"
+            )
+
+
+def read_part(place: str, columns: list[str]) -> pa.Table:
+    return pq.read_table(io.BytesIO(storage.read(place)), columns=columns)

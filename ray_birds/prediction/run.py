@@ -1,0 +1,231 @@
+"""Batch prediction: one Parquet row for every file, published when complete; here all but the scoring itself."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from ray_birds.config import PredictConfig
+from ray_birds.core import cluster, storage, terminal
+from ray_birds.core.errors import ModelError, OutputError, SettingsError
+from ray_birds.evaluation import metrics
+from ray_birds.model import bundle
+from ray_birds.model.bundle import Bundle
+from ray_birds.prediction import inputs, pipeline, single, statistics
+from ray_birds.prediction.inputs import Found
+from ray_birds.prediction.output import Output, check
+from ray_birds.prediction.pipeline import Job, Unit
+from ray_birds.prediction.statistics import Tally
+
+_UNIT = 512  # files, fewer where a job is small or its pictures are large
+_UNIT_BYTES = 80_000_000  # of decoded pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The files of a job, and how many make a unit."""
+
+    found: Found
+    unit: int
+
+    def units(self) -> Iterator[Unit]:
+        for number, start in enumerate(range(0, len(self.found.images), self.unit)):
+            yield Unit(number, self.found.images[start : start + self.unit])
+
+
+def predict(config: PredictConfig) -> None:
+    """Score all inputs. The model is checked, and the output's place, before Ray starts.
+
+    Without an output a single photo is shown, and nothing is written.
+
+    Raises ModelError, DataError or OutputError, one line each, where the job cannot be done; an output that
+    is there already stays as it is until the new one is complete.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    model = bundle.verify(config.model)
+    if config.model_digest and model.digest != config.model_digest:
+        raise ModelError(f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+    if not config.output:
+        single.predict(config, model)
+        return
+    output = Output(storage.resolve(config.output))
+    work = _open(config, output, model)
+    if work is None:
+        terminal.say(f"{output.place} is complete already; nothing to do")
+        return
+    count = len(work.found.images)
+    terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
+    rate = _score(config, output, model, work)
+    check(output, (unit.files for unit in work.units()), model.digest)
+    counts = statistics.count(output.parts().values(), model.classes)
+    evaluation = _evaluate(output, counts)
+    manifest = {
+        **_manifest(config, model, work.found, counts),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+        "images_per_second": rate,  # of this run, from the first unit on; null where there was no second one
+    }
+    output.publish(manifest)
+    _show(output, counts, evaluation)
+    _show_photo(config, work.found, counts)
+    _report(output, counts, evaluation, manifest)
+
+
+def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
+    """The files to score: found now, or those of the interrupted job; None where the output is complete."""
+    settings = _settings(config, model)
+    note = output.interrupted()
+    if note is not None and config.resume:
+        _compare(output, note["settings"], settings)
+        found = Found(tuple(map(tuple, note["images"])), tuple(map(tuple, note["ignored"])), note["roots"])
+        return Work(found, note["unit"])
+    if note is not None and not config.overwrite:
+        raise OutputError(
+            f"{output.place}: a job was interrupted; --resume goes on with it, --overwrite starts anew"
+        )
+    if note is None and output.exists():
+        manifest = output.manifest()
+        if config.resume and manifest is not None and output.complete():
+            _compare(output, manifest["job"], settings)
+            return None
+        if not config.overwrite:
+            raise OutputError(f"{output.place}: exists; choose another --output, or --overwrite to replace it")
+        if manifest is None:
+            raise OutputError(
+                f"{output.place}: holds other things than predictions; choose another --output, or empty it"
+            )
+    found = inputs.find(config.input)
+    unit = _unit(len(found.images), model.variant.image_size, config.batch_size)
+    output.start({"settings": settings, "unit": unit, **dataclasses.asdict(found)})
+    return Work(found, unit)
+
+
+def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
+    """What decides the rows, as JSON gives it back."""
+    names = ("input", "batch_size", "top_k", "probabilities", "embeddings", "max_pixels")
+    values: dict[str, Any] = json.loads(config.to_json())
+    return {"model": model.digest} | {name: values[name] for name in names}
+
+
+def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if before[name] != value:
+            raise OutputError(
+                f"{output.place}: its job had another --{name.replace('_', '-')} ({before[name]}, not {value}); "
+                "--resume needs the same, --overwrite starts anew"
+            )
+
+
+def _unit(count: int, size: int, batch: int) -> int:
+    """Files in a unit: full batches, and enough units for a small job to be spread and its progress seen."""
+    most = min(_UNIT, _UNIT_BYTES // (size * size * 3))
+    return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
+
+
+def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
+    """Make the parts that are missing; images per second once the actors are at work."""
+    done = output.parts()
+    todo = [unit for unit in work.units() if unit.number not in done]
+    if not todo:
+        return None
+    left = sum(len(unit.files) for unit in todo)
+    with cluster.session(config.verbose) as have, cluster.user_errors():
+        given, path = work.found.images[0]
+        read = {
+            "--model": storage.join(model.place, "versions.json"),
+            "--input": storage.join(work.found.roots[given], path),
+        }
+        cluster.check_places({"--output": output.staging}, read)
+        units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, have))
+        return _follow(units, len(work.found.images), left)
+
+
+def _with_gpus(config: PredictConfig, have: cluster.Resources) -> cluster.Resources:
+    if config.gpus is None:
+        return have
+    if config.gpus > have.gpus:
+        if have.own:
+            raise SettingsError(f"--gpus {config.gpus}: Ray finds {have.gpus} on this machine")
+        terminal.say(
+            f"{have.gpus} of {config.gpus} GPUs are there: more of them join when an autoscaler starts nodes"
+        )
+    return dataclasses.replace(have, gpus=config.gpus)
+
+
+def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | None:
+    """Show progress; the clock starts with the first unit's end, so that loading the model is not in the rate."""
+    terminal.say("Loading the model")
+    first = next(units)
+    failures, scored, start = first["failed"], 0, time.monotonic()
+    with terminal.progress("Scoring", total, "images", total - left + first["rows"]) as meter:
+        for unit in units:
+            failures += unit["failed"]
+            scored += unit["rows"]
+            meter.advance(unit["rows"], f"{failures:,} failures")
+    return round(scored / (time.monotonic() - start), 1) if scored else None
+
+
+def _evaluate(output: Output, counts: Tally) -> metrics.Evaluation | None:
+    """Scores against the folders' names, where they are class names; also written beside the parts."""
+    evaluation = counts.evaluation()
+    if evaluation is None:
+        return None
+    scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
+    output.write("_evaluation/metrics.json", scores.encode())
+    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode())
+    return evaluation
+
+
+def _manifest(config: PredictConfig, model: Bundle, found: Found, counts: Tally) -> dict[str, Any]:
+    return {
+        "files": len(found.images),
+        "rows": counts.rows,
+        "failed": counts.failures.total(),
+        "failures": dict(counts.failures.most_common()),
+        "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
+        "roots": found.roots,
+        "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
+        "model": {"place": model.place, "digest": model.digest, "trial": model.variant.name()},
+        "job": _settings(config, model),
+        "settings": dataclasses.asdict(config),
+        "versions": bundle.versions(),
+    }
+
+
+def _show(output: Output, counts: Tally, evaluation: metrics.Evaluation | None) -> None:
+    failed = counts.failures.total()
+    terminal.say(f"{counts.rows:,} rows, {failed:,} of them files that could not be decoded")
+    for reason, count in counts.failures.most_common(5):
+        terminal.say(f"  {count:,} x {reason}")
+    scores = evaluation.to_json() if evaluation else {}
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            interval = f"(95 % interval {value['low']:.4f} to {value['high']:.4f})"
+            terminal.say(f"{name:9} {value['value']:.4f}  {interval}")
+    terminal.say(f"predictions  {output.place}")
+
+
+def _show_photo(config: PredictConfig, found: Found, counts: Tally) -> None:
+    """What a job without --output says, of a job that was of a single photo."""
+    if counts.rows == 1:
+        for row in counts.sample.rows:
+            single.show(config, storage.join(found.roots[row["input"]], row["path"]), row["label"], row["top_k"])
+    elif config.show:
+        terminal.say(f"--show is for a single photo: of {counts.rows:,} none was saved")
+
+
+def _report(
+    output: Output, counts: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]
+) -> None:
+    """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
+    try:
+        from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
+
+        terminal.say(f"report       {write_prediction_report(output.place, counts, evaluation, manifest)}")
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

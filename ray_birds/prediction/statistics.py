@@ -1,0 +1,110 @@
+"""What the parts of a prediction job hold, counted part by part: its size does not grow with their number."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ray_birds.evaluation import metrics
+from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.prediction.output import read_part, schema
+
+SAMPLE = 24  # rows drawn at random
+EXTREMES = 12  # of the least certain, and of the most confident mistakes
+EXAMPLES = 3  # files of each reason
+
+_COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "error"]
+_SEED = 0
+
+
+class Lowest:
+    """Of all rows that were added the `size` with the lowest keys; of equal ones the first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._keys = np.zeros(0)
+        self._rows = pa.schema([schema().field(name) for name in _COLUMNS]).empty_table()
+
+    def add(self, keys: np.ndarray, rows: pa.Table) -> None:
+        """`keys` (n,) float64 are those of the n rows."""
+        keys = np.concatenate([self._keys, keys])
+        order = np.argsort(keys, kind="stable")[: self._size]
+        self._keys, self._rows = keys[order], pa.concat_tables([self._rows, rows]).take(order)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, the lowest key first; those of _COLUMNS by name."""
+        return list(self._rows.to_pylist())
+
+
+class Tally:
+    """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.rows = 0
+        self.failures = Counter[str]()  # by the first words: what stands behind a colon differs from file to file
+        self.failed: dict[str, list[dict[str, Any]]] = {}  # the first EXAMPLES rows of each reason
+        self.found = np.zeros(len(classes), np.int64)  # images by their prediction
+        self.labelled = self.unlabelled = metrics.certainty(np.zeros(0), np.zeros(0, bool))
+        self.sample, self.unsure, self.mistakes = Lowest(SAMPLE), Lowest(EXTREMES), Lowest(EXTREMES)
+        self.named_right: dict[str, dict[str, Any]] = {}  # the first row of each class that was
+        self._matrix = np.zeros((len(classes), len(classes)), np.int64)
+        self._hits, self._k = 0, 1
+        self._index = pa.array(classes)
+        self._random = np.random.default_rng(_SEED)
+
+    @property
+    def scored(self) -> int:
+        return int(self.found.sum())
+
+    def evaluation(self) -> Evaluation | None:
+        """Scores of the rows that have a label; None where none has."""
+        if not self.labelled.images.any():
+            return None
+        return metrics.evaluate_counts(self._matrix, self.classes, self._hits, self._k)
+
+    def add(self, part: pa.Table) -> None:
+        """Count the rows of a part; `part` has _COLUMNS."""
+        self.rows += len(part)
+        fine = pc.equal(part["error"], "")
+        for row in part.filter(pc.invert(fine)).to_pylist():
+            reason = row["error"].partition(":")[0]
+            self.failures[reason] += 1
+            if self.failures[reason] <= EXAMPLES:
+                self.failed.setdefault(reason, []).append(row)
+        if pc.any(fine).as_py():
+            self._add_scored(part.filter(fine))
+
+    def _add_scored(self, rows: pa.Table) -> None:
+        prediction = pc.index_in(rows["prediction"], self._index).to_numpy()
+        label = pc.fill_null(pc.index_in(rows["label"], self._index, skip_nulls=True), -1).to_numpy()
+        probability = rows["probability"].to_numpy().astype(np.float64)
+        names = pc.struct_field(pc.list_flatten(rows["top_k"]), "label")
+        ranked = pc.index_in(names, self._index).to_numpy().reshape(len(rows), -1)
+        known, right = label >= 0, label == prediction
+
+        self.found += np.bincount(prediction, minlength=len(self.classes))
+        self.labelled += metrics.certainty(probability[known], right[known])
+        self.unlabelled += metrics.certainty(probability[~known], right[~known])
+        np.add.at(self._matrix, (label[known], prediction[known]), 1)
+        self._hits, self._k = self._hits + metrics.in_top_k(label[known], ranked[known]), ranked.shape[1]
+
+        wrong = known & ~right
+        self.sample.add(self._random.random(len(rows)), rows)
+        self.unsure.add(probability, rows)
+        self.mistakes.add(-probability[wrong], rows.filter(wrong))
+        for number, first in zip(*np.unique(prediction[right], return_index=True), strict=True):
+            if self.classes[number] not in self.named_right:
+                self.named_right[self.classes[number]] = rows.slice(np.flatnonzero(right)[first], 1).to_pylist()[0]
+
+
+def count(parts: Iterable[str], classes: tuple[str, ...]) -> Tally:
+    """Read the parts at these places, one at a time."""
+    tally = Tally(classes)
+    for place in parts:
+        tally.add(read_part(place, _COLUMNS))
+    return tally

@@ -1,0 +1,171 @@
+"""What a sweep shows while it runs: one live table on the terminal; and its logs for TensorBoard."""
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import Callback, ProgressReporter
+from ray.tune.experiment import Trial
+from rich.live import Live
+from rich.table import Table
+
+from ray_birds.core import terminal
+from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.tensorboard import Logs
+
+_COLUMNS = (
+    *("trial", "state", "node", "epoch", "loss", "accuracy", "valid loss", "valid accuracy", "images/s"),
+    "failures",
+)
+
+
+class Silence(ProgressReporter):
+    """Keeps Tune's own tables off the terminal."""
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
+        pass
+
+
+class Watch(Callback):
+    """Follows the trials. `logs` is a local folder for TensorBoard.
+
+    A trial that was killed reports again the epochs that it has: only new ones count. A trial whose process or
+    node dies is taken up again --max-failures times; one that raises an error only once before its next epoch,
+    for the same error is likely to come again.
+    """
+
+    def __init__(self, plan: Plan, logs: str) -> None:
+        self._plan, self._variants, self._logs = plan, plan.variants, Logs(logs, plan.variants)
+        self._failures: list[dict[str, Any]] = list(plan.results.failures())
+        self._told_of_gpu = False
+        self._last: dict[str, dict[str, Any]] = {}
+        self._state = dict.fromkeys(plan.variants, "waiting")
+        self._start = time.monotonic()
+        self._live = Live(get_renderable=self._table, console=terminal.out, refresh_per_second=1, transient=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune keeps its callbacks for a restore of its own, which is never made
+
+    def __enter__(self) -> "Watch":
+        if terminal.out.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if terminal.out.is_terminal:
+            self._live.stop()
+        self._logs.close()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._state[str(trial)] = "running"
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        name, epoch = str(trial), result["epoch"]
+        if epoch <= self._last.get(name, {}).get("epoch", 0):
+            return
+        self._last[name] = result
+        self._logs.epoch(name, result)
+        trial.max_failures = self._plan.config.max_failures
+        if self._plan.gpus and not result["gpu"] and not self._told_of_gpu:
+            self._told_of_gpu = True
+            terminal.say(
+                f"note: {name} was given a GPU by Ray on node {result['node_ip']}, but TensorFlow sees none there "
+                "and trains on the CPU; install ray-birds[gpu] and NVIDIA's driver on that node"
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        name = str(trial)
+        done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
+        self._logs.success(name)
+        self._end(name, "finished" if done else "stopped")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = self._count(trial)
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayActorError):
+            trial.max_failures = trial.num_failures
+        self._state[str(trial)] = "waiting"
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._count(trial)
+        self._end(str(trial), "failed")
+
+    def _count(self, trial: Trial) -> BaseException | None:
+        """Note a failure in the results and on the terminal; returns what it was."""
+        name = str(trial)
+        error = None
+        with suppress(OSError, EOFError):  # a full disk leaves it empty
+            if trial.pickled_error_file:
+                error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        last = self._last.get(name, {})
+        row = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "trial": name,
+            "epoch": last.get("epoch", 0),
+            "node": last.get("node_ip", ""),
+            "reason": reason(error) if error else "unknown",
+        }
+        self._failures.append(row)
+        with suppress(OSError):  # a full disk, which may be what failed; all rows are written again with the next
+            self._plan.results.write_failures(self._failures)
+        terminal.say(f"{name}: failed after epoch {row['epoch']}: {row['reason']}")
+        return error
+
+    def _end(self, name: str, state: str) -> None:
+        self._state[name] = state
+        if not terminal.out.is_terminal:
+            last = self._last.get(name)
+            score = f", valid accuracy {last['valid_accuracy']:.4f}" if last else ""
+            terminal.say(f"{name}: {state}{score}; {self._title()}")
+
+    def _title(self) -> str:
+        """Trials done, rate and time to go; the epochs of all trials are the measure."""
+        ended = [name for name, state in self._state.items() if state in ("finished", "stopped", "failed")]
+        epochs = sum(result["epoch"] for result in self._last.values())
+        left = sum(
+            variant.epochs - self._last.get(name, {}).get("epoch", 0)
+            for name, variant in self._variants.items()
+            if name not in ended
+        )
+        seconds = time.monotonic() - self._start
+        to_go = f", {terminal.duration(left * seconds / epochs)} to go" if epochs and left else ""
+        rate = f", {epochs / seconds * 60:.1f} epochs/min" if epochs else ""
+        failures = f", {len(self._failures)} failure(s)" if self._failures else ""
+        return f"{len(ended)}/{len(self._variants)} trials{rate}{failures}{to_go}"
+
+    def _table(self) -> Table:
+        rows = [self._row(name) for name in self._variants]
+        return terminal.table(f"Sweep: {self._title()}", _COLUMNS, rows)
+
+    def _row(self, name: str) -> list[str]:
+        last, total = self._last.get(name), self._variants[name].epochs
+        failures = sum(row["trial"] == name for row in self._failures)
+        if last is None:
+            return [name, self._state[name], "", f"0/{total}", "", "", "", "", "", str(failures or "")]
+        scores = [f"{last[key]:.4f}" for key in ("loss", "accuracy", "valid_loss", "valid_accuracy")]
+        return [
+            name,
+            self._state[name],
+            last["node_ip"],
+            f"{last['epoch']}/{total}",
+            *scores,
+            f"{last['images_per_second']:,.0f}",
+            str(failures or ""),
+        ]
+
+
+def reason(error: BaseException) -> str:
+    """The last line of a trial's error, which names it; the traceback is in Tune's folder."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,72 @@
+"""A trial's state: its history, weights and optimizer as of the end of an epoch, to bytes and back."""
+
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from ray_birds.sweep.results import Results
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Losses are categorical cross-entropy in nats, accuracies shares."""
+
+    epoch: int  # from 1, over both phases
+    phase: str  # head | fine-tune
+    learning_rate: float
+    loss: float
+    accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+    seconds: float
+    images_per_second: float  # while training
+    batch_size: int  # half of what was asked for where that was too large for the device's memory
+
+
+@dataclass
+class State:
+    """All that a killed trial needs to go on with the same numbers: as of the end of its last epoch."""
+
+    history: list[Epoch] = field(default_factory=list)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)  # of what is trained, by Keras path
+    optimizer: list[np.ndarray] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        arrays = {f"weight:{path}": value for path, value in self.weights.items()}
+        arrays |= {f"optimizer:{number:04d}": value for number, value in enumerate(self.optimizer)}
+        history = np.array(json.dumps([asdict(epoch) for epoch in self.history]))
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, history=history, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "State":
+        """Raises ValueError, OSError or KeyError where the bytes are cut short or damaged."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            history = [Epoch(**epoch) for epoch in json.loads(str(arrays["history"]))]
+            weights = {key.partition(":")[2]: arrays[key] for key in arrays.files if key.startswith("weight:")}
+            optimizer = [arrays[key] for key in sorted(arrays.files) if key.startswith("optimizer:")]
+        return cls(history, weights, optimizer)
+
+
+def last(results: Results, name: str) -> State:
+    """What a trial goes on from: the newer of its two states that can be read; from nothing where none can."""
+    states = [found for data in results.states(name) if (found := _read(data)) is not None]
+    return max(states, key=lambda state: len(state.history), default=State())
+
+
+def _read(data: bytes) -> State | None:
+    try:
+        return State.from_bytes(data)
+    except (
+        ValueError,
+        OSError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ):  # cut short, as by a full disk
+        return None

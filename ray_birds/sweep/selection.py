@@ -1,0 +1,86 @@
+"""The winner of a sweep: chosen on valid alone, made a bundle, scored on test once."""
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from ray_birds.core import cluster, terminal
+from ray_birds.core.errors import DataError
+from ray_birds.data import decode
+from ray_birds.data.dataset import Split
+from ray_birds.evaluation import metrics
+from ray_birds.model import backbones, bundle, card
+from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.results import rank
+
+_PART = 256  # pictures decoded at a time when the winner is scored
+
+
+def choose(rows: list[dict[str, Any]]) -> str | None:
+    """The name of the best finished trial; None where none finished. The test split has no say."""
+    finished = [row for row in rows if row["status"] == "finished"]
+    return min(finished, key=rank)["trial"] if finished else None
+
+
+def crown(plan: Plan, name: str) -> None:
+    """Make the winner's bundle and score it on test, from the images, as anyone who uses it will."""
+    terminal.say(f"Winner on valid: {name}; making its bundle" + (" and scoring test" if _test(plan) else ""))
+    make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
+    with cluster.user_errors():
+        ray.get(make.remote(plan, name))
+
+
+def _test(plan: Plan) -> Split | None:
+    return plan.data.splits.get("test")
+
+
+def _make(plan: Plan, name: str) -> None:
+    """Assemble, save, load again and score: in a worker, since it needs TensorFlow."""
+    from ray_birds.model import train_step
+    from ray_birds.sweep import checkpoint
+
+    backbones.use_threads(plan.threads)
+    last, classes = checkpoint.last(plan.results, name), plan.data.classes
+    variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
+    model = train_step.assemble(variant, plan.config.weights, len(classes), last)
+
+    evaluations: dict[str, metrics.Evaluation] = {}
+
+    def score(classifier: bundle.Classifier) -> dict[str, Any]:
+        test = _test(plan)
+        if test is not None:
+            parts = [classifier(pixels) for pixels in _pixels(plan, test)]
+            plan.results.write_predictions(name, test, classes, np.concatenate(parts))
+        tables = {split: plan.results.predictions(name, split) for split in ("valid", "test")}
+        evaluations.update(
+            {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
+        )
+        return {split: evaluation.to_json() for split, evaluation in evaluations.items()}
+
+    bundle.save(model, plan.results.best, classes, variant, score)
+    card.write(plan.results.best, variant, plan.config.weights, plan.results.dataset(), evaluations)
+
+
+def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:
+    index = {label: number for number, label in enumerate(classes)}
+    labels, chosen = (
+        np.array([index[name] for name in predictions[column].to_pylist()]) for column in ("label", "prediction")
+    )
+    return metrics.evaluate(labels, chosen, classes)
+
+
+def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:
+    """The split's pictures, (n, size, size, 3) uint8 at a time."""
+    with ThreadPoolExecutor(plan.threads) as pool:
+        for start in range(0, len(split), _PART):
+            places = [plan.data.place(path) for path in split.paths[start : start + _PART]]
+            pictures = list(pool.map(lambda place: decode.load(place, plan.config.image_size), places))
+            for place, picture in zip(places, pictures, strict=True):
+                if picture.pixels is None:
+                    raise DataError(f"{place}: {picture.error} since the sweep began; --resume when it is back")
+            yield np.stack([picture.pixels for picture in pictures if picture.pixels is not None])

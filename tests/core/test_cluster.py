@@ -1,0 +1,101 @@
+"""Joining a Ray that is no more; cluster.yaml as Ray's own autoscaler reads it."""
+
+import platform
+import re
+import resource
+import socket
+from typing import Any
+
+import pytest
+import yaml
+
+from ray_birds.core import cluster
+from ray_birds.core.errors import RayBirdsError
+from tests.conftest import REPOSITORY
+
+
+def test_a_ray_that_is_gone_is_one_line_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(RayBirdsError, match=f":{port} does not answer .*RAY_ADDRESS=local"):
+            cluster.check_address()
+    assert re.fullmatch(rf"Joining the Ray at [\d.]+:{port}\n", capsys.readouterr().out)
+
+
+def test_a_ray_of_this_job_alone_needs_no_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not cluster.check_address()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    return dict(yaml.safe_load((REPOSITORY / "cluster.yaml").read_text()))
+
+
+def test_cluster_yaml_passes_rays_own_validator(config: dict[str, Any]) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(config))
+
+
+def test_gpu_workers_start_from_none_beside_a_cpu_head(config: dict[str, Any]) -> None:
+    types = config["available_node_types"]
+    head = types[config["head_node_type"]]
+    workers = [node for name, node in types.items() if name != config["head_node_type"]]
+    assert "GPU" not in head["resources"]
+    assert all(node["resources"]["GPU"] >= 1 for node in workers)
+    assert all(node["min_workers"] == 0 < node["max_workers"] for node in workers)
+
+
+def test_every_node_names_its_image(config: dict[str, Any]) -> None:
+    """Ray's default one is Ubuntu 18.04, which has no Python 3.11."""
+    assert all(node["node_config"]["ImageId"] for node in config["available_node_types"].values())
+
+
+def test_every_node_installs_the_lock_file(config: dict[str, Any]) -> None:
+    assert "requirements.lock" in config["file_mounts"].values()
+    assert any("requirements.lock" in command for command in config["setup_commands"])
+    for line in (REPOSITORY / "requirements.lock").read_text().splitlines():
+        name, equal, version = line.partition("==")
+        assert equal and name and version and " " not in line, line
+
+
+def test_every_node_has_the_token_and_asks_for_it(config: dict[str, Any]) -> None:
+    assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+    starts = [config["head_start_ray_commands"], config["worker_start_ray_commands"]]
+    for commands in starts:
+        (start,) = [command for command in commands if "ray start" in command]
+        assert "RAY_AUTH_MODE=token" in start
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+
+
+def test_workers_are_spot_instances_that_are_given_back(config: dict[str, Any]) -> None:
+    head, worker = (config["available_node_types"][name]["node_config"] for name in ("head", "gpu_worker"))
+    assert worker["InstanceMarketOptions"] == {"MarketType": "spot"} and "InstanceMarketOptions" not in head
+    assert 0 < config["idle_timeout_minutes"] <= 15 and config["provider"]["cache_stopped_nodes"] is False
+    assert "Name" in head["IamInstanceProfile"] and "Name" in worker["IamInstanceProfile"]
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's malloc")
+def test_workers_use_freed_memory_again(local_ray: None) -> None:
+    import ray
+
+    def page_faults() -> int:
+        """Of ten blocks of 40 MB (9,766 pages), each freed before the next, after a first one."""
+        size = 40_000_000
+        b"x" * size
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            b"x" * size
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert page_faults() > 90_000  # here, where nothing was set
+    assert ray.get(ray.remote(page_faults).remote()) < 1000

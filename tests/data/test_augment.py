@@ -1,0 +1,100 @@
+"""The augmented view: a pure function whose affine maps, measured from the pixels, are the article's recipe."""
+
+import hashlib
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ray_birds.data import augment
+
+SIZE = 128
+DRAWS = 400
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def maps() -> np.ndarray:
+    """(DRAWS, 4): mirror (-1 or 1), angle in turns, stretch in x and in y of each draw, read off the pixels.
+
+    The picture's colours are its own coordinates, so a view's colours say where each pixel came from. A fit
+    over the central disc, which no border can reach, gives the affine map: mirror x rotation x stretch.
+    """
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    coordinates = np.stack([2 * columns, 2 * rows, 0 * rows], axis=-1).astype(np.uint8)
+    x, y = columns - (SIZE - 1) / 2, rows - (SIZE - 1) / 2
+    disc = np.hypot(x, y) < SIZE / 2 / 1.44 - 2
+    design = np.column_stack([x[disc], y[disc], np.ones(disc.sum())])
+    measured = []
+    for number in range(DRAWS):
+        view = augment.view(coordinates, seed=0, number=number, epoch=0)[disc][:, :2] / 2 - (SIZE - 1) / 2
+        solution, *_ = np.linalg.lstsq(design, view, rcond=None)
+        assert np.abs(design @ solution - view).max() < 1  # affine indeed
+        assert np.abs(solution[2]).max() < 0.5  # about the centre
+        linear = solution[:2].T
+        mirror = np.sign(np.linalg.det(linear))
+        stretch = np.linalg.norm(linear, axis=0)
+        turn = math.atan2(linear[1, 0], mirror * linear[0, 0]) / (2 * math.pi)
+        assert abs(linear[:, 0] @ linear[:, 1]) < 0.02  # no shear
+        measured.append((mirror, turn, *stretch))
+    return np.array(measured)
+
+
+def test_same_arguments_same_bytes(picture: np.ndarray) -> None:
+    before = picture.copy()
+    first = augment.view(picture, 1, 2, 3)
+    assert np.array_equal(first, augment.view(picture, 1, 2, 3))
+    assert np.array_equal(picture, before) and not np.shares_memory(first, picture)
+
+
+def test_same_bytes_in_another_process(picture: np.ndarray) -> None:
+    code = (
+        "import hashlib, numpy as np; from ray_birds.data import augment\n"
+        "p = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)\n"
+        "print(hashlib.sha256(b''.join(augment.view(p, 5, n, 1).tobytes() for n in range(20))).hexdigest())"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    here = hashlib.sha256(b"".join(augment.view(picture, 5, n, 1).tobytes() for n in range(20))).hexdigest()
+    assert there.strip() == here
+
+
+def test_each_argument_counts(picture: np.ndarray) -> None:
+    arguments = [(s, n, e) for s in range(3) for n in range(3) for e in range(3)]
+    assert len({augment.view(picture, *each).tobytes() for each in arguments}) == len(arguments)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (48, 64, 3), (64, 48, 3), (1, 1, 3), (1, 50, 3)])
+def test_shape_and_dtype_are_kept(shape: tuple[int, int, int]) -> None:
+    grey = np.full(shape, 77, np.uint8)
+    view = augment.view(grey, 0, 0, 0)
+    assert view.shape == shape and view.dtype == np.uint8
+    assert (view == 77).all()  # borders are filled from the picture, not with black
+
+
+def test_about_half_are_mirrored(maps: np.ndarray) -> None:
+    mirrored = (maps[:, 0] < 0).mean()
+    assert abs(mirrored - 0.5) < 0.1  # four standard deviations of 400 fair draws
+
+
+def test_rotations_fill_a_fifth_of_a_turn_each_way(maps: np.ndarray) -> None:
+    turns = maps[:, 1]
+    assert np.abs(turns).max() < 0.205
+    assert turns.min() < -0.19 and turns.max() > 0.19
+    assert abs(turns.mean()) < 0.03 and turns.std() == pytest.approx(0.4 / math.sqrt(12), rel=0.15)
+
+
+def test_zoom_times_stretch_stays_within_the_recipe(maps: np.ndarray) -> None:
+    stretch = maps[:, 2:]
+    assert stretch.min() > 0.8 * 0.8 - 0.01 and stretch.max() < 1.2 * 1.2 + 0.01
+    assert stretch.min() < 0.7 and stretch.max() > 1.35
+    ratio = stretch[:, 0] / stretch[:, 1]  # the zoom falls out; height and width are drawn apart
+    assert ratio.min() > 0.8 / 1.2 - 0.01 and ratio.max() < 1.2 / 0.8 + 0.01
+    assert ratio.min() < 0.75 and ratio.max() > 1.33
+    assert np.abs(stretch.mean(axis=0) - 1).max() < 0.05
+    assert np.corrcoef(stretch.T)[0, 1] == pytest.approx(0.5, abs=0.15)  # one zoom of two equal variances

@@ -1,0 +1,211 @@
+"""A check of a folder with planted faults: each is found, and nothing else is."""
+
+import csv
+import io
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from ray_birds.config import CheckConfig
+from ray_birds.core.errors import DataError, DataSpoiled
+from ray_birds.core.terminal import run_job
+from ray_birds.data import inspection
+from ray_birds.data.check import check
+from ray_birds.data.dataset import scan
+from ray_birds.data.splits import Shares
+from tests.conftest import CLASSES
+from tests.report.test_pages import Page
+
+pytestmark = pytest.mark.ray
+
+FINCH, OWL, TERN = CLASSES
+SHARES = Shares(0.2, 0.2, 0)
+MISNAMED = ("MOSS TURN", "EMPTY EMU")
+
+
+def draw(root: Path, counts: dict[str, int]) -> Path:
+    """Pictures that have nothing in common, `counts` by split in each of the classes."""
+    random = np.random.default_rng(0)
+    for split, count in counts.items():
+        for name in CLASSES:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (12, 12, 3), np.uint8)
+                Image.fromarray(pixels).resize((80, 60)).save(folder / f"{number}.jpg", quality=90)
+    return root
+
+
+def changed(source: Path, target: Path, *, size: tuple[int, int], flip: bool = False) -> None:
+    with Image.open(source) as picture:
+        resized = picture.resize(size)
+    (ImageOps.mirror(resized) if flip else resized).save(target, "JPEG", quality=70)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("clean") / "birds", {"train": 8, "valid": 3, "test": 3})
+
+
+@pytest.fixture(scope="module")
+def faulty(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = Path(shutil.copytree(clean, tmp_path_factory.mktemp("faulty") / "birds"))
+    train, valid, test = (root / split for split in ("train", "valid", "test"))
+    shutil.copy(train / FINCH / "0.jpg", test / FINCH / "copied.jpg")
+    changed(train / FINCH / "1.jpg", test / FINCH / "flipped.jpg", size=(80, 60), flip=True)
+    changed(train / FINCH / "2.jpg", valid / FINCH / "small.jpg", size=(50, 50))
+    changed(train / TERN / "3.jpg", train / OWL / "relabelled.jpg", size=(160, 120))
+    shutil.copy(train / TERN / "4.jpg", train / TERN / "again.jpg")
+    Image.new("RGB", (40, 40), "red").save(train / OWL / "red.jpg")
+    Image.new("RGB", (40, 40), "blue").save(test / OWL / "blue.png")
+    (train / OWL / "0.jpg").write_bytes((train / OWL / "0.jpg").read_bytes()[:700])
+    (valid / OWL / "0.jpg").write_bytes(b"")
+    (test / TERN).rename(test / "MOSS TURN")
+    (train / "EMPTY EMU").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def checked(faulty: Path, local_ray: None) -> Path:
+    """What a check of the faulty folder writes."""
+    output = faulty.parent / "check"
+    with pytest.raises(DataSpoiled, match="would spoil a sweep"):
+        check(CheckConfig(str(faulty), str(output)))
+    return output
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text())))
+
+
+def test_every_planted_fault_is_found_and_nothing_else(checked: Path) -> None:
+    groups: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in rows(checked / "findings.csv"):
+        if row["path"]:
+            groups[row["kind"], row["spoils"], row["group"]].add(row["path"])
+    found = {(kind, spoils, tuple(sorted(paths))) for (kind, spoils, _), paths in groups.items()}
+    assert found == {
+        ("leak", "yes", (f"test/{FINCH}/copied.jpg", f"train/{FINCH}/0.jpg")),
+        ("leak", "yes", (f"test/{FINCH}/flipped.jpg", f"train/{FINCH}/1.jpg")),
+        ("leak", "yes", (f"train/{FINCH}/2.jpg", f"valid/{FINCH}/small.jpg")),
+        ("two labels", "yes", (f"train/{OWL}/relabelled.jpg", f"train/{TERN}/3.jpg")),
+        ("repeated", "no", (f"train/{TERN}/4.jpg", f"train/{TERN}/again.jpg")),
+        ("constant", "no", (f"train/{OWL}/red.jpg",)),
+        ("constant", "no", (f"test/{OWL}/blue.png",)),
+        ("unreadable", "yes", (f"train/{OWL}/0.jpg",)),
+        ("unreadable", "yes", (f"valid/{OWL}/0.jpg",)),
+    }
+
+
+def test_names_and_empty_classes_are_found(checked: Path) -> None:
+    lines = {row["reason"]: row["spoils"] for row in rows(checked / "findings.csv") if not row["path"]}
+    spoiling = [line for line, spoils in lines.items() if spoils == "yes"]
+    assert len(spoiling) == 2
+    assert "EMPTY EMU" in spoiling[0]
+    assert "'MOSS TURN'" in spoiling[1] and "'MOSS TERN'" in spoiling[1] and "--exclude-class" in spoiling[1]
+    assert any("test/ has no image of 2 class(es)" in line for line, spoils in lines.items() if spoils == "no")
+
+
+def test_reasons_and_counts(checked: Path) -> None:
+    reasons = {row["path"]: row["reason"] for row in rows(checked / "findings.csv")}
+    assert reasons[f"valid/{OWL}/0.jpg"] == "empty file" and "truncated" in reasons[f"train/{OWL}/0.jpg"]
+    classes = {row.pop("class"): row for row in rows(checked / "classes.csv")}
+    assert classes[OWL] == {"train": "10", "valid": "3", "test": "4"} and classes["EMPTY EMU"]["train"] == "0"
+
+
+def test_the_page_shows_every_finding_and_every_class(checked: Path) -> None:
+    page = Page(str(checked / "report.html"))
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert len(page.source) < 2e6
+    for kind in ("leak", "two labels", "repeated", "constant", "unreadable", "classes"):
+        assert f'data-kind="{kind}"' in page.source
+    assert [row[0]["data-class"] for row in page.rows("classes")] == [
+        "ATLAS FINCH",
+        "CORAL OWL",
+        "EMPTY EMU",
+        TERN,
+    ]
+    numbers = {row[0]["data-split"]: [cell[0].get("data-value") for cell in row[1]] for row in page.rows("splits")}
+    assert numbers["train"][1:3] == ["27", "1"] and numbers["test"][1:3] == ["9", "0"]
+    assert "JPEG 8, PNG 1" in page.source
+    # Two pictures of each of five groups, two constant ones, three samples of each class that has pictures.
+    assert page.source.count("<img") == 10 + 2 + 9
+
+
+@pytest.mark.parametrize(("place", "code"), [("clean", 0), ("faulty", 1), ("nowhere", 2)])
+def test_exit_codes(
+    place: str,
+    code: int,
+    clean: Path,
+    faulty: Path,
+    tmp_path: Path,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    root = {"clean": clean, "faulty": faulty}.get(place, tmp_path / "nowhere")
+    monkeypatch.setattr(sys, "argv", ["check", "--data", str(root), "--output", str(tmp_path / "out")])
+    try:
+        run_job(CheckConfig, check)
+        left = 0
+    except SystemExit as end:
+        left = int(str(end.code))
+    said = capfd.readouterr()
+    assert left == code
+    assert ("nothing in it would spoil a sweep" in said.out) == (code == 0)
+    assert (len(said.err.splitlines()) == 1) == (code != 0)
+    assert (tmp_path / "out/report.html").exists() == (code < 2)
+
+
+def test_an_excluded_class_is_not_looked_at(faulty: Path, tmp_path: Path, local_ray: None) -> None:
+    with pytest.raises(DataSpoiled, match=r"2 finding\(s\)"):  # leaks into valid and into test
+        check(CheckConfig(str(faulty), str(tmp_path / "out"), exclude_class=(OWL, *MISNAMED)))
+    assert not any(OWL in row["path"] for row in rows(tmp_path / "out/findings.csv"))
+
+
+def test_the_sweep_s_quick_check_finds_copies_and_lists_bad_files(
+    faulty: Path, tmp_path: Path, local_ray: None
+) -> None:
+    data = scan(str(faulty), MISNAMED)
+    seen = inspection.inspect(data, 64, 0.2, SHARES)
+    assert [(one.kind, one.spoils) for one in seen.findings] == [
+        ("leak", True),
+        ("repeated", False),
+        ("constant", False),
+    ]
+    assert set(seen.dataset.notes) >= {one.text for one in seen.findings}
+    assert {image.path for image in seen.bad} == {f"train/{OWL}/0.jpg", f"valid/{OWL}/0.jpg"}
+    assert seen.made == ()
+
+
+def test_splits_are_made_from_train_with_copies_on_one_side(faulty: Path, tmp_path: Path, local_ray: None) -> None:
+    root = tmp_path / "birds"
+    shutil.copytree(faulty / "train", root / "train")
+    (root / "train/EMPTY EMU").rmdir()
+    for number in range(8):
+        changed(
+            root / f"train/{FINCH}/{number}.jpg", root / f"train/{FINCH}/{number}b.jpg", size=(60, 60), flip=True
+        )
+    seen = inspection.inspect(scan(str(root)), 64, 0.2, SHARES)
+    assert seen.made == ("valid", "test") and set(seen.fingerprints) == {"train", "valid", "test"}
+    side = {path: name for name, split in seen.dataset.splits.items() for path in split.paths}
+    assert all(side[f"train/{FINCH}/{n}.jpg"] == side[f"train/{FINCH}/{n}b.jpg"] for n in range(8))
+    assert side[f"train/{OWL}/relabelled.jpg"] == side[f"train/{TERN}/3.jpg"]
+    assert {name for path, name in side.items() if FINCH in path} == {"train", "valid", "test"}
+    assert "valid and test made from train/" in seen.dataset.notes[-1]
+
+
+def test_too_many_bad_files_stop_a_sweep(faulty: Path, local_ray: None) -> None:
+    with pytest.raises(DataError, match=r"2 of \d+ images cannot be read, more than --max-bad-images 0.01"):
+        inspection.inspect(scan(str(faulty), MISNAMED), 64, 0.01, SHARES)
+
+
+def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_ray: None) -> None:
+    shutil.copytree(clean / "train", tmp_path / "birds/train")
+    check(CheckConfig(str(tmp_path / "birds"), str(tmp_path / "out")))
+    assert [row["kind"] for row in rows(tmp_path / "out/findings.csv")] == ["split", "split"]

@@ -1,0 +1,241 @@
+"""The folder contract: what is found in a labelled folder, and each breach of it as one line."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ray_birds.core.errors import DataError
+from ray_birds.data.dataset import class_name, scan, survey
+from tests.conftest import CLASSES, COUNTS
+
+
+def breach(root: Path) -> str:
+    """The one line that `scan` refuses the folder with."""
+    with pytest.raises(DataError) as error:
+        scan(str(root))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def move(root: Path, old: str, new: str) -> None:
+    (root / old).rename(root / new)
+
+
+def test_the_drawn_birds(birds: Path) -> None:
+    data = scan(str(birds))
+    assert data.root == str(birds) and data.classes == CLASSES and data.notes == ()
+    assert {name: len(split) for name, split in data.splits.items()} == {n: 3 * c for n, c in COUNTS.items()}
+    train = data.splits["train"]
+    assert train.paths == tuple(f"train/{name}/{number}.jpg" for name in CLASSES for number in range(1, 5))
+    assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and train.labels.dtype == np.int32
+    assert train.numbers.tolist() == list(range(12)) and train.numbers.dtype == np.int64
+    assert all(Path(data.place(path)).is_file() for path in train.paths)
+
+
+def test_numbers_stay_when_bad_files_are_left_out(birds: Path) -> None:
+    valid = scan(str(birds)).splits["valid"]
+    kept = valid.select(np.array([True, False, True, False, False, True]))
+    assert kept.numbers.tolist() == [0, 2, 5] and kept.labels.tolist() == [0, 1, 2]
+    assert kept.paths == tuple(valid.paths[number] for number in (0, 2, 5)) and len(kept) == 3
+
+
+def test_a_relative_root_is_made_absolute(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(birds.parent)
+    assert scan("birds").root == str(birds)
+
+
+@pytest.mark.parametrize("spelling", ["val", "validation", "Valid", "VALIDATION"])
+def test_spellings_of_valid(own_birds: Path, spelling: str) -> None:
+    move(own_birds, "valid", spelling)
+    valid = scan(str(own_birds)).splits["valid"]
+    assert len(valid) == 6 and valid.paths[0].startswith(f"{spelling}/")
+
+
+def test_test_may_be_missing_and_other_folders_are_nobodys_business(own_birds: Path) -> None:
+    move(own_birds, "test", "images to test")
+    (own_birds / "notes.csv").touch()
+    data = scan(str(own_birds))
+    assert set(data.splits) == {"train", "valid"} and data.notes == ()
+
+
+def test_white_space_is_collapsed(own_birds: Path) -> None:
+    assert class_name(" PARAKETT  \t AKULET ") == "PARAKETT AKULET"
+    move(own_birds, "train/CORAL OWL", "train/CORAL  OWL")
+    move(own_birds, "test/CORAL OWL", "test/CORAL OWL ")
+    data = scan(str(own_birds))
+    assert data.classes == CLASSES
+    assert "train/CORAL  OWL/1.jpg" in data.splits["train"].paths
+    assert data.splits["test"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_classes_are_sorted_after_collapsing(own_birds: Path) -> None:
+    """A folder "A  B" sorts before "A A"; its class name does not."""
+    for split in COUNTS:
+        move(own_birds, f"{split}/ATLAS FINCH", f"{split}/A  B")
+        move(own_birds, f"{split}/CORAL OWL", f"{split}/A A")
+    data = scan(str(own_birds))
+    assert data.classes == ("A A", "A B", "MOSS TERN")
+    for split in data.splits.values():
+        names = [class_name(path.split("/")[1]) for path in split.paths]
+        assert [data.classes[label] for label in split.labels] == names
+
+
+def test_only_images_in_class_folders_count(own_birds: Path) -> None:
+    folder = own_birds / "train/CORAL OWL"
+    (folder / "Thumbs.db").touch()
+    (folder / "list.txt").touch()
+    (own_birds / "train/loose.jpg").touch()
+    shutil.copy(folder / "1.jpg", folder / "UPPER.JPEG")
+    (folder / "deeper").mkdir()
+    shutil.copy(folder / "1.jpg", folder / "deeper/x y 鶯.webp")
+    paths = [p for p in scan(str(own_birds)).splits["train"].paths if "CORAL" in p]
+    assert paths == [
+        f"train/CORAL OWL/{n}" for n in ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "UPPER.JPEG", "deeper/x y 鶯.webp")
+    ]
+
+
+def test_a_wrong_path(tmp_path: Path) -> None:
+    assert str(tmp_path / "brids") in breach(tmp_path / "brids")
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in breach(tmp_path / "file")
+
+
+def test_no_train(own_birds: Path) -> None:
+    move(own_birds, "train", "training")
+    message = breach(own_birds)
+    assert str(own_birds) in message and "train/" in message and "test, training, valid" in message
+    assert "no folders" in breach(own_birds / "test/CORAL OWL")
+
+
+def test_valid_and_test_may_be_missing(own_birds: Path) -> None:
+    for split in ("valid", "test"):
+        shutil.rmtree(own_birds / split)
+    assert list(scan(str(own_birds)).splits) == ["train"]
+
+
+def test_no_images_at_all(own_birds: Path) -> None:
+    for image in (own_birds / "train").rglob("*.jpg"):
+        image.unlink()
+    assert f"{own_birds}/train: no images" in breach(own_birds)
+    with pytest.raises(DataError):
+        survey(str(own_birds))
+
+
+def test_an_empty_class(own_birds: Path) -> None:
+    (own_birds / "train/EMPTY EMU").mkdir()
+    (own_birds / "train/EMPTY EMU/readme.txt").touch()
+    assert f"{own_birds}/train/EMPTY EMU" in breach(own_birds)
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_too_few_classes(own_birds: Path, left: int) -> None:
+    for split in COUNTS:
+        for name in CLASSES[left:]:
+            shutil.rmtree(own_birds / split / name)
+    message = breach(own_birds)
+    assert str(own_birds / "train") in message and f"{left} class" in message
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_class_that_train_does_not_have_is_named_with_the_nearest(own_birds: Path, split: str) -> None:
+    move(own_birds, f"{split}/CORAL OWL", f"{split}/CORALL OWL")
+    message = breach(own_birds)
+    assert f"{split}/" in message and "'CORALL OWL'" in message and "'CORAL OWL'" in message
+    assert "MOSS" not in message and "ATLAS" not in message
+
+
+def test_case_spaces_and_hyphens_may_differ_between_splits(own_birds: Path) -> None:
+    move(own_birds, "valid/CORAL OWL", "valid/Coral-Owl")
+    (own_birds / "valid/CORAL OWL").mkdir()
+    shutil.copy(own_birds / "train/CORAL OWL/1.jpg", own_birds / "valid/CORAL OWL/9.jpg")
+    data = scan(str(own_birds))
+    assert data.classes == CLASSES and data.splits["valid"].labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert data.notes == ("class 'Coral-Owl' of valid/ is taken for 'CORAL OWL' of train/",)
+
+
+def test_a_spelling_that_fits_two_classes_is_taken_for_neither(own_birds: Path) -> None:
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "train/CORAL-OWL")
+    move(own_birds, "valid/CORAL OWL", "valid/Coral Owl")
+    assert "'Coral Owl' is in valid/ but not in train/" in breach(own_birds)
+
+
+@pytest.mark.parametrize("given", ["LOONEY BIRDS", " looney  birds"])
+def test_an_excluded_class_is_in_no_split(own_birds: Path, given: str) -> None:
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "train/LOONEY  BIRDS")
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "valid/LOONEY BIRDS")
+    shutil.copytree(own_birds / "train/CORAL OWL", own_birds / "valid/CORALL OWL")
+    data = scan(str(own_birds), (given, "CORALL OWL"))
+    assert data.classes == CLASSES and data.notes == ()
+    assert not any("LOONEY" in path or "CORALL" in path for split in data.splits.values() for path in split.paths)
+
+
+def test_an_unknown_class_to_exclude_is_refused_with_the_nearest(own_birds: Path) -> None:
+    with pytest.raises(DataError, match=r"--exclude-class 'CORL OWL'.*\(nearest: 'CORAL OWL'\)"):
+        scan(str(own_birds), ("CORL OWL",))
+
+
+def test_a_survey_goes_on_where_a_scan_stops(own_birds: Path) -> None:
+    move(own_birds, "valid/CORAL OWL", "valid/CORALL OWL")
+    move(own_birds, "test/CORAL OWL", "test/GOAT")
+    (own_birds / "train/EMPTY EMU").mkdir()
+    data, problems = survey(str(own_birds))
+    assert [next(name for name in ("EMPTY EMU", "CORALL OWL", "GOAT") if name in p) for p in problems] == [
+        "EMPTY EMU",
+        "CORALL OWL",
+        "GOAT",
+    ]
+    assert all("--exclude-class" in problem for problem in problems)
+    assert (
+        data.classes == ("ATLAS FINCH", "CORAL OWL", "EMPTY EMU", "MOSS TERN") and len(data.splits["valid"]) == 4
+    )
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_split_without_images(own_birds: Path, split: str) -> None:
+    shutil.rmtree(own_birds / split)
+    (own_birds / split).mkdir()
+    message = breach(own_birds)
+    assert str(own_birds) in message and f"{split}/" in message
+
+
+def test_a_class_without_images_in_valid_is_noted(own_birds: Path) -> None:
+    shutil.rmtree(own_birds / "valid/MOSS TERN")
+    for image in (own_birds / "test/CORAL OWL").iterdir():
+        image.unlink()
+    notes = scan(str(own_birds)).notes
+    assert len(notes) == 2
+    assert "valid/" in notes[0] and "'MOSS TERN'" in notes[0]
+    assert "test/" in notes[1] and "'CORAL OWL'" in notes[1]
+
+
+@pytest.mark.parametrize("twin", ["Coral Owl", "CORAL-OWL", "CORALOWL"])
+def test_names_that_may_be_the_same_bird_are_noted(own_birds: Path, twin: str) -> None:
+    for split in COUNTS:
+        shutil.copytree(own_birds / split / "CORAL OWL", own_birds / split / twin)
+    data = scan(str(own_birds))
+    assert len(data.classes) == 4 and len(data.notes) == 1
+    assert repr(twin) in data.notes[0] and "'CORAL OWL'" in data.notes[0]
+
+
+@pytest.mark.parametrize("name", [b"train/CORAL OWL/caf\xe9.jpg", b"train/CAF\xc9", b"caf\xe9"])
+def test_a_name_that_is_not_utf8_is_one_line(own_birds: Path, name: bytes) -> None:
+    place = os.fsencode(own_birds) + b"/" + name
+    if name.endswith(b".jpg"):
+        shutil.copy(own_birds / "train/CORAL OWL/1.jpg", os.fsdecode(place))
+    else:
+        Path(os.fsdecode(place)).mkdir()
+    message = breach(own_birds)
+    message.encode()  # it is printed
+    assert str(own_birds) in message and "UTF-8" in message
+
+
+def test_real_birds(shared: Path) -> None:
+    data = scan(str(shared / "data/birds263"))
+    assert len(data.classes) == 263
+    counts = {name: len(split) for name, split in data.splits.items()}
+    assert counts == {"train": 789, "valid": 263, "test": 263}
+    assert all(np.bincount(s.labels, minlength=263).std() == 0 for s in data.splits.values())
+    assert list(data.classes) == sorted(data.classes) and data.notes == ()

@@ -1,0 +1,363 @@
+"""The one decoder on real encoded files: every promised format, EXIF, transparency, depth, damage, abuse."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ray_birds.data import decode
+from ray_birds.data.decode import Picture
+
+pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
+
+SIZE = 32
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def plain(colour: tuple[int, ...] | int = RED, mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def quadrants(width: int, height: int) -> np.ndarray:
+    """(height, width, 3): red, green over blue, white."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2], pixels[: height // 2, width // 2 :] = RED, GREEN
+    pixels[height // 2 :, : width // 2], pixels[height // 2 :, width // 2 :] = BLUE, WHITE
+    return pixels
+
+
+def colour(picture: Picture, row: float = 0.5, column: float = 0.5) -> np.ndarray:
+    """The decoded pixel at this share of height and width."""
+    assert picture.error == "" and picture.pixels is not None, picture.error
+    assert picture.pixels.shape == (SIZE, SIZE, 3) and picture.pixels.dtype == np.uint8
+    return picture.pixels[int(row * SIZE), int(column * SIZE)].astype(int)
+
+
+def close(found: np.ndarray, wanted: tuple[int, ...], within: int = 6) -> bool:
+    return bool(np.abs(found - np.array(wanted)).max() <= within)
+
+
+def assert_reason(picture: Picture, *words: str) -> None:
+    assert picture.pixels is None and picture.error, "expected a reason"
+    assert "\n" not in picture.error and len(picture.error) < 300
+    assert any(word in picture.error for word in words), picture.error
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is this large, with next to no data."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x") + png_chunk(b"IEND", b"")
+
+
+FRAMES = [plain(RED), plain(BLUE)]
+ENCODED = {
+    "jpeg": encode(plain(), "JPEG", quality=95),
+    "jpeg progressive": encode(plain(), "JPEG", progressive=True, quality=95),
+    "png": encode(plain(), "PNG"),
+    "png interlaced palette": encode(plain().quantize(8), "PNG"),
+    "bmp": encode(plain(), "BMP"),
+    "webp": encode(plain(), "WEBP", quality=95),
+    "webp lossless": encode(plain(), "WEBP", lossless=True),
+    "gif": encode(plain(), "GIF"),
+    "gif, first of two frames": encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]),
+    "webp, first of two frames": encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:], lossless=True),
+    "png, first of two frames": encode(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]),
+    "mpo, first of two pictures": encode(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]),
+}
+
+
+@pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED)
+def test_formats(data: bytes) -> None:
+    picture = decode.decode(data, SIZE)
+    assert close(colour(picture), RED) and (picture.width, picture.height) == (48, 40)
+
+
+def test_another_format_is_refused_though_pillow_knows_it() -> None:
+    for kind in ("TIFF", "PPM", "ICO", "PCX"):
+        assert_reason(decode.decode(encode(plain(), kind), SIZE), "not a JPEG, PNG, GIF, BMP or WebP")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation(orientation: int, kind: str) -> None:
+    upright = quadrants(160, 96)
+    # EXIF 2.32, 4.6.4: at which visual side the stored rows and columns begin.
+    turned = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: upright[:, ::-1].transpose(1, 0, 2),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: upright[::-1].transpose(1, 0, 2),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode.decode(encode(Image.fromarray(turned.copy()), kind, exif=exif, quality=95), SIZE)
+    assert (picture.width, picture.height) == (160, 96)
+    corners = [colour(picture, row, column) for row in (0.2, 0.8) for column in (0.2, 0.8)]
+    assert all(close(found, wanted, 12) for found, wanted in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\x00\x00" + b"\xff" * 40,
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff",
+        b"Exif\x00\x00",
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x63\x00\x00\x00",  # 99
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x02\x00\xff\xff\xff\xff\x63\x00\x00\x00",
+    ],
+    ids=["noise", "cut", "empty", "orientation 99", "orientation a text"],
+)
+def test_a_corrupt_exif_block_does_not_cost_the_picture(exif: bytes) -> None:
+    picture = decode.decode(encode(plain(), "JPEG", exif=exif, quality=95), SIZE)
+    assert close(colour(picture), RED) and (picture.width, picture.height) == (48, 40)
+
+
+def palette_with_transparency() -> Image.Image:
+    image = plain(0, "P")
+    image.putpalette([*RED, *BLUE])
+    image.paste(1, (24, 0, 48, 40))
+    return image
+
+
+HALF = tuple((value + 255) // 2 for value in RED)
+TRANSPARENT = {
+    "rgba clear": (encode(plain((*RED, 0), "RGBA"), "PNG"), WHITE),
+    "rgba half": (encode(plain((*RED, 128), "RGBA"), "PNG"), HALF),
+    "rgba solid": (encode(plain((*RED, 255), "RGBA"), "PNG"), RED),
+    "webp rgba clear": (encode(plain((*RED, 0), "RGBA"), "WEBP", lossless=True, exact=True), WHITE),
+    "grey and alpha": (encode(plain((0, 0), "LA"), "PNG"), WHITE),
+    "grey and half alpha": (encode(plain((0, 128), "LA"), "PNG"), (127, 127, 127)),
+    "rgb with a clear colour": (encode(plain(), "PNG", transparency=RED), WHITE),
+    "grey with a clear value": (encode(plain(90, "L"), "PNG", transparency=90), WHITE),
+}
+
+
+@pytest.mark.parametrize(("data", "wanted"), TRANSPARENT.values(), ids=TRANSPARENT)
+def test_transparency_is_laid_over_white(data: bytes, wanted: tuple[int, ...]) -> None:
+    assert close(colour(decode.decode(data, SIZE)), wanted, 2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_is_white(kind: str) -> None:
+    picture = decode.decode(encode(palette_with_transparency(), kind, transparency=0), SIZE)
+    assert close(colour(picture, column=0.1), WHITE, 2) and close(colour(picture, column=0.9), BLUE, 2)
+
+
+def test_palette_with_degrees_of_transparency() -> None:
+    picture = decode.decode(encode(palette_with_transparency(), "PNG", transparency=bytes([128, 255])), SIZE)
+    assert close(colour(picture, column=0.1), HALF, 2) and close(colour(picture, column=0.9), BLUE, 2)
+
+
+GREYS = {
+    "grey jpeg": (encode(plain(90, "L"), "JPEG", quality=95), 90),
+    "grey png": (encode(plain(90, "L"), "PNG"), 90),
+    "black and white": (encode(plain(1, "1"), "PNG"), 255),
+}
+
+
+@pytest.mark.parametrize(("data", "level"), GREYS.values(), ids=GREYS)
+def test_grey_becomes_three_equal_channels(data: bytes, level: int) -> None:
+    assert close(colour(decode.decode(data, SIZE)), (level,) * 3, 2)
+
+
+@pytest.mark.parametrize("level", [0, 200, 12_000, 32_768, 60_000, 65_535])
+def test_16_bit_grey_is_scaled_and_not_clipped(level: int) -> None:
+    data = encode(Image.fromarray(np.full((40, 48), level, np.uint16)), "PNG")
+    assert close(colour(decode.decode(data, SIZE)), (level // 257,) * 3, 1)
+
+
+def test_cmyk_jpeg() -> None:
+    picture = decode.decode(encode(plain().convert("CMYK"), "JPEG", quality=95), SIZE)
+    assert close(colour(picture), RED, 12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000), (7, 300)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_any_size(size: tuple[int, int], kind: str) -> None:
+    picture = decode.decode(encode(plain(size=size), kind), SIZE)
+    assert (picture.width, picture.height) == size
+    assert picture.pixels is not None and np.abs(picture.pixels.astype(int) - RED).max() <= 8
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
+    pixels = np.asarray(Image.fromarray(quadrants(800, 600)).resize((800, 600)))
+    data = encode(Image.fromarray(pixels), "JPEG", quality=95)
+    reduced = decode.decode(data, SIZE).pixels
+    whole = Image.open(io.BytesIO(data)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    assert reduced is not None and np.abs(reduced.astype(int) - np.asarray(whole).astype(int)).mean() < 2
+
+
+def test_the_same_bytes_give_the_same_pixels() -> None:
+    first, second = (decode.decode(ENCODED["jpeg"], SIZE).pixels for _ in range(2))
+    assert first is not None and second is not None and np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "name", ["A.JPG", "b.JpEg", "c.PNG", "d.Gif", "e.BMP", "f.WEBP", "with space 鶯.jpg", "a.b.jpg"]
+)
+def test_endings_of_images(name: str) -> None:
+    assert decode.has_image_ending(f"/x/{name}")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "jpg", "a.jpg.part", "a.tiff", "a.jpg/notes", ""])
+def test_other_endings(name: str) -> None:
+    assert not decode.has_image_ending(name)
+
+
+def test_load_and_look(tmp_path: Path) -> None:
+    for name, data in {"UPPER.PNG": ENCODED["png"], "no ending": ENCODED["jpeg"], "鶯": ENCODED["webp"]}.items():
+        (tmp_path / name).write_bytes(data)
+        assert close(colour(decode.load(str(tmp_path / name), SIZE)), RED)
+        assert decode.looks_like_image(str(tmp_path / name))
+    (tmp_path / "notes").write_bytes(b"%PDF-1.7 notes")
+    assert not decode.looks_like_image(str(tmp_path / "notes"))
+    assert not decode.looks_like_image(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty file"),
+        (b"%PDF-1.7\n1 0 obj", "not a JPEG, PNG, GIF, BMP or WebP"),
+        (b"\x00" * 5000, "not a JPEG"),
+        (b"<html><body>404</body></html>", "not a JPEG"),
+        (encode(Image.effect_noise((64, 64), 80).convert("RGB"), "JPEG")[:1500], "damaged: "),
+        (encode(Image.effect_noise((64, 64), 80).convert("RGB"), "PNG")[:3000], "damaged: "),
+        (ENCODED["gif"][:30], "damaged: "),
+        (ENCODED["bmp"][:2000], "damaged: "),
+        (ENCODED["webp"][:60], "damaged: "),
+        (ENCODED["jpeg"][:2], "not a JPEG"),
+    ],
+    ids=["empty", "pdf", "zeros", "html", "jpeg cut", "png cut", "gif cut", "bmp cut", "webp cut", "2 bytes"],
+)
+def test_a_reason_that_a_person_understands(data: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "called.jpg").write_bytes(data)
+    for picture in (decode.decode(data, SIZE), decode.load(str(tmp_path / "called.jpg"), SIZE)):
+        assert_reason(picture, words) if words != "damaged: " else assert_reason(picture, "damaged", "not a JPEG")
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    """100,000 x 100,000 pixels would take 30 GB; the answer needs no more than the header."""
+    picture = decode.decode(png_header(100_000, 100_000), SIZE)
+    assert_reason(picture, "too large: 100000x100000, over 100000000 pixels")
+    assert (picture.width, picture.height) == (100_000, 100_000)
+    assert_reason(
+        decode.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40 - 1), "too large: 48x40, over 1919 pixels"
+    )
+    assert decode.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40).error == ""
+
+
+def test_a_gif_frame_larger_than_its_screen_counts_at_its_own_size() -> None:
+    data = bytearray(encode(plain(0, "P", (60, 60)), "GIF"))
+    data[6:10] = struct.pack("<HH", 1, 1)
+    assert_reason(decode.decode(bytes(data), SIZE, max_pixels=100), "too large: 60x60")
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    assert_reason(decode.load(str(tmp_path / "gone.jpg"), SIZE), "file has vanished")
+    assert_reason(decode.load(str(tmp_path), SIZE), "directory")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert_reason(decode.load(str(tmp_path / "loop.jpg"), SIZE), "cannot be read")
+    assert_reason(decode.load(str(tmp_path / "dangling.jpg"), SIZE), "file has vanished")
+    below_a_file = tmp_path / "file"
+    below_a_file.touch()
+    assert_reason(decode.load(str(below_a_file / "x.jpg"), SIZE), "cannot be read", "vanished")
+
+
+def test_a_name_that_is_not_utf8_is_no_reason_to_die(tmp_path: Path) -> None:
+    place = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(place)).write_bytes(ENCODED["jpeg"])
+    picture = decode.load(os.fsdecode(place), SIZE)
+    assert picture.error == "" or picture.pixels is None
+    picture.error.encode()  # it goes into a Parquet file
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file permissions")
+def test_a_file_without_permission() -> None:
+    """In a process without root's rights; the folder itself is open to it, the file is not."""
+    code = (
+        "import os, pathlib, tempfile; from ray_birds.data import decode\n"
+        "folder = pathlib.Path(tempfile.mkdtemp()); folder.chmod(0o755)\n"
+        "file = folder / 'x.jpg'; file.write_bytes(b'x'); file.chmod(0)\n"
+        "root = os.geteuid() == 0\n"
+        "if root: os.seteuid(65534)\n"
+        "print(decode.load(str(file), 32).error)\n"
+        "if root: os.seteuid(0)\n"
+        "file.unlink(); folder.rmdir()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "no permission to read the file", done.stderr
+
+
+def mutated(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
+    """A few flipped bits, a cut, a foreign header, or two files spliced."""
+    broken = bytearray(data)
+    match random.integers(4):
+        case 0:
+            for place in random.integers(0, len(data), random.integers(1, 20)):
+                broken[place] ^= 1 << random.integers(8)
+        case 1:
+            del broken[random.integers(1, len(data)) :]
+        case 2:
+            length = random.integers(1, 40)
+            broken[:length] = other[:length]
+        case _:
+            broken[random.integers(1, len(data)) :] = other[random.integers(1, len(other)) :]
+    return bytes(broken)
+
+
+def test_never_raises_on_500_seeded_mutations() -> None:
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = [
+        encode(noise, "JPEG", exif=exif),
+        encode(noise, "PNG", exif=exif),
+        encode(noise.convert("RGBA"), "PNG"),
+        encode(Image.fromarray(random.integers(0, 65536, (40, 48), dtype=np.uint16)), "PNG"),
+        encode(noise, "GIF", save_all=True, append_images=[plain()]),
+        encode(noise, "BMP"),
+        encode(noise, "WEBP", exif=exif),
+        encode(noise.convert("CMYK"), "JPEG"),
+    ]
+    failed = 0
+    for number in range(500):
+        data = mutated(whole[number % len(whole)], whole[random.integers(len(whole))], random)
+        picture = decode.decode(data, SIZE, max_pixels=4_000_000)
+        if picture.error:
+            failed += 1
+            assert_reason(picture, "")
+        else:
+            assert picture.pixels is not None and picture.pixels.shape == (SIZE, SIZE, 3)
+            assert picture.pixels.dtype == np.uint8 and picture.width > 0 and picture.height > 0
+    assert 100 < failed < 450  # the mutations are neither harmless nor all deadly
+
+
+def test_real_photographs(shared: Path) -> None:
+    paths = sorted((shared / "data/birds263/images to test").iterdir())
+    pictures = [decode.load(str(path), 224) for path in paths]
+    assert len(pictures) == 7 and not [picture.error for picture in pictures if picture.error]
+    assert all(picture.pixels is not None and picture.pixels.std() > 10 for picture in pictures)

@@ -1,0 +1,135 @@
+"""Backbones: the article's numbers, the cut, and weights by path computing what weights by name do."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ray_birds.config import BACKBONES
+from ray_birds.core.errors import ModelError, SettingsError
+from ray_birds.model import backbones
+from ray_birds.model.backbones import PIXELS, POOLED, Tap
+
+keras = pytest.importorskip("keras")
+
+pytestmark = pytest.mark.slow  # TensorFlow alone takes longer to import than the unit tier may
+SIZE = 64
+
+
+def enliven(model: "keras.Model", size: int) -> "keras.Model":
+    """Give random weights outputs of order 1: each BatchNorm gets the statistics of one batch."""
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum, layer.trainable = 0.0, True
+    model(pictures(16, size), training=True)
+    for layer in norms:
+        layer.trainable = False
+    return model
+
+
+def pictures(count: int, size: int = SIZE) -> np.ndarray:
+    """(count, size, size, 3) float32 0..255: smooth random colours."""
+    random = np.random.default_rng(0)
+    coarse = random.uniform(0, 255, (count, 8, 8, 3))
+    return np.asarray(keras.ops.image.resize(coarse, (size, size), interpolation="bilinear"), np.float32)
+
+
+def test_efficientnet_has_the_articles_parameters_and_trainable_layers() -> None:
+    network = backbones.build("EfficientNetB0", "none", 224)
+    model = backbones.classifier(network, Tap(PIXELS, (224, 224, 3)), 400)
+    assert model.count_params() == 4_561_971
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == 512_400
+    backbones.freeze(network, 10)
+    assert next(layer.name for layer in network.layers if layer.trainable) == "block7a_se_squeeze"
+    assert len(model.trainable_variables) == 12
+    assert backbones.cut(network, 10) == Tap("block6d_add", (7, 7, 192))
+    assert backbones.cut(network, 100) == Tap("block5a_project_bn", (14, 14, 112))
+    assert backbones.cut(network, "all") == Tap(PIXELS, (224, 224, 3))
+    assert backbones.cut(network, 0) == Tap(POOLED, (1280,))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
+    network = backbones.build(name, "none", SIZE)
+    assert network.input.shape[1:] == (SIZE, SIZE, 3)
+    for depth in (1, 10, 50, 100):
+        tap = backbones.cut(network, depth)
+        before = network.layers.index(network.get_layer(tap.name))
+        assert before < len(network.layers) - depth
+        assert tap.shape == tuple(network.get_layer(tap.name).output.shape[1:])
+
+
+def test_more_layers_than_there_are_is_the_users_mistake() -> None:
+    network = backbones.build("MobileNetV2-0.35", "none", SIZE)
+    with pytest.raises(SettingsError, match="155 layers"):
+        backbones.freeze(network, 1000)
+
+
+@pytest.mark.parametrize("depth", [10, 100])
+def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(depth: int) -> None:
+    import tensorflow as tf
+
+    network = enliven(backbones.build("EfficientNetB0", "none", 96), 96)
+    tap = backbones.cut(network, depth)
+    whole = backbones.classifier(network, Tap(PIXELS, (96, 96, 3)), 7)
+    tail = backbones.classifier(network, tap, 7)
+    tail.get_layer("head").set_weights(whole.get_layer("head").get_weights())
+    backbones.freeze(network, depth)
+    x, labels = pictures(4, 96), np.array([0, 1, 2, 3])
+    features = backbones.prefix(network, [tap])(x)[tap.name]
+    assert np.asarray(network(x)).std() > 0.05
+
+    def gradients(model: "keras.Model", inputs: object) -> tuple[np.ndarray, list[np.ndarray]]:
+        with tf.GradientTape() as tape:
+            scores = model(inputs, training=False)
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, scores))
+        return np.asarray(scores), [np.asarray(g) for g in tape.gradient(loss, model.trainable_variables)]
+
+    ours, our_gradients = gradients(tail, features)
+    reference, reference_gradients = gradients(whole, x)
+    np.testing.assert_allclose(ours, reference, rtol=1e-5)
+    for one, other in zip(our_gradients, reference_gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * max(np.abs(other).max(), 1e-6))
+
+
+def legacy_file(network: "keras.Model", path: Path) -> None:
+    """Write weights in the HDF5 format of the files that Keras Applications downloads."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, network)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0", "MobileNetV2-0.35"])
+def test_weights_by_path_compute_what_imagenet_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 96  # one of the sizes for which Keras has weights of MobileNetV2
+    path = tmp_path / "downloaded_notop.h5"
+    legacy_file(backbones.build(name, "none", size), path)
+    # Only the download is replaced: Keras's own loader gets this file in place of the one it asks for.
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **options: str(path))
+    by_name = enliven(backbones.build(name, "imagenet", size), size)
+    legacy_file(by_name, path)
+    by_path = backbones.build(name, str(path), size)
+    reference = np.asarray(by_name(pictures(4, size)))
+    assert reference.std() > 0.05
+    np.testing.assert_allclose(by_path(pictures(4, size)), reference, rtol=1e-3, atol=1e-4 * reference.std())
+
+
+def test_weights_that_cannot_be_had_are_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        backbones.build("MobileNetV2-0.35", str(tmp_path / "nothing.h5"), SIZE)
+    wrong = tmp_path / "wrong.weights.h5"
+    backbones.build("MobileNetV2-1.0", "none", SIZE).save_weights(wrong)
+    with pytest.raises(ModelError, match=r"not weights of MobileNetV2-0\.35"):
+        backbones.build("MobileNetV2-0.35", str(wrong), SIZE)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", refuse)
+    with pytest.raises(ModelError, match="--weights a weight file"):
+        backbones.build("EfficientNetB0", "imagenet", SIZE)
+
+
+def refuse(*args: object, **options: object) -> None:
+    raise OSError("no network")

@@ -1,0 +1,128 @@
+"""The model card: what it says is what was measured, and nothing of where."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ray_birds.config import Variant
+from ray_birds.evaluation import metrics
+from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.model import card
+
+NAMES = ("CORAL OWL", "MOSS TERN", "RED|BLUE_FINCH", "UNSEEN GULL")
+VARIANT = Variant(augment=True, unfreeze=100, image_size=96, head_epochs=1, learning_rate=0.002)
+DATA: dict[str, Any] = {
+    "root": "/home/somebody/private/birds",
+    "fingerprint": "0123456789abcdef",
+    "classes": list(NAMES),
+    "splits": {"train": 1234, "valid": 12, "test": 12},
+    "notes": [],
+    "bad_images": 0,
+    "made": [],
+}
+
+
+def evaluation(*wrong: int) -> Evaluation:
+    """Twelve pictures of the first three classes in turn; those numbered in `wrong` are taken for the next."""
+    labels = np.arange(12) % 3
+    predictions = labels.copy()
+    predictions[list(wrong)] = (labels[list(wrong)] + 1) % 3
+    return metrics.evaluate(labels, predictions, NAMES)
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Cells of a section's table below its two heading lines; a bar behind a backslash is no edge."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def percent(estimate: metrics.Estimate) -> list[str]:
+    return [f"{100 * estimate.value:.1f} %", f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"]
+
+
+@pytest.fixture
+def scores() -> dict[str, Evaluation]:
+    """One mistake on valid; on test two with the first class, three with the third."""
+    return {"valid": evaluation(1), "test": evaluation(0, 3, 2, 5, 8)}
+
+
+@pytest.fixture
+def text(scores: dict[str, Evaluation]) -> str:
+    return card.markdown(VARIANT, "imagenet", DATA, scores)
+
+
+def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) -> None:
+    expected = [
+        [split, "12", *percent(score.accuracy), *percent(score.macro_f1)] for split, score in scores.items()
+    ]
+    assert rows(section(text, "Results")) == expected
+    assert expected[1][2] == "58.3 %"
+
+
+def test_weak_classes_are_those_of_test_worst_first(text: str, scores: dict[str, Evaluation]) -> None:
+    third, first = scores["test"].per_class[2], scores["test"].per_class[0]
+    weak = section(text, "Weak classes")
+    assert rows(weak) == [
+        ["RED\\|BLUE\\_FINCH", "4", *percent(third.recall)],
+        ["CORAL OWL", "4", *percent(first.recall)],
+    ]
+    assert "2 of 3 classes had mistakes on test" in weak
+    assert "RED\\|BLUE\\_FINCH for CORAL OWL (3 of 4); CORAL OWL for MOSS TERN (2 of 4)." in weak
+
+
+def test_many_pictures_make_a_class_weak_more_surely_than_few() -> None:
+    labels = np.array([0] * 40 + [1] * 1 + [2] * 9)
+    predictions = np.array([0] * 20 + [2] * 20 + [2] + [2] * 9)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)})
+    assert [row[:3] for row in rows(section(text, "Weak classes"))] == [
+        ["CORAL OWL", "40", "50.0 %"],
+        ["MOSS TERN", "1", "0.0 %"],
+    ]
+
+
+def test_without_test_it_says_so_and_takes_valid(scores: dict[str, Evaluation]) -> None:
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": scores["valid"]})
+    assert "There was no test split" in section(text, "Results")
+    assert [row[0] for row in rows(section(text, "Weak classes"))] == ["MOSS TERN"]
+
+
+def test_without_mistakes_no_class_is_called_weak() -> None:
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()})
+    assert section(text, "Weak classes").strip() == "None is known: every picture of test was recognised."
+    assert "nan" not in text
+
+
+def test_the_recipe(scores: dict[str, Evaluation]) -> None:
+    def recipe(**changes: Any) -> str:
+        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores), "Recipe")
+
+    assert "EfficientNetB0 with ImageNet weights, 96 x 96 pixels" in recipe()
+    assert "1 epoch with Adam at 0.002" in recipe()
+    assert "Fine-tuning: the last 100 layers of the backbone, 5 epochs at 0.0002\n" in recipe()
+    assert "Fine-tuning: all layers of the backbone" in recipe(unfreeze="all")
+    assert "Fine-tuning: none\n" in recipe(unfreeze=0)
+    assert "a new view in every epoch" in recipe() and "4 views of each" in recipe(augment_views=4)
+    assert "Augmentation: none\n" in recipe(augment=False)
+
+
+def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
+    data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
+    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores)
+    assert "`birds`, 4 classes, 7 unreadable pictures left out." in section(text, "Data")
+    assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
+    assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
+    assert "valid and test had no folder and were taken from train." in text
+    assert "somebody" not in text
+
+
+def test_a_place_in_an_object_store_is_named_by_its_last_part(scores: dict[str, Evaluation]) -> None:
+    data = {**DATA, "root": "s3://bucket/photos/birds?region=eu-west-1"}
+    text = card.markdown(VARIANT, "none", data, scores)
+    assert "# 4 classes of birds\n" in text and "random weights" in text and "bucket" not in text

@@ -1,0 +1,286 @@
+"""Exports: each form really run, compared with the Keras model, and refused where it computes something else."""
+
+import importlib
+import json
+import re
+import resource
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ray_birds.config import ExportConfig, Variant
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.data import decode
+from ray_birds.evaluation import metrics
+from ray_birds.model import backbones, bundle, card, export
+from tests.conftest import CLASSES
+
+SIZE = 32
+NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip"}
+
+
+def config(model: Path, output: Path, images: str = "") -> ExportConfig:
+    form = output.suffix[1:] or "saved_model"
+    return ExportConfig(model=str(model), output=str(output), format=form, images=images)  # type: ignore[arg-type]
+
+
+def save(place: Path, layers: Callable[[], list[object]]) -> Path:
+    """A bundle of a small model whose first layer normalises, as EfficientNet's does, by numbers of its own."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    normalisation = keras.layers.Normalization()
+    normalisation.build((None, SIZE, SIZE, 3))
+    normalisation.set_weights([np.array([120, 90, 60], "f"), np.array([900, 1600, 400], "f"), np.array(1)])
+    normalisation.finalize_state()
+    pixels = tensor = keras.Input((SIZE, SIZE, 3), name="pixels")
+    for layer in [normalisation, *layers()]:
+        tensor = layer(tensor)
+    model = keras.Model(pixels, tensor)
+    variant = Variant(image_size=SIZE)
+    bundle.save(model, str(place), CLASSES, variant, lambda classifier: {"valid": {}})
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small convolutional network with random weights."""
+    from keras import layers
+
+    return save(
+        tmp_path_factory.mktemp("bundle") / "best",
+        lambda: [
+            layers.Conv2D(8, 3, strides=2, padding="same", activation="swish"),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.BatchNormalization(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(len(CLASSES), activation="softmax", kernel_initializer="random_normal"),
+        ],
+    )
+
+
+@pytest.fixture
+def pixels(birds: Path) -> np.ndarray:
+    """(5, SIZE, SIZE, 3) uint8."""
+    pictures = [decode.load(str(place), SIZE).pixels for place in sorted(birds.rglob("*.jpg"))[::5]]
+    return np.stack([picture for picture in pictures if picture is not None])
+
+
+def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """What a user of the form gets: probabilities (n, classes) and the classes' names."""
+    if form == "saved_model":
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(made)).signatures["serving_default"]
+        scores = serve(pixels=tf.constant(pixels, tf.float32))["output_0"].numpy()
+        return scores, json.loads((made / "assets.extra" / "classes.json").read_text())
+    if form == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
+        (scores,) = session.run(None, {"pixels": pixels.astype(np.float32)})
+        return scores, json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(made.parent / "unpacked")
+    unpacked = bundle.verify(str(made.parent / "unpacked" / "model"))
+    return bundle.load(unpacked)(pixels), list(unpacked.classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", NAMES)
+def test_each_form_answers_as_the_keras_model(
+    form: str, model: Path, birds: Path, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("tf2onnx")
+    output = tmp_path / "new" / NAMES[form]
+    export.export(config(model, output, images=str(birds)))
+    expected = bundle.load(bundle.verify(str(model)))(pixels)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    for part in (slice(None), slice(0, 1)):
+        scores, classes = run(form, output, pixels[part])
+        np.testing.assert_allclose(scores, expected[part], atol=1e-5)
+    assert classes == list(CLASSES)
+    assert {place.name for place in output.parent.iterdir()} - {"unpacked"} == {output.name}
+
+
+@pytest.mark.slow
+def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
+    import keras
+
+    onnxruntime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("tf2onnx")
+    network = backbones.build("MobileNetV2-0.35", "none", 96)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:  # statistics of its own, so that its features are of order 1
+        layer.momentum, layer.trainable = 0.0, True
+    network(np.random.default_rng(0).uniform(0, 255, (16, 96, 96, 3)).astype("float32"), training=True)
+    whole = backbones.classifier(network, backbones.Tap(backbones.PIXELS, (96, 96, 3)), len(CLASSES))
+    variant = Variant(backbone="MobileNetV2-0.35", image_size=96)
+    bundle.save(whole, str(tmp_path / "best"), CLASSES, variant, lambda classifier: {})
+    export.export(config(tmp_path / "best", tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("pixels", [96, 96, 3])]
+
+
+@pytest.mark.slow
+def test_a_model_that_answers_the_same_to_everything_proves_nothing(tmp_path: Path) -> None:
+    from keras import layers
+
+    constant = save(
+        tmp_path / "best",
+        lambda: [
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(len(CLASSES), activation="softmax", kernel_initializer="zeros"),
+        ],
+    )
+    with pytest.raises(ModelError, match=r"all alike.*--images"):
+        export.export(config(constant, tmp_path / "out" / "model.zip"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_bundles_and_pictures_that_are_none(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture either")
+    for folder in (tmp_path, tmp_path / "absent", tmp_path / "broken.jpg"):
+        with pytest.raises(DataError, match=r"--images .*no picture"):
+            export.export(config(model, tmp_path / "model.zip", images=str(folder)))
+    damaged = Path(shutil.copytree(model, tmp_path / "damaged"))
+    (damaged / "model.keras").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model\.keras: damaged"):
+        export.export(config(damaged, tmp_path / "model.zip"))
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.slow
+def test_a_full_disk(model: Path, tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]) -> None:
+    with full_disk(), pytest.raises(OutputError, match=r"out/model\.zip: cannot be written"):
+        export.export(config(model, tmp_path / "out" / "model.zip"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_tensorflow_writes(model: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    size = (model / "model.keras").stat().st_size  # a SavedModel is larger
+    with file_limit(size), pytest.raises(OutputError, match=r"out/model: cannot be written") as raised:
+        export.export(config(model, tmp_path / "out" / "model"))
+    assert raised.value.__cause__ and isinstance(raised.value.__cause__.__cause__, tf.errors.OpError)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_the_lines_on_the_card_load_the_model(
+    model: Path, birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Path(shutil.copytree(model, tmp_path / "best"))
+    about = bundle.verify(str(place))
+    data = {
+        "root": "birds",
+        "fingerprint": "0",
+        "classes": list(CLASSES),
+        "splits": {},
+        "bad_images": 0,
+        "made": [],
+    }
+    scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
+    card.write(str(place), about.variant, "none", data, scores)
+    assert bundle.verify(str(place)).digest == about.digest
+    code = re.search(r"```python\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    assert code
+    monkeypatch.chdir(place)
+    classifier = bundle.load(about)
+    answers = []
+    for photo in sorted(birds.glob("train/*/1.jpg")):
+        shutil.copy(photo, place / "photo.jpg")
+        names: dict[str, Any] = {}
+        exec(code[1], names)
+        picture = decode.load(str(photo), SIZE).pixels
+        assert picture is not None
+        np.testing.assert_allclose(names["scores"], classifier(picture[None]), atol=1e-5)
+        assert capsys.readouterr().out.splitlines()[-1] == CLASSES[names["scores"].argmax()]
+        answers.append(names["scores"])
+    assert np.ptp(answers, axis=0).max() > 0.01
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    for form, name in NAMES.items():
+        (tmp_path / name).write_text(form)
+        with pytest.raises(OutputError, match="exists"):
+            export.export(config(tmp_path / "absent", tmp_path / name))
+        assert (tmp_path / name).read_text() == form
+
+
+def test_output_is_a_local_file_of_the_right_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="local disk"):
+        export.export(ExportConfig(model="m", output="gs://bucket/model.zip", format="zip"))
+    with pytest.raises(SettingsError, match=r"ends in \.onnx"):
+        ExportConfig(model="m", output="model.zip", format="onnx")
+
+
+def test_onnx_without_its_packages_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError):
+        importlib.import_module("tf2onnx")
+    with pytest.raises(SettingsError, match=r"tf2onnx.*ray-birds\[onnx\]"):
+        export.export(config(tmp_path / "absent", tmp_path / "model.onnx"))
+
+
+def test_an_onnx_file_that_needs_more_than_pictures_does_not_pass(tmp_path: Path) -> None:
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper = onnx.helper
+    picture, mean, scores = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 2, 2, 3])
+        for name in ("pixels", "mean", "y")
+    )
+    node = helper.make_node("Sub", ["pixels", "mean"], ["y"])
+    graph = helper.make_graph([node], "g", [picture, mean], [scores])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"inputs \['pixels', 'mean'\]"):
+        export._run_onnx(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelError, match="ONNX Runtime does not open"):
+        export._run_onnx(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+def test_how_much_two_answers_may_differ() -> None:
+    expected = np.array([[0.9, 0.1], [0.4, 0.6]], np.float32)
+    assert export._difference("zip", expected, expected) == 0
+    assert export._difference("zip", expected, expected + 4e-4) == pytest.approx(4e-4, rel=1e-3)
+    others = (expected + 6e-4, expected[::-1], expected[:1], expected[:, :1], expected * np.nan)
+    for other in others:
+        with pytest.raises(ModelError, match="computes something else"):
+            export._difference("zip", expected, other)
+    for same in (expected[:1], np.full((3, 2), 0.5), expected * np.nan):
+        with pytest.raises(ModelError, match="all alike"):
+            export._difference("zip", same, same)
+
+
+def test_drawn_pictures_are_always_the_same_and_all_different() -> None:
+    drawn = export._pictures("", SIZE)
+    assert drawn.shape == (8, SIZE, SIZE, 3) and drawn.dtype == np.uint8
+    assert (drawn == export._pictures("", SIZE)).all()
+    assert len({picture.tobytes() for picture in drawn}) == len(drawn)
+
+
+def test_pictures_are_spread_over_the_folder(birds: Path) -> None:
+    assert len(export._pictures(str(birds), SIZE)) == len(list(birds.rglob("*.jpg")))

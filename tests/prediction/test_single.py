@@ -1,0 +1,109 @@
+"""One photo: what is said of it on the terminal, and the picture of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ray_birds.config import PredictConfig
+from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.data import decode
+from ray_birds.model import bundle
+from ray_birds.prediction import single
+from tests.conftest import CLASSES, REPOSITORY, SIZE
+
+CHOICES = [{"label": "CORAL OWL", "probability": 0.75}, {"label": "MOSS TERN", "probability": 0.25}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_models_choices_and_saves_the_picture(
+    bundles: Path, birds: Path, folder: Path
+) -> None:
+    place = birds / "test/CORAL OWL/1.jpg"
+    words = ["--model", str(bundles / "bundle"), "--input", str(place), "--show"]
+    command = [sys.executable, str(REPOSITORY / "jobs/predict.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0 and done.stderr == ""
+    first, *lines, last = done.stdout.splitlines()
+
+    scores = plain_scores(bundles / "bundle/model.keras", place)
+    best = CLASSES[scores.argmax()]
+    assert first == f"{place}: " + ("right" if best == "CORAL OWL" else f"wrong, it is {place.parent.name}")
+    expected = sorted(zip(CLASSES, scores, strict=True), key=lambda pair: -pair[1])
+    assert [(line.split("  ")[0], line.split()[-1]) for line in lines] == [(n, f"{s:.1%}") for n, s in expected]
+    assert last == f"picture      {folder / '1-prediction.png'}" and (folder / "1-prediction.png").exists()
+
+
+_PLAIN = """
+import sys, keras, numpy as np
+pixels = np.load(sys.argv[2])
+print(*keras.models.load_model(sys.argv[1]).predict(pixels[None], verbose=0)[0].tolist())
+"""
+
+
+def plain_scores(model: Path, place: Path) -> np.ndarray:
+    """(classes,) by plain Keras in a process of its own."""
+    pixels = decode.load(str(place), SIZE).pixels
+    assert pixels is not None
+    np.save("pixels.npy", pixels)
+    command = [sys.executable, "-c", _PLAIN, str(model), "pixels.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return np.array(done.stdout.splitlines()[-1].split(), dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "colour"),
+    [
+        (None, "", "#1b1e23"),
+        ("CORAL OWL", ": right", "#0072B2"),
+        ("MOSS TERN", ": wrong, it is MOSS TERN", "#D55E00"),
+    ],
+)
+def test_right_or_wrong_is_said_where_it_is_known(
+    folder: Path, capsys: pytest.CaptureFixture[str], label: str | None, words: str, colour: str
+) -> None:
+    place = folder / "some photo.png"
+    Image.new("RGB", (90, 60), "green").save(place)
+    config = PredictConfig(model="m", input=(str(place),), show=True)
+    single.show(config, str(place), label, CHOICES)
+    first, *bars, last = capsys.readouterr().out.splitlines()
+    assert first == f"{place}{words}"
+    assert [bar.split("  ")[0] for bar in bars] == ["CORAL OWL", "MOSS TERN"]
+    assert [bar.count("━") for bar in bars] == [22, 7]  # of 30, the half ones not counted
+    saved = folder / "some photo-prediction.png"
+    assert last == f"picture      {saved}"
+    pixels = np.asarray(Image.open(saved).convert("RGB")).reshape(-1, 3)
+    asked = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    assert (pixels == asked).all(axis=1).sum() > 50  # the title
+    shown = np.argwhere((np.asarray(Image.open(saved).convert("RGB")) == [0, 128, 0]).all(axis=2))
+    height, width = np.ptp(shown, axis=0) + 1
+    assert width / height == pytest.approx(1.5, rel=0.02)  # its own shape
+
+
+@pytest.mark.parametrize(
+    ("count", "kind", "words"), [(2, SettingsError, "--output is missing.* 2 images"), (0, DataError, "no image")]
+)
+def test_without_an_output_there_is_one_photo(
+    bundles: Path, folder: Path, count: int, kind: type[Exception], words: str
+) -> None:
+    for number in range(count):
+        Image.new("RGB", (9, 9)).save(folder / f"{number}.jpg")
+    with pytest.raises(kind, match=words):
+        single.predict(PredictConfig(model="m", input=(str(folder),)), bundle.verify(str(bundles / "bundle")))
+
+
+def test_a_photo_that_is_none_is_one_line(bundles: Path, folder: Path) -> None:
+    (folder / "x.jpg").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"x\.jpg: not a JPEG") as error:
+        single.predict(PredictConfig(model="m", input=("x.jpg",)), bundle.verify(str(bundles / "bundle")))
+    assert "\n" not in str(error.value)

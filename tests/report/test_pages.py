@@ -1,0 +1,566 @@
+"""Reports of synthetic results: seeded numbers, drawn JPEGs, real files."""
+
+import csv
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ray_birds.config import TuneConfig
+from ray_birds.data.dataset import scan
+from ray_birds.evaluation import metrics, significance
+from ray_birds.prediction import statistics
+from ray_birds.prediction.output import Output, schema, top_k
+from ray_birds.report.effects import effects
+from ray_birds.report.prediction import write_prediction_report
+from ray_birds.report.results import read_sweep
+from ray_birds.report.sweep import write_sweep_report
+
+ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
+Recipe = tuple[str, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
+FOUR: list[Recipe] = [
+    ("off", "0", 0, 0.80, 57.0),
+    ("on", "0", 0, 0.62, 80.0),
+    ("on", "10", 0, 0.70, 120.0),
+    ("off", "100", 0, 0.82, 219.0),
+]
+
+
+def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tuple[str, ...]) -> Path:
+    """A data set of JPEGs of 32 x 32 pixels, each class of another colour."""
+    rng = np.random.default_rng(0)
+    for split in splits:
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            colour = rng.integers(40, 216, 3)
+            for number in range(train if split == "train" else other):
+                pixels = np.clip(colour + rng.integers(-30, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    return root
+
+
+class Writer:
+    """Writes a results folder as the contract has it."""
+
+    def __init__(self, place: Path, data: Path, recipes: list[Recipe], *, failed: bool = False) -> None:
+        self.place, self.data = place, scan(str(data))
+        self.rng = np.random.default_rng(1)
+        names = [self._name(recipe) for recipe in recipes]
+        rows = [self._trial(name, recipe) for name, recipe in zip(names, recipes, strict=True)]
+        best = max(rows, key=lambda row: float(row["valid_accuracy"]), default=None)
+        if best and "test" in self.data.splits:
+            best["test_accuracy"] = self._predict(best["trial"], "test", float(best["valid_accuracy"]))
+        if failed:
+            rows.insert(0, self._failed())
+        _write_csv(place / "trials.csv", rows)
+        self._facts(best["trial"] if best else None)
+
+    @staticmethod
+    def _name(recipe: Recipe) -> str:
+        augment, unfreeze, seed = recipe[:3]
+        return f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr0.001-seed{seed}"
+
+    def _trial(self, name: str, recipe: Recipe) -> dict[str, Any]:
+        augment, unfreeze, seed, accuracy, seconds = recipe
+        valid = self._predict(name, "valid", accuracy)
+        epochs = self._history(name, valid, unfreeze != "0")
+        return {
+            "trial": name, "backbone": "EfficientNetB0", "augment": augment, "unfreeze": unfreeze,
+            "learning_rate": 0.001, "seed": seed, "batch_size": 32, "precision": "float32",
+            "status": "finished", "epochs": epochs, "valid_accuracy": valid, "valid_loss": 1.25,
+            "test_accuracy": "",
+            "seconds": seconds, "images_per_second": 1000 / seconds, "error": "",
+        }  # fmt: skip
+
+    def _failed(self) -> dict[str, Any]:
+        row = dict.fromkeys(["valid_accuracy", "valid_loss", "test_accuracy", "images_per_second"], "")
+        return {
+            "trial": "aug-unfreezeall-lr0.001-seed0", "backbone": "EfficientNetB0", "augment": "on",
+            "unfreeze": "all", "learning_rate": 0.001, "seed": 0, "batch_size": 32, "precision": "float32",
+            "status": "failed", "epochs": 0, **row, "seconds": 3.5,
+            "error": "out of memory <at> layer & more",
+        }  # fmt: skip
+
+    def _predict(self, trial: str, split: str, accuracy: float) -> float:
+        """Write predictions of about `accuracy`, mistakes among few neighbours; returns the exact one."""
+        images, classes = self.data.splits[split], self.data.classes
+        right = self.rng.random(len(images)) < accuracy
+        shift = self.rng.integers(1, min(len(classes), 6), len(images))
+        guess = np.where(right, images.labels, (images.labels + shift) % len(classes))
+        probability = np.where(right, self.rng.beta(8, 2, len(images)), self.rng.beta(4, 4, len(images)))
+        table = {
+            "path": list(images.paths),
+            "label": [classes[label] for label in images.labels],
+            "prediction": [classes[label] for label in guess],
+            "probability": pa.array(probability, pa.float32()),
+            "correct": right,
+        }
+        folder = self.place / "trials" / trial
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table), folder / f"{split}_predictions.parquet")
+        return float(right.mean())
+
+    def _history(self, trial: str, last: float, fine_tuned: bool) -> int:
+        epochs = 10 if fine_tuned else 5
+        rows = []
+        for epoch in range(1, epochs + 1):
+            grown = 1 - math.exp(-epoch / 2)
+            valid = last if epoch == epochs else last * grown
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "phase": "head" if epoch <= 5 else "fine-tune",
+                    "learning_rate": 0.001,
+                    "loss": 3 * (1 - grown) + 0.1,
+                    "accuracy": min(1.0, grown + 0.02),
+                    "valid_loss": 3 * (1 - grown) + 0.6 + 0.05 * max(0, epoch - 6),
+                    "valid_accuracy": valid,
+                    "seconds": 10,
+                    "images_per_second": 100,
+                }
+            )
+        _write_csv(self.place / "trials" / trial / "history.csv", rows)
+        return epochs
+
+    def _facts(self, winner: str | None) -> None:
+        config = TuneConfig(data=self.data.root, name="tried", unfreeze=(0, 10, 100))
+        (self.place / "config.json").write_text(config.to_json())
+        about = {"layers": 238, "parameters": 4049571, "trainable": {"0": [], "10": ["block7a_se", "top_bn"]}}
+        run = {
+            "command": ["python", "jobs/tune.py", "--data", "with space"],
+            "started": "2026-01-01T10:00:00", "finished": "2026-01-01T10:10:00", "seconds": 600.0,
+            "versions": {"python": "3.11", "ray": "2.60.0"}, "machine": {"nodes": 1, "cpus": 2, "gpus": 0},
+            "winner": winner, "backbones": {"EfficientNetB0": about},
+        }  # fmt: skip
+        (self.place / "run.json").write_text(json.dumps(run))
+        splits = {name: len(split) for name, split in self.data.splits.items()}
+        facts = {
+            "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
+            "splits": splits, "notes": ["a <note>"], "bad_images": 1,
+        }  # fmt: skip
+        (self.place / "dataset.json").write_text(json.dumps(facts))
+        _write_csv(
+            self.place / "bad_images.csv", [{"split": "train", "path": "train/x.jpg", "reason": "empty file"}]
+        )
+
+
+def _write_csv(place: Path, rows: list[dict[str, Any]]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Page(HTMLParser):
+    """Tables by id (rows of cells: attributes and text), text, headings with the text below them, images."""
+
+    VOID = frozenset({"img", "meta", "br", "link", "input"})
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[tuple[dict[str, str], list[tuple[dict[str, str], str]]]]] = {}
+        self.sections: dict[str, str] = {}
+        self.by_id: dict[str, str] = {}
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.stack: list[tuple[str, dict[str, str]]] = []
+        self.place = Path(place)
+        self.source = self.place.read_text()
+        self.heading = self.table = ""
+        self.feed(self.source)
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attrs}
+        self.links += [found[key] for key in ("src", "href", "xlink:href") if key in found]
+        if tag not in self.VOID:
+            self.stack.append((tag, found))
+        if tag == "img":
+            self.images.append(found["src"])
+            self.sections[self.heading] += "[picture]"
+        elif tag == "svg":
+            self.sections[self.heading] += "[chart]"
+        elif tag == "h2":
+            self.heading = ""
+        elif tag == "table":
+            self.table = found.get("id", "")
+            self.tables[self.table] = []
+        elif tag == "tr":
+            self.tables[self.table].append((found, []))
+        elif tag in ("td", "th"):
+            self.tables[self.table][-1][1].append((found, ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        tags = [tag for tag, _ in self.stack]
+        for _, found in self.stack:
+            if "id" in found:
+                self.by_id[found["id"]] = self.by_id.get(found["id"], "") + data
+        if "h2" in tags:
+            self.heading += data
+            self.sections[self.heading] = ""
+        elif "style" not in tags and "script" not in tags:
+            self.sections[self.heading] = self.sections.get(self.heading, "") + data
+        if "td" in tags or "th" in tags:
+            cells = self.tables[self.table][-1][1]
+            cells[-1] = (cells[-1][0], cells[-1][1] + data)
+
+    def rows(self, table: str) -> list[tuple[dict[str, str], list[tuple[dict[str, str], str]]]]:
+        """Rows below the heading of a table."""
+        return self.tables[table][1:]
+
+
+def check_page(page: Page, folder: Path | None = None) -> None:
+    """What holds for every page: no network, no empty section, not too large; in `folder` its charts."""
+    assert all(link.startswith(("data:", "#")) for link in page.links), page.links
+    assert all(text.strip() for text in page.sections.values()), page.sections
+    assert len(page.source) < 15e6
+    if folder is None:
+        return
+    charts = page.source.count("<svg")
+    assert len(list(folder.glob("*.png"))) >= charts
+    assert all(Image.open(file).size[0] > 100 for file in folder.glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
+    """A sweep of five trials, two of them replicates, and one that failed; and its page."""
+    folder = tmp_path_factory.mktemp("sweep")
+    data = draw_data(folder / "data", ODD, train=4, other=25, splits=("train", "valid", "test"))
+    Writer(folder / "results", data, [*FOUR, ("off", "0", 1, 0.75, 55.0)], failed=True)
+    page = Page(write_sweep_report(str(folder / "results")))
+    check_page(page, folder / "results" / "report")
+    return folder / "results", page
+
+
+def test_sweep_sections_come_in_the_order_that_was_asked_for(sweep: tuple[Path, Page]) -> None:
+    assert list(sweep[1].sections)[1:] == [
+        "The variants",
+        "The variants compared",
+        "Loss and accuracy by epoch",
+        "What each factor does",
+        "Over-fitting",
+        "What is confused with what",
+        "Each class, worst first",
+        "How far its certainty can be believed",
+        "The most confident mistakes",
+        "The data as the models see them",
+        "Which layers were trained",
+        "The data set",
+        "To run it again",
+    ]
+
+
+def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    with (folder / "trials.csv").open() as file:
+        rows = {row["trial"]: row for row in csv.DictReader(file)}
+    shown = page.rows("variants")
+    assert len(shown) == len(rows) == 6
+    columns = {1: "valid_accuracy", 2: "test_accuracy", 4: "epochs", 5: "seconds", 6: "images_per_second"}
+    for attributes, cells in shown:
+        row = rows[attributes["data-trial"]]
+        for column, name in columns.items():
+            value = float(cells[column][0]["data-value"])
+            assert value == float(row[name]) if row[name] else math.isnan(value)
+        for column, split in ((1, "valid"), (2, "test")):
+            if row[f"{split}_accuracy"]:
+                share = float(row[f"{split}_accuracy"])
+                estimate = metrics.wilson(round(100 * share), 100)
+                cell, text = cells[column]
+                assert float(cell["data-low"]) == pytest.approx(estimate.low)
+                assert text.startswith(f"{100 * share:.2f} %")
+                assert text.endswith(f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %")
+        assert cells[4][1] == row["epochs"] and cells[7][1] == row["status"]
+    assert shown[0][0]["data-trial"] == json.loads((folder / "run.json").read_text())["winner"]
+    accuracies = [float(cells[1][0]["data-value"]) for _, cells in shown]
+    assert accuracies[:5] == sorted(accuracies[:5], reverse=True) and math.isnan(accuracies[5])
+
+
+def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    winner = json.loads((folder / "run.json").read_text())["winner"]
+    test = pq.read_table(folder / "trials" / winner / "test_predictions.parquet")["correct"].to_numpy()
+    estimate = metrics.accuracy(test)
+    assert winner in page.by_id["winner"]
+    assert f"{100 * estimate.value:.2f} % of the test images" in page.by_id["winner"]
+    assert f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %" in page.by_id["winner"]
+    read = read_sweep(str(folder))
+    runs = [
+        significance.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
+        for t in read.trials
+        if t.valid
+    ]
+    said = significance.state(runs, winner)
+    assert page.by_id["statement"] == "".join(said.sentences)
+    shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
+    for one in said.comparisons:
+        assert float(shown[one.name][0]["data-value"]) == one.p_holm
+        p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
+        assert shown[one.name][1] == f"{p}{one.only_winner} : {one.only_this}"
+
+
+def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    winner = json.loads((folder / "run.json").read_text())["winner"]
+    rows = pq.read_table(folder / "trials" / winner / "test_predictions.parquet").to_pylist()
+    classes = sorted(ODD)
+    labels, predictions = (np.array([classes.index(row[key]) for row in rows]) for key in ("label", "prediction"))
+    evaluation = metrics.evaluate(labels, predictions, classes)
+    scores = {score.name: score for score in evaluation.per_class}
+    shown = page.rows("classes")
+    assert [attributes["data-class"] for attributes, _ in shown] == sorted(
+        scores, key=lambda n: scores[n].f1.value
+    )
+    for attributes, cells in shown:
+        score = scores[attributes["data-class"]]
+        values = [float(cell["data-value"]) for cell, _ in cells[1:]]
+        assert values == [score.support, score.f1.value, score.precision.value, score.recall.value]
+    pairs = [(cells[0][1], cells[1][1], int(cells[2][1])) for _, cells in page.rows("confused")]
+    assert pairs == [pair[:3] for pair in evaluation.confused]
+    assert f"{100 * evaluation.macro_f1.value:.2f} %" in page.sections["Each class, worst first"]
+
+
+def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    with (folder / "trials.csv").open() as file:
+        valid = {row["trial"]: float(row["valid_accuracy"] or "nan") for row in csv.DictReader(file)}
+    plain, aug = "plain-unfreeze{}-lr0.001-seed0", "aug-unfreeze{}-lr0.001-seed0"
+    shown = {(cells[0][1], cells[1][1]): cells for _, cells in page.rows("effects")}
+    expected = {
+        ("augmentation", "off to on"): (valid[aug.format(0)] - valid[plain.format(0)], "5"),
+        ("unfrozen layers", "0 to 10"): (valid[aug.format(10)] - valid[aug.format(0)], "5 to 10"),
+    }
+    assert {key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()} == expected
+    for attributes, cells in page.rows("gaps"):
+        with (folder / "trials" / attributes["data-trial"] / "history.csv").open() as file:
+            last = list(csv.DictReader(file))[-1]
+        train, validation = float(last["accuracy"]), float(last["valid_accuracy"])
+        assert [float(cell["data-value"]) for cell, _ in cells[1:4]] == [
+            train,
+            validation,
+            train - validation,
+        ]
+
+
+def test_odd_names_are_text_and_never_markup(sweep: tuple[Path, Page]) -> None:
+    page = sweep[1]
+    assert "<b>" not in page.source and "<at>" not in page.source and "<note>" not in page.source
+    shown = page.source.split("<h2>Each class")[1]
+    for name in ODD:
+        assert any(attributes["data-class"] == name for attributes, _ in page.rows("classes"))
+    assert "&lt;b&gt;Bold &amp; Co" in shown
+    assert "out of memory <at> layer & more" in page.sections["The variants"]
+    assert "python jobs/tune.py --data 'with space'" in page.by_id["command"]
+
+
+def test_sweep_shows_mistakes_beside_training_pictures_and_views(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    mistakes = page.sections["The most confident mistakes"]
+    winner = json.loads((folder / "run.json").read_text())["winner"]
+    rows = pq.read_table(folder / "trials" / winner / "test_predictions.parquet").to_pylist()
+    wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["probability"])[:12]
+    assert mistakes.count("[picture]") == 2 * len(wrong) == 2 * mistakes.count("a training picture") - 2
+    for row in wrong:
+        assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
+    views = page.sections["The data as the models see them"]
+    assert views.count("[picture]") == 6 * 5 and views.count("epoch 4") == 6
+    assert len(set(page.images)) > 6 * 5
+    assert "seed" in page.sections["To run it again"] and "train/x.jpg" in page.sections["The data set"]
+
+
+def test_replicates_show_their_spread(sweep: tuple[Path, Page]) -> None:
+    folder, page = sweep
+    ((attributes, cells),) = page.rows("spreads")
+    assert attributes["data-recipe"] == "plain-unfreeze0-lr0.001"
+    trials = read_sweep(str(folder)).trials
+    values = [trial.valid_accuracy for trial in trials if trial.recipe == "plain-unfreeze0-lr0.001"]
+    shown = [float(cell["data-value"]) for cell, _ in cells[2:]]
+    assert shown == pytest.approx([np.mean(values), np.std(values, ddof=1), min(values), max(values)])
+
+
+def test_effects_pair_replicates_of_one_seed(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["a", "b"], 1, 5, ("train", "valid"))
+    recipes = [("off", depth, seed, 0.7, 10.0) for depth in ("10", "0") for seed in (0, 1, 2)]
+    Writer(tmp_path / "results", data, recipes)
+    (effect,) = effects(read_sweep(str(tmp_path / "results")).trials)
+    assert (effect.before, effect.after, effect.epochs) == ("0", "10", "5 to 10")
+    assert len(effect.pairs) == 3
+    assert all(before.settings["seed"] == after.settings["seed"] for before, after in effect.pairs)
+
+
+def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 4, ("train", "valid"))
+    Writer(tmp_path / "results", data, FOUR[:1])
+    page = Page(write_sweep_report(str(tmp_path / "results")))
+    check_page(page, tmp_path / "results" / "report")
+    assert "of the valid images" in page.by_id["winner"]
+    assert "Scored on valid" in page.sections["What is confused with what"]
+    assert "No two finished variants differ" in page.sections["What each factor does"]
+    assert (
+        "No variant of this sweep was trained on changed views" in page.sections["The data as the models see them"]
+    )
+    (row,) = page.rows("variants")
+    assert row[1][2][1] == "––"
+
+
+def test_all_trials_failed(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 1, ("train", "valid"))
+    Writer(tmp_path / "results", data, [], failed=True)
+    page = Page(write_sweep_report(str(tmp_path / "results")))
+    check_page(page, tmp_path / "results" / "report")
+    assert "no winner" in page.by_id["winner"]
+    assert "No variant has an accuracy." in page.sections["The variants compared"]
+
+
+@pytest.mark.slow
+def test_a_data_set_that_is_gone_leaves_the_numbers(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 30, ("train", "valid", "test"))
+    Writer(tmp_path / "results", data, FOUR[:1])
+    data.rename(tmp_path / "moved")
+    page = Page(write_sweep_report(str(tmp_path / "results")))
+    check_page(page, tmp_path / "results" / "report")
+    assert "cannot be shown" in page.sections["The data as the models see them"]
+    assert "cannot be shown" in page.sections["The most confident mistakes"]
+    assert page.images == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [60, 61, 263, 525])
+def test_many_classes(tmp_path: Path, number: int) -> None:
+    classes = [f"SPECIES NUMBER {place:03d}" for place in range(number)]
+    data = draw_data(tmp_path / "data", classes, 1, 2, ("train", "valid", "test"))
+    Writer(tmp_path / "results", data, FOUR)
+    page = Page(write_sweep_report(str(tmp_path / "results")))
+    check_page(page, tmp_path / "results" / "report")
+    assert len(page.rows("classes")) == number
+    matrix = page.sections["What is confused with what"].split("images.")[1]
+    assert ("SPECIES NUMBER 059" in matrix.split("taken for")[0]) == (number == 60)
+
+
+def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True) -> Page:
+    """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
+
+    The input is the folder, or, where labels are not known, each file by itself.
+    """
+    dataset = scan(str(data))
+    split, classes = dataset.splits["test"], dataset.classes
+    rng = np.random.default_rng(2)
+    scores = rng.dirichlet(np.full(len(classes), 0.3), len(split))
+    scores[np.arange(len(split)), split.labels] += rng.random(len(split)) < 0.7
+    scores /= scores.sum(axis=1, keepdims=True)
+    rows: list[dict[str, Any]] = []
+    for number, path in enumerate(split.paths if scored else ()):
+        top = top_k(scores[number], classes, 3)
+        label = classes[split.labels[number]] if labelled else None
+        given = (str(data), path) if labelled else (dataset.place(path), Path(path).name)
+        row = {"input": given[0], "path": given[1], "label": label, "prediction": top[0]["label"]}
+        row |= {"probability": top[0]["probability"], "top_k": top, "width": 32, "height": 32, "error": ""}
+        rows.append(row | {"correct": label == top[0]["label"] if labelled else None, "model": "abc"})
+    for number in range(failed):
+        reason = "empty file" if number % 3 else "damaged: <broken> & cut"
+        row = {"input": str(data), "path": f"bad {number}.jpg", "width": 0, "height": 0}
+        rows.append(row | {"error": reason, "model": "abc"})
+    output = Output(str(place))
+    for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
+        output.write_part(number, [rows[row] for row in part], schema())
+    counts = statistics.count(output.parts().values(), classes)
+    evaluation = counts.evaluation()
+    manifest = {
+        "rows": counts.rows,
+        "failures": dict(counts.failures),
+        "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
+        "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
+        "model": {"place": "results/first/best", "digest": "abc"},
+        "settings": {"input": [str(data)], "batch_size": 32, "model": "best"},
+        "versions": {"keras": "3.15.1"},
+        "started": "2026-01-01T10:00:00",
+        "seconds": 12.5,
+        "images_per_second": None,
+    }
+    output.publish(manifest)
+    if evaluation:
+        (place / "_evaluation").mkdir()
+        (place / "_evaluation/metrics.json").write_text(json.dumps(evaluation.to_json()))
+        (place / "_evaluation/per_class.csv").write_text(evaluation.per_class_csv())
+    page = Page(write_prediction_report(str(place), counts, evaluation, manifest))
+    check_page(page)
+    assert page.place == place / "_report.html"
+    assert pq.read_table(place).num_rows == len(rows)  # the page is no obstacle to readers of the folder
+    return page
+
+
+def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ODD, 1, 20, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=7)
+    manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
+    expected = json.loads((tmp_path / "out/_evaluation/metrics.json").read_text())
+    numbers = [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")]
+    assert numbers == [80, 7, manifest["rows"], len(manifest["ignored"])] == [80, 7, 87, 20]
+    failures = {cells[0][1]: int(cells[1][1]) for _, cells in page.rows("failures")}
+    assert failures == manifest["failures"] == {"empty file": 4, "damaged": 3}
+    assert "bad 0.jpg (<broken> & cut)" in page.sections["Files that could not be scored"]
+    shown = {attributes["data-score"]: cells[1][0] for attributes, cells in page.rows("scores")}
+    for name in ("accuracy", "top_3", "macro_f1"):
+        assert [float(shown[name][f"data-{part}"]) for part in ("value", "low", "high")] == list(
+            expected[name].values()
+        )
+    pairs = [[cells[0][1], cells[1][1], int(cells[2][1])] for _, cells in page.rows("confused")]
+    assert pairs == [[one["label"], one["prediction"], one["images"]] for one in expected["most_confused"]]
+    with (tmp_path / "out/_evaluation/per_class.csv").open() as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert {attributes["data-class"] for attributes, _ in page.rows("classes")} == set(rows)
+    for attributes, cells in page.rows("classes"):
+        for (cell, _), name in zip(cells[1:], ("support", "f1", "precision", "recall"), strict=True):
+            assert float(cell["data-value"]) == float(rows[attributes["data-class"]][name])
+
+
+def test_prediction_report_shows_pictures(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ODD, 1, 20, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=0)
+    assert page.sections["A sample of the predictions"].count("[picture]") == 24
+    assert page.sections["The least certain"].count("[picture]") == 12
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["probability"])[:12]
+    mistakes = page.sections["The most confident mistakes"]
+    assert mistakes.count("[picture]") == 2 * len(wrong) == 2 * mistakes.count("one it named right")
+    for row in wrong:
+        assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
+
+
+def test_prediction_report_without_labels(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=False, failed=0)
+    assert "scores" not in page.tables and "No label is known" in page.source
+    assert page.sections["A sample of the predictions"].count("[picture]") == 6
+    assert "There are none" in page.sections["Files that could not be scored"]
+
+
+def test_prediction_report_where_every_file_failed(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 1, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=4, scored=False)
+    assert "No file was scored" in page.sections["Certainty, and what was found"]
+    assert "No file was scored" in page.sections["The least certain"]
+
+
+def test_prediction_report_where_the_pictures_are_gone(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
+    for picture in (data / "test").rglob("*.jpg"):
+        picture.write_bytes(b"")  # found, but no longer a picture
+    page = run_job(tmp_path / "out", data, labelled=True, failed=0)
+    assert "no longer where they were" in page.sections["A sample of the predictions"] and page.images == []
+    assert "6 of 6 files scored" in page.source

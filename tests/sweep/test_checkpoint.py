@@ -1,0 +1,97 @@
+"""What a killed trial goes on from: written by turns in two files, so that damage costs one epoch."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ray_birds.core.errors import OutputError
+from ray_birds.sweep import checkpoint
+from ray_birds.sweep.checkpoint import Epoch, State
+from ray_birds.sweep.results import Results
+
+
+def after(epochs: int) -> State:
+    """A state after so many epochs, with weights and moments of their own."""
+    random = np.random.default_rng(epochs)
+    history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32) for n in range(epochs)]
+    weights = {"head/kernel": random.normal(size=(8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
+    return State(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)])
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Of a trial `t` that has written its state after each of three epochs."""
+    results = Results(str(tmp_path))
+    for epochs in (1, 2, 3):
+        results.write_state("t", epochs, after(epochs).to_bytes())
+    return results
+
+
+def newest(results: Results) -> Path:
+    return max(
+        Path(results.path("trials", "t")).iterdir(),
+        key=lambda path: len(checkpoint._read(path.read_bytes()).history),
+    )
+
+
+def same(found: State, expected: State) -> bool:
+    arrays = zip(found.optimizer, expected.optimizer, strict=True)
+    return (
+        found.history == expected.history
+        and found.weights.keys() == expected.weights.keys()
+        and all(np.array_equal(found.weights[key], expected.weights[key]) for key in expected.weights)
+        and all(np.array_equal(one, other) for one, other in arrays)
+    )
+
+
+def test_the_last_state_counts(results: Results) -> None:
+    assert same(checkpoint.last(results, "t"), after(3))
+    assert checkpoint.last(results, "never started") == State()
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.99, -1])
+def test_of_a_state_cut_short_only_one_epoch_is_lost(results: Results, length: float) -> None:
+    path = newest(results)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * length) if isinstance(length, float) else length])
+    assert same(checkpoint.last(results, "t"), after(2))
+
+
+def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
+    """In the numbers a checksum tells; elsewhere the state may still be read, and then is the right one."""
+    path = newest(results)
+    data = path.read_bytes()
+    for at in range(0, len(data), 61):
+        changed = bytearray(data)
+        changed[at] ^= 4
+        path.write_bytes(changed)
+        found = checkpoint.last(results, "t")
+        assert same(found, after(3)) or same(found, after(2)), at
+
+
+def test_a_trial_that_begins_again_forgets_what_it_had(results: Results) -> None:
+    """As one with half the batch does: its first epoch counts, not the third of the run that it replaces."""
+    for epochs in (1, 2):
+        results.write_state("t", epochs, after(epochs).to_bytes())
+        assert same(checkpoint.last(results, "t"), after(epochs))
+
+
+def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
+    for path in Path(results.path("trials", "t")).iterdir():
+        path.write_bytes(b"PK\x03\x04 no archive")
+    assert checkpoint.last(results, "t") == State()
+
+
+def test_a_full_disk_is_one_line_that_says_the_way_out(
+    results: Results, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with (
+        full_disk(),
+        pytest.raises(OutputError, match=r"cannot be written .*--resume goes on$") as caught,
+        results.writing(),
+    ):
+        results.write_state("t", 4, after(4).to_bytes())
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(results.place)
