@@ -34,7 +34,7 @@ class Plain:
 
 def make(plain: Plain) -> None:
     from ray_birds.config import Variant
-    from ray_birds.model import backbones, bundle
+    from ray_birds.model import backbones, bundle, cut, head
 
     size = plain.image_size
     base = backbones.build(plain.backbone, "none", size)
@@ -43,7 +43,7 @@ def make(plain: Plain) -> None:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     base(np.random.default_rng(0).uniform(0, 255, (16, size, size, 3)).astype("float32"), training=True)
-    model = backbones.classifier(base, backbones.Tap(backbones.PIXELS, (size, size, 3)), len(CLASSES))
+    model = head.classifier(base, cut.Tap(cut.PIXELS, (size, size, 3)), len(CLASSES))
     variant = Variant(backbone=plain.backbone, image_size=size)
     bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: {})
 

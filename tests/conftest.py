@@ -29,17 +29,20 @@ import json, shutil, sys
 from pathlib import Path
 import keras, numpy as np
 from ray_birds.core import storage
+from ray_birds.model import head
+from ray_birds.model import device
+from ray_birds.model import cut
 from ray_birds.model import backbones, bundle
 from ray_birds.config import Variant
 place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
-backbones.use_threads(1)
+device.use_threads(1)
 base = backbones.build("MobileNetV2-0.35", "none", size)
 for layer in base.layers:
     layer.trainable = True
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.momentum = 0.0
 base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
-model = backbones.classifier(base, backbones.Tap(backbones.PIXELS, (size, size, 3)), len(classes))
+model = head.classifier(base, cut.Tap(cut.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
 bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
 

@@ -3,9 +3,9 @@
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataSpoiled
-from ray_birds.data import findings, inspection, near_duplicates
+from ray_birds.data import findings, inspect_job, near_duplicates
 from ray_birds.data.dataset import SPLIT_FOLDERS, Dataset, survey
-from ray_birds.data.findings import Facts, Finding
+from ray_birds.data.inspection import Facts, Finding
 from ray_birds.report.check import write_check_report
 
 
@@ -15,7 +15,7 @@ def check(config: CheckConfig) -> None:
     dataset, problems = survey(config.data, config.exclude_class)
     with cluster.session(config.verbose):
         cluster.check_places({}, {"--data": dataset.place(dataset.splits["train"].paths[0])})
-        facts = inspection.read(dataset, near_duplicates.SIZE, alike=True)
+        facts = inspect_job.read(dataset, near_duplicates.SIZE, alike=True)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
         *findings.of_pictures(dataset, facts),

@@ -1,11 +1,7 @@
 """The folder contract: train/, valid/ and test/ with one folder per class; class names and file lists."""
 
 import dataclasses
-import difflib
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from pyarrow import fs
@@ -13,6 +9,7 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data.decode import has_image_ending
+from ray_birds.data.labels import class_name, class_of, fold, nearest
 
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
 
@@ -51,17 +48,6 @@ class Dataset:
     def place(self, path: str) -> str:
         """Absolute place of an image of a split."""
         return storage.join(self.root, path)
-
-
-def class_name(folder: str) -> str:
-    """A class folder's name with runs of white space collapsed ("PARAKETT  AKULET" occurs in the real data)."""
-    return " ".join(folder.split())
-
-
-def class_of(folder: str, classes: frozenset[str]) -> str | None:
-    """The class that a folder is named after; else the only one that differs in case, spaces or hyphens alone."""
-    name = class_name(folder)
-    return name if name in classes else _by_fold(classes).get(_fold(name))
 
 
 def scan(root: str, exclude: tuple[str, ...] = ()) -> Dataset:
@@ -111,29 +97,13 @@ def _images_by_class(place: str) -> dict[str, list[str]]:
     return by_class
 
 
-def _fold(name: str) -> str:
-    """What of a class name counts when it is compared with one that may be spelled a little differently."""
-    return name.casefold().replace(" ", "").replace("-", "")
-
-
-@cache
-def _by_fold(classes: frozenset[str]) -> dict[str, str]:
-    """Classes by their folded names, without those that another one would be taken for."""
-    spelled = Counter(map(_fold, classes))
-    return {_fold(name): name for name in classes if spelled[_fold(name)] == 1}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    return max(known, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
-
-
 def _exclude(root: str, found: dict[str, dict[str, list[str]]], exclude: tuple[str, ...]) -> None:
     """Take classes out of all splits. Raises DataError for one that no split has."""
     known = {name for by_class in found.values() for name in by_class}
     for given in exclude:
-        wanted = {class_name(given)} & known or {name for name in known if _fold(name) == _fold(given)}
+        wanted = {class_name(given)} & known or {name for name in known if fold(name) == fold(given)}
         if not wanted:
-            near = f" (nearest: {_nearest(given, sorted(known))!r})" if known else ""
+            near = f" (nearest: {nearest(given, sorted(known))!r})" if known else ""
             raise DataError(f"--exclude-class {given!r}: {root} has no such class{near}; correct the name")
         for by_class in found.values():
             for name in wanted:
@@ -162,7 +132,7 @@ def _problems(root: str, classes: tuple[str, ...], found: dict[str, dict[str, li
         for name in sorted(set(by_class) - set(classes)):
             problems.append(
                 f"{root}: class {name!r} is in {split}/ but not in train/ (nearest there: "
-                f"{_nearest(name, classes)!r}); rename the folder, or leave it out with --exclude-class {name!r}"
+                f"{nearest(name, classes)!r}); rename the folder, or leave it out with --exclude-class {name!r}"
             )
             del by_class[name]
         if not any(by_class.values()):
@@ -183,7 +153,7 @@ def _notes(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
     notes = []
     folded: dict[str, str] = {}
     for name in classes:
-        twin = folded.setdefault(_fold(name), name)
+        twin = folded.setdefault(fold(name), name)
         if twin != name:
             notes.append(f"classes {twin!r} and {name!r} differ in case, spaces or hyphens only: the same bird?")
     for split, by_class in found.items():

@@ -2,37 +2,15 @@
 
 from collections import Counter, defaultdict
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
 from ray_birds.data import near_duplicates
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Facts, Finding
 
 IMBALANCE = 10  # times as many training images: a class so much larger is worth a word
 MAX_BAD = 0.01  # share of unreadable files at which a sweep, left to its defaults, does not start
-
-
-class Facts(NamedTuple):
-    """What decoding a file tells; the hexadecimal codes of its looks (see likeness) may be left out."""
-
-    digest: str
-    error: str
-    width: int
-    height: int
-    format: str
-    constant: bool
-    own: str
-    mirrored: str
-
-
-class Finding(NamedTuple):
-    """One line of `text` on a `kind` of fault; each of `groups` holds the paths that belong together."""
-
-    kind: str
-    spoils: bool
-    text: str
-    groups: tuple[tuple[str, ...], ...]
 
 
 def of_pictures(dataset: Dataset, facts: dict[str, Facts]) -> list[Finding]:

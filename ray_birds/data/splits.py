@@ -12,7 +12,8 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import Dataset
-from ray_birds.data.findings import Facts, Finding, alike
+from ray_birds.data.findings import alike
+from ray_birds.data.inspection import Facts, Finding
 
 
 @dataclass(frozen=True)

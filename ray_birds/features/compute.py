@@ -16,9 +16,8 @@ from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features import store
 from ray_birds.features.store import Feature
-from ray_birds.model import backbones
-from ray_birds.model.backbones import PIXELS, Tap
-from ray_birds.sweep.plan import Plan
+from ray_birds.model import backbones, cut, device
+from ray_birds.model.cut import PIXELS, Tap
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,18 +55,18 @@ class Source:
     precision: str
 
 
-def provide(plan: Plan, have: cluster.Resources) -> frozenset[str]:
-    """Fill the sweep's store with what its trials read, the least demanding first while the disk has room.
+def provide(
+    place: str, needed: dict[str, list[Feature]], source: Source, have: cluster.Resources
+) -> frozenset[str]:
+    """Fill the store at `place` with what each trial needs, the least demanding first while the disk has room.
 
     Returns the names of the trials that find all they need there. Raises as `materialise` does.
     """
-    free = _DISK_SHARE * store.free_bytes(plan.store)
+    free = _DISK_SHARE * store.free_bytes(place)
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
     stored, total = [], 0
-    for name in sorted(plan.variants, key=lambda name: sum(feature.size for feature in plan.needed(name))):
-        new = {
-            feature: store.missing(plan.store, feature) for feature in plan.needed(name) if feature not in chosen
-        }
+    for name in sorted(needed, key=lambda name: sum(feature.size for feature in needed[name])):
+        new = {feature: store.missing(place, feature) for feature in needed[name] if feature not in chosen}
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
             terminal.say(
@@ -79,12 +78,8 @@ def provide(plan: Plan, have: cluster.Resources) -> frozenset[str]:
         stored.append(name)
         chosen.update(new)
     size = sum(feature.size for feature in chosen)
-    terminal.say(
-        f"Feature store {plan.store}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed"
-    )
-    config = plan.config
-    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
-    materialise(plan.store, chosen, source, have)
+    terminal.say(f"Feature store {place}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
+    materialise(place, chosen, source, have)
     return frozenset(stored)
 
 
@@ -194,14 +189,14 @@ class Materialiser:
     def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
         import tensorflow as tf
 
-        backbones.use_threads(self._threads)
+        device.use_threads(self._threads)
         if self._loaded != name:
-            backbones.use_precision(self._source.precision)
+            device.use_precision(self._source.precision)
             self._model = backbones.build(name, self._source.weights, self._source.image_size)
             self._loaded, self._functions = name, {}
         taps = tuple(Tap(feature.tap, feature.shape) for feature in features)
         if taps not in self._functions:
-            model = backbones.prefix(self._model, list(taps))
+            model = cut.prefix(self._model, list(taps))
             signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
             self._functions[taps] = tf.function(
                 lambda pixels: {

@@ -25,7 +25,7 @@ import numpy as np
 from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.model.backbones import PIXELS, Tap
+from ray_birds.model.cut import PIXELS, Tap
 
 FORMAT = 1  # part of every key: raise it when decoding, augmentation or layout change
 MANIFEST = "manifest.json"

@@ -22,7 +22,7 @@ from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import decode
-from ray_birds.model import bundle
+from ray_birds.model import bundle, classifier
 from ray_birds.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _make(form: str, model: Bundle, made: Path, pixels: np.ndarray) -> float:
     # On a GPU, TensorFlow would round to TF32's 10 bits, and ONNX Runtime would not.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     write, run = _FORMS[form]
-    expected = bundle.load(model)(pixels)
+    expected = classifier.load(model)(pixels)
     try:
         write(model, made)
     except tf.errors.OpError as error:  # TensorFlow's own way of saying it
@@ -221,7 +221,7 @@ def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
-        return bundle.load(bundle.verify(str(Path(folder, path.stem))))(pixels)
+        return classifier.load(bundle.verify(str(Path(folder, path.stem))))(pixels)
 
 
 _FORMS: dict[str, tuple[Write, Run]] = {
@@ -232,7 +232,7 @@ _FORMS: dict[str, tuple[Write, Run]] = {
 
 
 def _network(model: Bundle) -> "keras.Model":
-    """The Keras model of a bundle that `bundle.load` has opened."""
+    """The Keras model of a bundle that `classifier.load` has opened."""
     import keras
 
     with storage.temporary_file(storage.read(storage.join(model.place, "model.keras")), ".keras") as path:

@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from ray_birds.config import Depth, Variant
-from ray_birds.model import backbones
-from ray_birds.model.backbones import PIXELS, POOLED, Tap
-from ray_birds.sweep.checkpoint import State
+from ray_birds.model import backbones, cut, device, head
+from ray_birds.model.cut import PIXELS, POOLED, Tap
+
+Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Shape:
         tap = self.head if in_head else self.tail
         if tap.name == POOLED:
             inputs = keras.Input(tap.shape, name=POOLED)
-            return keras.Model(inputs, backbones.head(self.classes)(inputs))
+            return keras.Model(inputs, head.head(self.classes)(inputs))
         network = backbones.build(self.backbone, self.weights, self.image_size)
-        backbones.freeze(network, 0 if in_head else self.unfreeze)
-        return backbones.classifier(network, tap, self.classes)
+        cut.freeze(network, 0 if in_head else self.unfreeze)
+        return head.classifier(network, tap, self.classes)
 
 
 class Stage:
@@ -52,7 +53,7 @@ class Stage:
         several = len(shape.devices) > 1
         self._strategy = _mirrored(shape.devices) if several else tf.distribute.get_strategy()
         self._replicas = self._strategy.num_replicas_in_sync
-        backbones.use_precision(shape.precision)
+        device.use_precision(shape.precision)
         with self._strategy.scope():
             self._model = shape.model(in_head)
             adam = keras.optimizers.Adam()
@@ -126,16 +127,16 @@ class Stage:
             variable.assign(value)
         self.optimizer.learning_rate.assign(learning_rate)
 
-    def load(self, state: State, *, with_optimizer: bool) -> None:
-        """Take over the weights that `state` has, and the optimizer's moments within a phase."""
+    def load(self, weights: Weights, optimizer: list[np.ndarray] | None = None) -> None:
+        """Take over the weights that are trained here, and within a phase the optimizer's moments."""
         for variable in self._trained:
-            if variable.path in state.weights:
-                variable.assign(state.weights[variable.path])
-        if with_optimizer:
-            for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
+            if variable.path in weights:
+                variable.assign(weights[variable.path])
+        if optimizer is not None:
+            for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
                 variable.assign(value)
 
-    def state(self) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    def state(self) -> tuple[Weights, list[np.ndarray]]:
         weights = {variable.path: variable.numpy() for variable in self._trained}
         return weights, [variable.numpy() for variable in self.optimizer.variables]
 
@@ -169,17 +170,17 @@ class Stages:
         gc.collect()
 
 
-def assemble(variant: Variant, weights: str, classes: int, state: State) -> keras.Model:
-    """The whole model of a trial, raw pixels in, with the weights it had after its last epoch.
+def assemble(variant: Variant, weights: str, classes: int, trained: Weights) -> keras.Model:
+    """The whole model of a trial, raw pixels in, with its `trained` weights.
 
     It computes in float32 whatever it was trained in: a bundle must run well on any machine.
     """
-    backbones.use_precision("float32")
+    device.use_precision("float32")
     network = backbones.build(variant.backbone, weights, variant.image_size)
-    model = backbones.classifier(network, Tap(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
+    model = head.classifier(network, Tap(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
     network.trainable = True
-    backbones.freeze(network, variant.unfreeze)
+    cut.freeze(network, variant.unfreeze)
     for variable in model.trainable_variables:
-        variable.assign(state.weights[variable.path])
-    backbones.freeze(network, 0)
+        variable.assign(trained[variable.path])
+    cut.freeze(network, 0)
     return model

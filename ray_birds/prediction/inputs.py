@@ -13,7 +13,7 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode
-from ray_birds.data.dataset import class_of
+from ray_birds.data.labels import class_of
 
 _WILDCARD = re.compile(r"[*?\[]")
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,6}$")  # "St. Louis" has none

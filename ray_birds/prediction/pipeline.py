@@ -20,9 +20,9 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.data import decode
-from ray_birds.model import bundle
-from ray_birds.model.backbones import use_threads
+from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
+from ray_birds.model.device import use_threads
 from ray_birds.prediction import inputs
 from ray_birds.prediction.output import Output, schema, top_k
 
@@ -150,7 +150,7 @@ class Scorer:
         self._embeddings = job.config.embeddings
         use_threads(threads)
         try:
-            self._classifier = bundle.load(job.model, job.config.batch_size)
+            self._classifier = classifier.load(job.model, job.config.batch_size)
             self._classifier.warm_up()
         except RayBirdsError as error:
             self._error = error  # raised with the first unit: from here Ray would pass on its text alone

@@ -10,7 +10,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
-from ray_birds.model import bundle
+from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import inputs, output
 
@@ -34,7 +34,7 @@ def predict(config: PredictConfig, model: Bundle) -> None:
     if picture.pixels is None:
         raise DataError(f"{place}: {picture.error}")
     with terminal.quiet(config.verbose):
-        scores = bundle.load(model, batch_size=1)(picture.pixels[None])[0]
+        scores = classifier.load(model, batch_size=1)(picture.pixels[None])[0]
     label = inputs.label(found.roots[given], path, frozenset(model.classes))
     show(config, place, label, output.top_k(scores, model.classes, config.top_k))
 

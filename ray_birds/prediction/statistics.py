@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_birds.evaluation import metrics
+from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.prediction.output import read_part, schema
 
@@ -49,7 +49,7 @@ class Tally:
         self.failures = Counter[str]()  # by the first words: what stands behind a colon differs from file to file
         self.failed: dict[str, list[dict[str, Any]]] = {}  # the first EXAMPLES rows of each reason
         self.found = np.zeros(len(classes), np.int64)  # images by their prediction
-        self.labelled = self.unlabelled = metrics.certainty(np.zeros(0), np.zeros(0, bool))
+        self.labelled = self.unlabelled = calibration.certainty(np.zeros(0), np.zeros(0, bool))
         self.sample, self.unsure, self.mistakes = Lowest(SAMPLE), Lowest(EXTREMES), Lowest(EXTREMES)
         self.named_right: dict[str, dict[str, Any]] = {}  # the first row of each class that was
         self._matrix = np.zeros((len(classes), len(classes)), np.int64)
@@ -88,8 +88,8 @@ class Tally:
         known, right = label >= 0, label == prediction
 
         self.found += np.bincount(prediction, minlength=len(self.classes))
-        self.labelled += metrics.certainty(probability[known], right[known])
-        self.unlabelled += metrics.certainty(probability[~known], right[~known])
+        self.labelled += calibration.certainty(probability[known], right[known])
+        self.unlabelled += calibration.certainty(probability[~known], right[~known])
         np.add.at(self._matrix, (label[known], prediction[known]), 1)
         self._hits, self._k = self._hits + metrics.in_top_k(label[known], ranked[known]), ranked.shape[1]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.data.dataset import Dataset
-from ray_birds.data.findings import Facts, Finding
+from ray_birds.data.inspection import Facts, Finding
 from ray_birds.report.gallery import Tile, load
 from ray_birds.report.page import write_page
 from ray_birds.sweep.results import write_csv

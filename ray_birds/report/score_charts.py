@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ray_birds.evaluation.metrics import Certainty, ClassScore
+from ray_birds.evaluation.calibration import Certainty
+from ray_birds.evaluation.metrics import ClassScore
 from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, GREY, INK, VERMILLION, WIDTH, Chart
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ray_birds.config import Variant
 from ray_birds.core import storage
-from ray_birds.evaluation import metrics
+from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Estimate
 from ray_birds.evaluation.significance import Run, Statement, state
 from ray_birds.report import effects, score_charts, sweep_charts
@@ -111,7 +111,7 @@ def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Sc
     """Scores of `rows`, and the chart of their certainty."""
     place = {name: number for number, name in enumerate(classes)}
     labels, predictions = (np.array([place[name] for name in names]) for names in (rows.label, rows.prediction))
-    seen = metrics.certainty(rows.probability, rows.correct)
+    seen = calibration.certainty(rows.probability, rows.correct)
     evaluation = metrics.evaluate(labels, predictions, classes)
     return score(evaluation, seen, split), score_charts.certainty(seen)
 

@@ -18,13 +18,14 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError, OutputError, SettingsError
-from ray_birds.data import dataset, inspection
+from ray_birds.data import dataset, inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.data.splits import Shares
 from ray_birds.features import compute
+from ray_birds.features.compute import Source
 from ray_birds.features.store import Catalogue
-from ray_birds.model import backbones
+from ray_birds.model import backbones, device
 from ray_birds.model.backbones import Description
 from ray_birds.sweep import selection, summary
 from ray_birds.sweep.callbacks import Silence, Watch, reason
@@ -128,7 +129,7 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     describe = ray.remote(num_cpus=1)(backbones.describe)
     asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
     shares = Shares(config.valid_share, config.test_share, config.split_seed)
-    seen = inspection.inspect(data, config.image_size, config.max_bad_images, shares)
+    seen = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
     if config.resume and not results.began_with(seen):
         raise DataError(
             f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
@@ -158,7 +159,9 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
     )
     if config.features == "none":
         return plan
-    return dataclasses.replace(plan, stored=compute.provide(plan, have))
+    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    needed = {name: plan.needed(name) for name in plan.variants}
+    return dataclasses.replace(plan, stored=compute.provide(plan.store, needed, source, have))
 
 
 def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
@@ -253,7 +256,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     """One trial, in a process of its own that is used again for the next one."""
     from ray_birds.sweep import checkpoint, training
 
-    backbones.use_threads(plan.threads)
+    device.use_threads(plan.threads)
     name, results = config["trial"], plan.results
     if not results.exists():
         raise cluster.unseen(results.place)

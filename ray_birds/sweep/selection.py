@@ -14,7 +14,8 @@ from ray_birds.core.errors import DataError
 from ray_birds.data import decode
 from ray_birds.data.dataset import Split
 from ray_birds.evaluation import metrics
-from ray_birds.model import backbones, bundle, card
+from ray_birds.model import bundle, card, device
+from ray_birds.model.classifier import Classifier
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import rank
 
@@ -44,15 +45,15 @@ def _make(plan: Plan, name: str) -> None:
     from ray_birds.model import train_step
     from ray_birds.sweep import checkpoint
 
-    backbones.use_threads(plan.threads)
+    device.use_threads(plan.threads)
     last, classes = checkpoint.last(plan.results, name), plan.data.classes
     variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
-    model = train_step.assemble(variant, plan.config.weights, len(classes), last)
+    model = train_step.assemble(variant, plan.config.weights, len(classes), last.weights)
 
     evaluations: dict[str, metrics.Evaluation] = {}
 
-    def score(classifier: bundle.Classifier) -> dict[str, Any]:
-        test = _test(plan)
+    def score(path: str) -> dict[str, Any]:
+        classifier, test = Classifier(path), _test(plan)
         if test is not None:
             parts = [classifier(pixels) for pixels in _pixels(plan, test)]
             plan.results.write_predictions(name, test, classes, np.concatenate(parts))

@@ -18,7 +18,7 @@ from ray_birds.core.errors import DataError, OutOfMemoryError
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features.store import Catalogue, Reader
-from ray_birds.model.backbones import PIXELS, Tap
+from ray_birds.model.cut import PIXELS, Tap
 from ray_birds.model.train_step import Shape, Stage, Stages
 from ray_birds.sweep.checkpoint import Epoch, State
 from ray_birds.sweep.plan import Plan
@@ -170,7 +170,7 @@ def _train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
             stage = _STAGES.get(task.shape, in_head)
             rate = variant.learning_rate * (1.0 if in_head else variant.fine_tune_factor)
             stage.reset(rate, variant.seed)
-            stage.load(state, with_optimizer=0 < epoch != variant.head_epochs)
+            stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_epochs else None)
         inputs = task.head if in_head else task.tail
         result, scores = _epoch(task, stage, inputs, epoch)
         state = State([*state.history, result], *stage.state())
@@ -181,7 +181,7 @@ def _train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
     if stage is None:
         stage = _STAGES.get(task.shape, in_head)
         stage.reset(0.0, variant.seed)
-        stage.load(state, with_optimizer=False)
+        stage.load(state.weights)
     return _score(task, stage, task.head if in_head else task.tail, "test")
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from ray_birds.config import CheckConfig
 from ray_birds.core.errors import DataError, DataSpoiled
 from ray_birds.core.terminal import run_job
-from ray_birds.data import inspection
+from ray_birds.data import inspect_job
 from ray_birds.data.check import check
 from ray_birds.data.dataset import scan
 from ray_birds.data.splits import Shares
@@ -172,7 +172,7 @@ def test_the_sweep_s_quick_check_finds_copies_and_lists_bad_files(
     faulty: Path, tmp_path: Path, local_ray: None
 ) -> None:
     data = scan(str(faulty), MISNAMED)
-    seen = inspection.inspect(data, 64, 0.2, SHARES)
+    seen = inspect_job.inspect(data, 64, 0.2, SHARES)
     assert [(one.kind, one.spoils) for one in seen.findings] == [
         ("leak", True),
         ("repeated", False),
@@ -191,7 +191,7 @@ def test_splits_are_made_from_train_with_copies_on_one_side(faulty: Path, tmp_pa
         changed(
             root / f"train/{FINCH}/{number}.jpg", root / f"train/{FINCH}/{number}b.jpg", size=(60, 60), flip=True
         )
-    seen = inspection.inspect(scan(str(root)), 64, 0.2, SHARES)
+    seen = inspect_job.inspect(scan(str(root)), 64, 0.2, SHARES)
     assert seen.made == ("valid", "test") and set(seen.fingerprints) == {"train", "valid", "test"}
     side = {path: name for name, split in seen.dataset.splits.items() for path in split.paths}
     assert all(side[f"train/{FINCH}/{n}.jpg"] == side[f"train/{FINCH}/{n}b.jpg"] for n in range(8))
@@ -202,7 +202,7 @@ def test_splits_are_made_from_train_with_copies_on_one_side(faulty: Path, tmp_pa
 
 def test_too_many_bad_files_stop_a_sweep(faulty: Path, local_ray: None) -> None:
     with pytest.raises(DataError, match=r"2 of \d+ images cannot be read, more than --max-bad-images 0.01"):
-        inspection.inspect(scan(str(faulty), MISNAMED), 64, 0.01, SHARES)
+        inspect_job.inspect(scan(str(faulty), MISNAMED), 64, 0.01, SHARES)
 
 
 def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_ray: None) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ray_birds.core.errors import DataError
-from ray_birds.data.dataset import class_name, scan, survey
+from ray_birds.data.dataset import scan, survey
+from ray_birds.data.labels import class_name
 from tests.conftest import CLASSES, COUNTS
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ray_birds.data.dataset import Dataset, scan
-from ray_birds.data.findings import Facts, Finding, of_classes, of_pictures
+from ray_birds.data.findings import of_classes, of_pictures
+from ray_birds.data.inspection import Facts, Finding
 from tests.conftest import CLASSES
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import Dataset, Split
-from ray_birds.data.findings import Facts
+from ray_birds.data.inspection import Facts
 from ray_birds.data.splits import Shares, assigned, make
 
 SHARES = Shares(valid=0.1, test=0.1, seed=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from ray_birds.evaluation import metrics
+from ray_birds.evaluation import calibration, metrics
 
 # The article's models 1 and 4 on its 2,000 test images: 0.9845 and 0.9850.
 IMAGES, PLAIN, DEEP = 2000, 1969, 1970
@@ -109,17 +109,17 @@ def test_most_confused_orders_by_count_then_share() -> None:
 
 
 def test_calibration_error_of_a_sure_and_half_wrong_model() -> None:
-    sure = metrics.certainty(np.full(10, 0.9), np.arange(10) < 5)
-    assert metrics.calibration_error(sure) == pytest.approx(0.4)
-    assert metrics.calibration_error(metrics.certainty(np.ones(4), np.ones(4, bool))) == 0
-    assert math.isnan(metrics.calibration_error(metrics.certainty(np.empty(0), np.empty(0, bool))))
+    sure = calibration.certainty(np.full(10, 0.9), np.arange(10) < 5)
+    assert calibration.calibration_error(sure) == pytest.approx(0.4)
+    assert calibration.calibration_error(calibration.certainty(np.ones(4), np.ones(4, bool))) == 0
+    assert math.isnan(calibration.calibration_error(calibration.certainty(np.empty(0), np.empty(0, bool))))
 
 
 def test_certainty_of_parts_adds_up_and_coarser_bins_hold_the_same() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(1000)
     correct = rng.random(1000) < probability
-    parts = [metrics.certainty(probability[part], correct[part]) for part in (slice(0, 300), slice(300, None))]
+    parts = [calibration.certainty(probability[part], correct[part]) for part in (slice(0, 300), slice(300, None))]
     seen = parts[0] + parts[1]
     for bins in (10, 15, 20):
         place = np.floor(probability * bins)

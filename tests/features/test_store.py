@@ -14,7 +14,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.features import store
 from ray_birds.features.store import Catalogue, Feature, Reader
-from ray_birds.model.backbones import PIXELS, POOLED, Tap
+from ray_birds.model.cut import PIXELS, POOLED, Tap
 from tests.conftest import own_s3
 
 DEEP = Tap("block6d_add", (2, 2, 3))

@@ -8,8 +8,8 @@ import pytest
 
 from ray_birds.config import BACKBONES
 from ray_birds.core.errors import ModelError, SettingsError
-from ray_birds.model import backbones
-from ray_birds.model.backbones import PIXELS, POOLED, Tap
+from ray_birds.model import backbones, cut, head
+from ray_birds.model.cut import PIXELS, POOLED, Tap
 
 keras = pytest.importorskip("keras")
 
@@ -37,16 +37,16 @@ def pictures(count: int, size: int = SIZE) -> np.ndarray:
 
 def test_efficientnet_has_the_articles_parameters_and_trainable_layers() -> None:
     network = backbones.build("EfficientNetB0", "none", 224)
-    model = backbones.classifier(network, Tap(PIXELS, (224, 224, 3)), 400)
+    model = head.classifier(network, Tap(PIXELS, (224, 224, 3)), 400)
     assert model.count_params() == 4_561_971
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == 512_400
-    backbones.freeze(network, 10)
+    cut.freeze(network, 10)
     assert next(layer.name for layer in network.layers if layer.trainable) == "block7a_se_squeeze"
     assert len(model.trainable_variables) == 12
-    assert backbones.cut(network, 10) == Tap("block6d_add", (7, 7, 192))
-    assert backbones.cut(network, 100) == Tap("block5a_project_bn", (14, 14, 112))
-    assert backbones.cut(network, "all") == Tap(PIXELS, (224, 224, 3))
-    assert backbones.cut(network, 0) == Tap(POOLED, (1280,))
+    assert cut.cut(network, 10) == Tap("block6d_add", (7, 7, 192))
+    assert cut.cut(network, 100) == Tap("block5a_project_bn", (14, 14, 112))
+    assert cut.cut(network, "all") == Tap(PIXELS, (224, 224, 3))
+    assert cut.cut(network, 0) == Tap(POOLED, (1280,))
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -54,7 +54,7 @@ def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
     network = backbones.build(name, "none", SIZE)
     assert network.input.shape[1:] == (SIZE, SIZE, 3)
     for depth in (1, 10, 50, 100):
-        tap = backbones.cut(network, depth)
+        tap = cut.cut(network, depth)
         before = network.layers.index(network.get_layer(tap.name))
         assert before < len(network.layers) - depth
         assert tap.shape == tuple(network.get_layer(tap.name).output.shape[1:])
@@ -63,7 +63,7 @@ def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
 def test_more_layers_than_there_are_is_the_users_mistake() -> None:
     network = backbones.build("MobileNetV2-0.35", "none", SIZE)
     with pytest.raises(SettingsError, match="155 layers"):
-        backbones.freeze(network, 1000)
+        cut.freeze(network, 1000)
 
 
 @pytest.mark.parametrize("depth", [10, 100])
@@ -71,13 +71,13 @@ def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(depth: int) -> 
     import tensorflow as tf
 
     network = enliven(backbones.build("EfficientNetB0", "none", 96), 96)
-    tap = backbones.cut(network, depth)
-    whole = backbones.classifier(network, Tap(PIXELS, (96, 96, 3)), 7)
-    tail = backbones.classifier(network, tap, 7)
+    tap = cut.cut(network, depth)
+    whole = head.classifier(network, Tap(PIXELS, (96, 96, 3)), 7)
+    tail = head.classifier(network, tap, 7)
     tail.get_layer("head").set_weights(whole.get_layer("head").get_weights())
-    backbones.freeze(network, depth)
+    cut.freeze(network, depth)
     x, labels = pictures(4, 96), np.array([0, 1, 2, 3])
-    features = backbones.prefix(network, [tap])(x)[tap.name]
+    features = cut.prefix(network, [tap])(x)[tap.name]
     assert np.asarray(network(x)).std() > 0.05
 
     def gradients(model: "keras.Model", inputs: object) -> tuple[np.ndarray, list[np.ndarray]]:

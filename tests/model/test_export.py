@@ -19,7 +19,7 @@ from ray_birds.config import ExportConfig, Variant
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
-from ray_birds.model import backbones, bundle, card, export
+from ray_birds.model import backbones, bundle, card, classifier, cut, export, head
 from tests.conftest import CLASSES
 
 SIZE = 32
@@ -90,7 +90,7 @@ def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str
     with zipfile.ZipFile(made) as archive:
         archive.extractall(made.parent / "unpacked")
     unpacked = bundle.verify(str(made.parent / "unpacked" / "model"))
-    return bundle.load(unpacked)(pixels), list(unpacked.classes)
+    return classifier.load(unpacked)(pixels), list(unpacked.classes)
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_each_form_answers_as_the_keras_model(
         pytest.importorskip("tf2onnx")
     output = tmp_path / "new" / NAMES[form]
     export.export(config(model, output, images=str(birds)))
-    expected = bundle.load(bundle.verify(str(model)))(pixels)
+    expected = classifier.load(bundle.verify(str(model)))(pixels)
     assert np.ptp(expected, axis=0).max() > 0.01
     for part in (slice(None), slice(0, 1)):
         scores, classes = run(form, output, pixels[part])
@@ -121,7 +121,7 @@ def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
     for layer in norms:  # statistics of its own, so that its features are of order 1
         layer.momentum, layer.trainable = 0.0, True
     network(np.random.default_rng(0).uniform(0, 255, (16, 96, 96, 3)).astype("float32"), training=True)
-    whole = backbones.classifier(network, backbones.Tap(backbones.PIXELS, (96, 96, 3)), len(CLASSES))
+    whole = head.classifier(network, cut.Tap(cut.PIXELS, (96, 96, 3)), len(CLASSES))
     variant = Variant(backbone="MobileNetV2-0.35", image_size=96)
     bundle.save(whole, str(tmp_path / "best"), CLASSES, variant, lambda classifier: {})
     export.export(config(tmp_path / "best", tmp_path / "model.onnx"))
@@ -207,7 +207,7 @@ def test_the_lines_on_the_card_load_the_model(
     code = re.search(r"```python\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
     assert code
     monkeypatch.chdir(place)
-    classifier = bundle.load(about)
+    model = classifier.load(about)
     answers = []
     for photo in sorted(birds.glob("train/*/1.jpg")):
         shutil.copy(photo, place / "photo.jpg")

@@ -63,7 +63,7 @@ except Exception as error:
     found["refused"] = f"{type(error).__name__}: {error}"
 for precision in ("mixed_bfloat16", "mixed_float16", "float32"):
     state = run(precision=precision)
-    model = train_step.assemble(variant, "none", 3, state)
+    model = train_step.assemble(variant, "none", 3, state.weights)
     kinds = {str(array.dtype) for array in state.weights.values()}
     kinds |= {layer.compute_dtype for layer in model.layers}
     found[precision] = told(state)

@@ -1,0 +1,67 @@
+"""A bundle's model at work: images in, probabilities and pooled features out."""
+
+import numpy as np
+
+from ray_birds.core import storage
+from ray_birds.core.errors import ModelError
+from ray_birds.model.bundle import Bundle, verify
+
+
+class Classifier:
+    """A model that scores pictures in batches of one fixed shape, the last one padded.
+
+    One compiled shape and one code path for the sweep's test score and for batch prediction: the same
+    pictures get the same probabilities.
+    """
+
+    def __init__(self, path: str, batch_size: int = 32) -> None:
+        import keras
+        import tensorflow as tf
+
+        self._batch_size = batch_size
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        both = keras.Model(model.input, [model.output, model.layers[-1].input])
+        self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
+        signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.uint8)]
+        self._function = tf.function(
+            lambda pixels: both(tf.cast(pixels, tf.float32), training=False), input_signature=signature
+        )
+
+    def warm_up(self) -> None:
+        self(np.zeros((1, *self.input_shape), np.uint8))
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, size, size, 3) uint8 -> probabilities (n, classes) float32."""
+        return self.embed(pixels)[0]
+
+    def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, size, size, 3) uint8, n > 0 -> probabilities (n, classes) and pooled features (n, d), float32."""
+        results = []
+        for start in range(0, len(pixels), self._batch_size):
+            batch = pixels[start : start + self._batch_size]
+            if len(batch) < self._batch_size:
+                batch = np.pad(batch, [(0, self._batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
+            results.append(self._function(batch))
+        # Fetched when all are under way, so that a GPU does not wait between batches.
+        columns = zip(*results, strict=True)
+        scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in columns)
+        return scores[: len(pixels)], features[: len(pixels)]
+
+
+def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
+    """The classifier of a verified bundle, from anywhere.
+
+    Raises ModelError where the bundle is no longer the one verified, or where Keras refuses its model: above
+    all for code in it, which safe mode does not run.
+    """
+    if verify(bundle.place).digest != bundle.digest:
+        raise ModelError(f"{bundle.place}: has changed since this job began; run it again")
+    data = storage.read(storage.join(bundle.place, "model.keras"))
+    with storage.temporary_file(data, ".keras") as path:
+        try:
+            return Classifier(path, batch_size)
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise ModelError(
+                f"{bundle.place}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
+            ) from error
