@@ -1,7 +1,7 @@
 """Random weights that something can be learned on, for a machine without the pretrained ones.
 
 A new backbone's BatchNorm layers have seen nothing, and EfficientNet's features shrink to 1e-6: all variants
-then score alike and ASHA has nothing to choose by. Statistics of one batch of the pictures bring them back
+then score alike and ASHA has nothing to choose by. Statistics of one batch of the images bring them back
 to order 1. What a model costs to run or to train does not depend on its weights.
 """
 
@@ -21,11 +21,11 @@ def main(data: str, name: str, image_size: int, output: str) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(_scaled(name, _pictures(data, image_size)), training=True)
+    model(_scaled(name, _images(data, image_size)), training=True)
     model.save_weights(output)
 
 
-def _pictures(data: str, size: int) -> np.ndarray:
+def _images(data: str, size: int) -> np.ndarray:
     """(n, size, size, 3) float32 0..255 from all classes, n at least BATCH where there are so many."""
     paths = sorted(Path(data, "train").rglob("*.jpg"))
     images = [
@@ -34,11 +34,11 @@ def _pictures(data: str, size: int) -> np.ndarray:
     return np.stack([keras.utils.img_to_array(image) for image in images])
 
 
-def _scaled(name: str, pictures: np.ndarray) -> np.ndarray:
+def _scaled(name: str, images: np.ndarray) -> np.ndarray:
     """As the backbone gets them once these weights are loaded from a file: see `plain_keras`."""
     if name.startswith(("MobileNetV2", "ResNet50V2")):
-        return pictures / 127.5 - 1
-    return pictures / np.sqrt([0.229, 0.224, 0.225]) if name.startswith("EfficientNetB") else pictures
+        return images / 127.5 - 1
+    return images / np.sqrt([0.229, 0.224, 0.225]) if name.startswith("EfficientNetB") else images
 
 
 if __name__ == "__main__":

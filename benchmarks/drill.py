@@ -108,7 +108,7 @@ class Drill:
             (self._images / f"{number:06}.jpg").symlink_to(sources[number % len(sources)])
             if number % 50 == 0:  # some that fail
                 (self._images / f"{number:06}.jpg").unlink()
-                (self._images / f"{number:06}.jpg").write_bytes(b"no picture" * number)
+                (self._images / f"{number:06}.jpg").write_bytes(b"no image" * number)
 
     def _command(self, output: Path, *more: str) -> Sequence[str]:
         where = ["--model", str(self._bundle), "--input", str(self._images), "--output", str(output)]

@@ -120,28 +120,28 @@ class Drill:
         prepare(self._folder)
         rows = []
         for number, (work, kind) in enumerate(self._faults):
-            with self._place(kind, number) as place:
-                job = work(self._folder, f"run{number}", place)
-                rows.append((work.__name__.lower(), kind, *self._break(job, kind, place)))
+            with self._uri(kind, number) as uri:
+                job = work(self._folder, f"run{number}", uri)
+                rows.append((work.__name__.lower(), kind, *self._break(job, kind, uri)))
             terminal.say(f"{number + 1}/{len(self._faults)}: {', '.join(map(str, rows[-1]))}")
         return rows
 
     @contextmanager
-    def _place(self, kind: str, number: int) -> Iterator[Path]:
+    def _uri(self, kind: str, number: int) -> Iterator[Path]:
         """Where a run writes; a small disk where it is going to be full."""
-        place = self._folder / f"place{number}"
-        place.mkdir()
+        uri = self._folder / f"place{number}"
+        uri.mkdir()
         if kind != "disk":
-            yield place
-            shutil.rmtree(place)
+            yield uri
+            shutil.rmtree(uri)
             return
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "tmpfs", str(place)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "tmpfs", str(uri)], check=True)
         try:
-            yield place
+            yield uri
         finally:
-            subprocess.run(["umount", "-l", str(place)], check=True)
+            subprocess.run(["umount", "-l", str(uri)], check=True)
 
-    def _break(self, job: Job, kind: str, place: Path) -> tuple[object, ...]:
+    def _break(self, job: Job, kind: str, uri: Path) -> tuple[object, ...]:
         """Run a job with one fault; after how much work it came, what was repeated, and how the job ended."""
         after = self._chance.randint(1, job.total * 3 // 4)  # there is work left for the fault to stop
         driver = job.start()
@@ -151,7 +151,7 @@ class Drill:
         came = job.done()
         if driver.poll() is not None:
             raise _early(driver)
-        driver = getattr(self, f"_{kind}")(job, driver, place)
+        driver = getattr(self, f"_{kind}")(job, driver, uri)
         job.finish(driver)
         return f"{came} of {job.total} {job.unit}", job.repeated, job.failures(), job.compare()
 
@@ -163,35 +163,35 @@ class Drill:
             time.sleep(0.02)
         raise _early(driver)
 
-    def _process(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _process(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         self._victim(driver)[1].kill()
         return driver
 
-    def _raylet(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _raylet(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         self._nodes.remove(self._victim(driver)[0], whole=False)
         return driver
 
-    def _node(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _node(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         self._nodes.remove(self._victim(driver)[0], whole=True)
         return driver
 
-    def _driver(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _driver(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
         return job.start("--resume")
 
-    def _state(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _state(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         """Cut the newest state short, as a file system may that loses power together with the driver."""
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
         time.sleep(2)  # the trials' processes end
-        newest = max(place.rglob("state?.npz"), key=lambda path: path.stat().st_mtime_ns)
+        newest = max(uri.rglob("state?.npz"), key=lambda path: path.stat().st_mtime_ns)
         os.truncate(newest, self._chance.randrange(newest.stat().st_size))
         return job.start("--resume")
 
-    def _disk(self, job: Job, driver: "subprocess.Popen[str]", place: Path) -> "subprocess.Popen[str]":
+    def _disk(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
         """Fill the disk until the job gives up with a line that says what to do, then make room."""
-        filler = place / "filler"
+        filler = uri / "filler"
         with filler.open("wb", buffering=0) as file:
             try:
                 while driver.poll() is None:

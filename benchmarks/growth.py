@@ -22,15 +22,15 @@ def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
     `rss_anon_mb` the peak private memory of the process that trains these; `extra_rate` the seconds that one
     more learning rate at unfreeze 0 adds to a sweep, `share` the same as a part of a direct trial's seconds.
     """
-    place = prepare(options, folder, images)
+    uri = prepare(options, folder, images)
     peak = Peak()
-    depths = _run(place, "depths", Grid(("off",), (0, 10, 100), (1e-3,)), place.store, peak)
-    direct = _run(place, "direct", Grid(("off",), (0,), (1e-3,)), None)
-    one = _run(place, "one", Grid(("off",), (0,), EIGHT_RATES[:1]), place.store)
-    eight = _run(place, "eight", Grid(("off",), (0,), EIGHT_RATES), place.store)
-    shutil.rmtree(place.store)
+    depths = _run(uri, "depths", Grid(("off",), (0, 10, 100), (1e-3,)), uri.store, peak)
+    direct = _run(uri, "direct", Grid(("off",), (0,), (1e-3,)), None)
+    one = _run(uri, "one", Grid(("off",), (0,), EIGHT_RATES[:1]), uri.store)
+    eight = _run(uri, "eight", Grid(("off",), (0,), EIGHT_RATES), uri.store)
+    shutil.rmtree(uri.store)
     extra = (eight.seconds - one.seconds) / (len(EIGHT_RATES) - 1)
-    trial = sum(float(row["seconds"]) for row in place.trials("direct"))
+    trial = sum(float(row["seconds"]) for row in uri.trials("direct"))
     return {
         "images": images,
         "materialise": depths.phases()["materialise"],
@@ -45,8 +45,8 @@ def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
     }
 
 
-def _run(place: Workplace, name: str, grid: Grid, store: Path | None, peak: "Peak | None" = None) -> timing.Timed:
-    return timing.run(place.tune(name, grid, store=store), place.log(name), peak.watch if peak else None)
+def _run(uri: Workplace, name: str, grid: Grid, store: Path | None, peak: "Peak | None" = None) -> timing.Timed:
+    return timing.run(uri.tune(name, grid, store=store), uri.log(name), peak.watch if peak else None)
 
 
 class Peak:

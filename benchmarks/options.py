@@ -62,14 +62,14 @@ class Options:
     grow: tuple[int, ...] = ()
     """Measure growth with the number of images instead, at these numbers: 500 1000 2000."""
     images: int = 600
-    """Training pictures to draw, 48 or more; valid and test get a quarter as many each."""
+    """Training images to draw, 48 or more; valid and test get a quarter as many each."""
     data: str = ""
-    """Folder of real photographs with train/, valid/ and test/ to take instead of drawn pictures."""
+    """Folder of real photographs with train/, valid/ and test/ to take instead of drawn images."""
     backbone: str = "EfficientNetB0"
     """As in jobs/tune.py."""
     weights: str = "random"
     """random (right for speed, but accuracies mean little), imagenet, a Keras weight file without top, or none:
-    random without features to tell pictures by, so that all variants score alike and ASHA stops none."""
+    random without features to tell images by, so that all variants score alike and ASHA stops none."""
     image_size: int = 224
     """Side in pixels of the square that every image is resized to."""
     head_epochs: int = 5
@@ -79,13 +79,13 @@ class Options:
     output: str = "benchmarks/results.jsonl"
     """File to append one line of JSON per measurement to."""
     work: str = ""
-    """Folder for pictures, logs and results, kept afterwards; by default a new temporary one."""
+    """Folder for images, logs and results, kept afterwards; by default a new temporary one."""
 
     def __post_init__(self) -> None:
         if min((self.images, *self.grow)) < 48:
             raise SystemExit("error: --images and --grow need 48 or more, so that each split has all 12 classes")
         if self.grow and self.data:
-            raise SystemExit("error: --grow draws its own pictures: leave out --data")
+            raise SystemExit("error: --grow draws its own images: leave out --data")
         largest = set(SWEEPS[self.sweep[-1]].names())
         if not all(largest.issuperset(SWEEPS[name].names()) for name in self.sweep):
             raise SystemExit(f"error: --sweep: {self.sweep[-1]}, the last, must contain the others")

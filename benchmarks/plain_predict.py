@@ -43,7 +43,7 @@ def make(plain: Plain) -> None:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     base(np.random.default_rng(0).uniform(0, 255, (16, size, size, 3)).astype("float32"), training=True)
-    model = head.classifier(base, cut.Tap(cut.PIXELS, (size, size, 3)), len(CLASSES))
+    model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(CLASSES))
     variant = Variant(backbone=plain.backbone, image_size=size)
     bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: {})
 

@@ -30,7 +30,7 @@ class Options:
     count: int = 4000
     """Images: links to those of --data."""
     data: str = "../shared/data/birds263"
-    """Folder of JPEGs; where it is absent, pictures are drawn."""
+    """Folder of JPEGs; where it is absent, images are drawn."""
     backbone: str = "EfficientNetB0"
     image_size: int = 224
     batch_size: int = 32
@@ -126,7 +126,7 @@ class Bench:
             time.sleep(0.1)
 
     def _links(self, count: int) -> Path:
-        """A folder with `count` links to the pictures."""
+        """A folder with `count` links to the images."""
         folder = self._folder / f"links{count}"
         if not folder.exists():
             folder.mkdir()

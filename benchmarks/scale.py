@@ -68,9 +68,9 @@ def measure(job: str, nodes: int, options: Options, folder: Path) -> tuple[float
         for _ in range(nodes):
             started.add_node(num_cpus=1)
         os.environ["RAY_ADDRESS"] = started.address
-        with cluster.session(verbose=False) as have:
+        with cluster.session(verbose=False) as resources:
             begin = time.monotonic()
-            ideal = _sweep(options, nodes, folder) if job == "sweep" else _predict(options, have, folder)
+            ideal = _sweep(options, nodes, folder) if job == "sweep" else _predict(options, resources, folder)
             return ideal, time.monotonic() - begin
     finally:
         started.shutdown()
@@ -79,21 +79,21 @@ def measure(job: str, nodes: int, options: Options, folder: Path) -> tuple[float
 def _sweep(options: Options, nodes: int, folder: Path) -> float:
     rates = tuple(1e-4 * (number + 1) for number in range(options.trials))
     config = TuneConfig(augment=("off",), unfreeze=(10,), learning_rate=rates)
-    place = str(folder / f"sweep{nodes}")
+    uri = str(folder / f"sweep{nodes}")
     plan = Plan(
         config=config,
-        results=Results(place),
+        results=Results(uri),
         store="",
         data=Dataset("", (), {}),
         backbones={},
-        catalogues={},
+        feature_specs={},
         variants=variants(config),
         stored=frozenset(),
         threads=1,
         gpus=0.0,
     )
     run._trainable = _trial(options.seconds)
-    errors = run._train(plan, place)
+    errors = run._train(plan, uri)
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 
@@ -111,24 +111,24 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
     return trainable
 
 
-def _predict(options: Options, have: cluster.Resources, folder: Path) -> float:
+def _predict(options: Options, resources: cluster.Resources, folder: Path) -> float:
     names = [("birds", f"{number:08}.jpg") for number in range(options.files)]
     starts = range(0, options.files, _UNIT)
     units = [Unit(number, tuple(names[start : start + _UNIT])) for number, start in enumerate(starts)]
     model = Bundle("", ("ONE", "TWO"), Variant(), "none")
-    output = Output(str(folder / f"predictions{have.nodes}"))
+    output = Output(str(folder / f"predictions{resources.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
     pipeline.Decoder, pipeline.Scorer = _Decoder, _scorer(options.rate)
     begin, rows = time.monotonic(), 0
-    for unit in pipeline.score(Job(config, model, output, {"birds": "/birds"}), units, have):
+    for unit in pipeline.score(Job(config, model, output, {"birds": "/birds"}), units, resources):
         if not rows:
             terminal.say(
                 f"first part after {time.monotonic() - begin:.1f} s, of which {_UNIT / options.rate:.1f} s ideal"
             )
         rows += unit["rows"]
     assert rows == options.files
-    return options.files / options.rate / have.cpus
+    return options.files / options.rate / resources.cpus
 
 
 class _Decoder:

@@ -1,7 +1,7 @@
 """Time our sweep against plain Keras: python benchmarks/sweep.py --sweep heads, or: pair depths all.
 
 Every part runs in a process of its own and is timed from its start to its end, everything included: imports,
-Ray's start, inspecting the images, the winner's bundle and its test score. Pictures are drawn, and libraries
+Ray's start, inspecting the images, the winner's bundle and its test score. Images are drawn, and libraries
 read from disk once, before the first part starts.
 """
 
@@ -42,11 +42,11 @@ def main(options: Options) -> None:
 
 
 def _sweep(options: Options, folder: Path) -> None:
-    place = prepare(options, folder, options.images)
-    images = {split: _count(place.data / split) for split in ("train", "valid", "test")}
+    uri = prepare(options, folder, options.images)
+    images = {split: _count(uri.data / split) for split in ("train", "valid", "test")}
     found: dict[tuple[SweepName, Part], list[dict[str, Any]]] = defaultdict(list)
     for repeat in range(options.repeat):
-        for record in _measure(replace(place, folder=folder / f"run{repeat}")):
+        for record in _measure(replace(uri, folder=folder / f"run{repeat}")):
             found[record["sweep"], record["part"]].append(record)
             _append(options, {"kind": "sweep", "repeat": repeat, "images": images} | record)
             terminal.say(
@@ -56,31 +56,31 @@ def _sweep(options: Options, folder: Path) -> None:
     terminal.show(terminal.table("sweep", columns, [_row(*which, records) for which, records in found.items()]))
 
 
-def _measure(place: Workplace) -> Iterator[dict[str, Any]]:
+def _measure(uri: Workplace) -> Iterator[dict[str, Any]]:
     """A record per sweep and part; `ratio`: plain Keras's seconds over the part's, None where it was not run."""
-    sweeps, parts = place.options.sweep, place.options.parts
+    sweeps, parts = uri.options.sweep, uri.options.parts
     plain: dict[str, Any] = {}
     if KERAS in parts:
-        plain = _part(place, sweeps[-1], KERAS)
+        plain = _part(uri, sweeps[-1], KERAS)
         yield plain
     for sweep in sweeps:
         for part in parts:
             if part != KERAS:
-                record = _part(place, sweep, part)
+                record = _part(uri, sweep, part)
                 yield record | ({"ratio": round(_without(plain, sweep) / record["seconds"], 2)} if plain else {})
-        for store in place.folder.glob("features*"):
+        for store in uri.folder.glob("features*"):
             shutil.rmtree(store)
 
 
-def _part(place: Workplace, sweep: SweepName, part: Part) -> dict[str, Any]:
+def _part(uri: Workplace, sweep: SweepName, part: Part) -> dict[str, Any]:
     machine, name = timing.machine(), part if part == KERAS else f"{sweep}-{part}"
-    timed = timing.run(_command(place, sweep, part, name), place.log(name))
+    timed = timing.run(_command(uri, sweep, part, name), uri.log(name))
     return {
         "sweep": sweep,
         "part": part,
         "seconds": timed.seconds,
         "ratio": None,
-        **place.outcome(name),
+        **uri.outcome(name),
         "phases": timed.phases() if part != KERAS else {},
         "command": timed.command,
         "machine": machine,
@@ -93,12 +93,12 @@ def _without(plain: dict[str, Any], sweep: SweepName) -> float:
     return plain["seconds"] - sum(seconds for name, seconds in plain["trials"].items() if name not in wanted)
 
 
-def _command(place: Workplace, sweep: SweepName, part: Part, name: str) -> list[str]:
+def _command(uri: Workplace, sweep: SweepName, part: Part, name: str) -> list[str]:
     grid = SWEEPS[sweep]
     if part == KERAS:
-        return place.keras(grid)
-    stores = {"store": place.store, "again": place.store, "asha": place.folder / "features-asha"}
-    return place.tune(name, grid, store=stores.get(part), asha=part == "asha")
+        return uri.keras(grid)
+    stores = {"store": uri.store, "again": uri.store, "asha": uri.folder / "features-asha"}
+    return uri.tune(name, grid, store=stores.get(part), asha=part == "asha")
 
 
 def _row(sweep: str, part: str, records: Sequence[dict[str, Any]]) -> list[str]:

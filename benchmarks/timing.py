@@ -23,7 +23,7 @@ PHASES = {
     "look up": r"Feature store ",
     "materialise": r"Frozen layers: ",
     "trials": r"Winner on valid: ",
-    "crown": r"best model ",
+    "export": r"best model ",
 }
 
 

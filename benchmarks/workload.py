@@ -31,14 +31,14 @@ def prepare(material: Path) -> None:
 class Job:
     """A command with results that can be compared; `repeated` counts finished pieces that were made again.
 
-    `material` is the folder of `prepare`, `place` the one that this job writes to.
+    `material` is the folder of `prepare`, `uri` the one that this job writes to.
     """
 
     unit = ""
     total = 0
 
-    def __init__(self, material: Path, name: str, place: Path) -> None:
-        self._material, self._name, self._place = material, name, place
+    def __init__(self, material: Path, name: str, uri: Path) -> None:
+        self._material, self._name, self._uri = material, name, uri
         self._seen: dict[object, object] = {}
         self.repeated = 0
 
@@ -85,7 +85,7 @@ class Sweep(Job):
 
     @property
     def _results(self) -> Path:
-        return self._place / "results" / self._name
+        return self._uri / "results" / self._name
 
     @property
     def _store(self) -> Path:
@@ -93,12 +93,12 @@ class Sweep(Job):
 
     def command(self) -> list[str]:
         weights = ROOT / "ray_birds/demo/backbone.weights.h5"
-        places = ["--data", str(self._material / "birds"), "--results", str(self._place / "results")]
+        uris = ["--data", str(self._material / "birds"), "--results", str(self._uri / "results")]
         store = ["--features-dir", str(self._store)]
         model = ["--backbone", "MobileNetV2-0.35", "--weights", str(weights), "--image-size", "96"]
         grid = ["--augment", "off", "--unfreeze", "0", "10", "--learning-rate", "0.005", "--cpus-per-trial", "1"]
         epochs = ["--head-epochs", str(_EPOCHS), "--fine-tune-epochs", str(_EPOCHS), "--name", self._name]
-        return ["jobs/tune.py", *places, *store, *model, *grid, *epochs]
+        return ["jobs/tune.py", *uris, *store, *model, *grid, *epochs]
 
     def pieces(self) -> dict[object, object]:
         """(trial, epoch) -> the seconds that it took, which no second time takes again."""
@@ -127,11 +127,11 @@ class Features(Sweep):
     """A sweep with a store of its own, broken while that is filled."""
 
     unit = "shards"
-    total = 2 * (8 + 1)  # of two tensors: 480 pictures of train, 64 to a shard, and 48 of valid
+    total = 2 * (8 + 1)  # of two tensors: 480 images of train, 64 to a shard, and 48 of valid
 
     @property
     def _store(self) -> Path:
-        return self._place / "features"
+        return self._uri / "features"
 
     def pieces(self) -> dict[object, object]:
         return {path.name: path.stat().st_mtime_ns for path in self._store.rglob("*.npy")}
@@ -143,7 +143,7 @@ class Prediction(Job):
 
     @property
     def _output(self) -> Path:
-        return self._place / f"predictions-{self._name}"
+        return self._uri / f"predictions-{self._name}"
 
     def command(self) -> list[str]:
         model = self._material / "results/undisturbed/best"
@@ -162,7 +162,7 @@ class Prediction(Job):
 
     def compare(self) -> str:
         expected, found = (
-            pd.read_parquet(place).sort_values("path", ignore_index=True)
-            for place in (self._material / "predictions-undisturbed", self._output)
+            pd.read_parquet(uri).sort_values("path", ignore_index=True)
+            for uri in (self._material / "predictions-undisturbed", self._output)
         )
         return "equal" if expected.equals(found) else f"{len(found)} rows that differ"

@@ -58,8 +58,8 @@ class Workplace:
         """Our sweep; without a store it runs from images."""
         features = ["--features-dir", str(store)] if store else ["--features", "none"]
         scheduler = ["--scheduler", "asha"] if asha else []
-        place = ["--results", str(self.folder / "results"), "--name", name]
-        return [sys.executable, "jobs/tune.py", *place, *features, *scheduler, *self._shared(grid)]
+        uri = ["--results", str(self.folder / "results"), "--name", name]
+        return [sys.executable, "jobs/tune.py", *uri, *features, *scheduler, *self._shared(grid)]
 
     def _shared(self, grid: Grid) -> list[str]:
         options = self.options
@@ -71,7 +71,7 @@ class Workplace:
 
 
 def prepare(options: Options, folder: Path, images: int) -> Workplace:
-    """A workplace with all that the commands need: `images` training pictures and weights, where not given."""
+    """A workplace with all that the commands need: `images` training images and weights, where not given."""
     data = Path(options.data).resolve() if options.data else photographs.draw(folder / "images", images)
     weights = options.weights
     if weights not in ("random", "none", "imagenet"):

@@ -81,7 +81,7 @@ class Variant(Settings):
         return self.head_epochs + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
 
     def view(self, epoch: int) -> int | None:
-        """Number of the augmented view that `epoch` (from 0) trains on; None for the picture itself."""
+        """Number of the augmented view that `epoch` (from 0) trains on; None for the image itself."""
         if not self.augment:
             return None
         return epoch % self.augment_views if self.augment_views else epoch
@@ -115,7 +115,7 @@ class TuneConfig(Settings):
     preset: Literal["grid", "article"] = "grid"
     """grid: all combinations of the options below; article: the four models that the article compares."""
     augment: tuple[Switch, ...] = ("off", "on")
-    """Train on the pictures as they are (off), on randomly changed views of them (on), or try both."""
+    """Train on the images as they are (off), on randomly changed views of them (on), or try both."""
     unfreeze: tuple[Depth, ...] = (0, 10, 100)
     """Layers at the top of the backbone to fine-tune after the head phase: numbers, or all."""
     learning_rate: tuple[float, ...] = (1e-3,)
@@ -155,7 +155,7 @@ class TuneConfig(Settings):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
     max_failures: int = 10
-    """How often a trial whose process or node dies is taken up again from its last epoch."""
+    """How often a trial whose process or node dies is retried from its last epoch."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
     score_all: bool = False
@@ -199,7 +199,7 @@ class TuneConfig(Settings):
         _check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
         _check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
         _check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
-        _check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to go on with")
+        _check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
         given = (self.augment, self.unfreeze, self.samples)
         _check(
             self.preset == "grid" or given == (("off", "on"), (0, 10, 100), 0),
@@ -233,7 +233,7 @@ class PredictConfig(Settings):
     """Copies of the model, on a GPU each; by default as many as there are GPUs. More than there are wait for nodes
     that an autoscaler starts; 0 for CPUs alone."""
     max_pixels: int = 100_000_000
-    """Pictures with more pixels than this are not decoded; their rows say so."""
+    """Images with more pixels than this are not decoded; their rows say so."""
     model_digest: str = ""
     """Refuse the model unless its digest (the predictions' model column) is this one."""
     overwrite: bool = False
@@ -261,7 +261,7 @@ class DemoConfig(Settings):
     output: Annotated[str, tyro.conf.Positional]
     """Folder to draw into."""
     seed: int = 0
-    """Another seed draws other pictures of the same species."""
+    """Another seed draws other images of the same species."""
 
 
 @dataclass(frozen=True)
@@ -307,10 +307,12 @@ class ExportConfig(Settings):
     format: Literal["saved_model", "onnx", "zip"]
     """saved_model: for TensorFlow; onnx: for ONNX Runtime (needs ray-birds[onnx]); zip: the bundle in one file."""
     images: str = ""
-    """Folder of pictures to compare on; by default a few drawn ones."""
+    """Folder of images to compare on; by default a few drawn ones."""
     verbose: bool = False
     """Show what TensorFlow prints."""
 
     def __post_init__(self) -> None:
-        ending = "" if self.format == "saved_model" else f".{self.format}"
-        _check(self.output.endswith(ending), f"--output {self.output}: expected a name that ends in {ending}")
+        extension = "" if self.format == "saved_model" else f".{self.format}"
+        _check(
+            self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}"
+        )

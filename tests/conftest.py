@@ -20,7 +20,7 @@ CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 COUNTS = {"train": 4, "valid": 2, "test": 2}
 SECRET = "s3cr3t-of-the-tests"  # of the S3 server that tests start
 
-SIZE = 96  # of the pictures that the model of `bundles` takes
+SIZE = 96  # of the images that the model of `bundles` takes
 
 # MobileNetV2 with random weights, its BatchNorm statistics set from one batch so that features are of order 1;
 # and a bundle whose model holds code, which must not run.
@@ -42,7 +42,7 @@ for layer in base.layers:
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.momentum = 0.0
 base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
-model = head.classifier(base, cut.Tap(cut.PIXELS, (size, size, 3)), len(classes))
+model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
 bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
 
@@ -79,10 +79,10 @@ def draw_birds(root: Path, size: int = 48) -> Path:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real photographs and weights beside the project; see ../shared/README.md."""
-    place = REPOSITORY.parent / "shared"
-    if not place.is_dir():
+    uri = REPOSITORY.parent / "shared"
+    if not uri.is_dir():
         pytest.skip("needs ../shared")
-    return place
+    return uri
 
 
 @pytest.fixture(scope="session")
@@ -153,8 +153,8 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundles `bundle` and `code`."""
-    place = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-c", _BUNDLES, str(place), str(SIZE), *CLASSES]
+    uri = tmp_path_factory.mktemp("bundles")
+    command = [sys.executable, "-c", _BUNDLES, str(uri), str(SIZE), *CLASSES]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    return place
+    return uri

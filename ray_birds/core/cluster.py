@@ -132,7 +132,7 @@ def _quieten() -> None:
             logger.setLevel(logging.CRITICAL)
 
 
-def check_places(written: dict[str, str], read: dict[str, str]) -> None:
+def check_reachable(written: dict[str, str], read: dict[str, str]) -> None:
     """See that every node reaches these places, given by option; on a single node there is nothing to see.
 
     `written` are folders, in which a file is made for this and removed again; `read` are files. Raises
@@ -141,23 +141,23 @@ def check_places(written: dict[str, str], read: dict[str, str]) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) == 1:
         return
-    tokens = {option: storage.join(place, f".seen-{secrets.token_hex(8)}") for option, place in written.items()}
+    tokens = {option: storage.join(uri, f".seen-{secrets.token_hex(8)}") for option, uri in written.items()}
     try:
         for token in tokens.values():
             storage.write(token, b"")
-        wanted = [(option, place) for option, place in (tokens | read).items() if storage.exists(place)]
+        wanted = [(option, uri) for option, uri in (tokens | read).items() if storage.exists(uri)]
         look = ray.remote(num_cpus=0)(_look)
         on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        looks = [look.options(scheduling_strategy=place).remote(wanted) for place in on]
+        looks = [look.options(scheduling_strategy=uri).remote(wanted) for uri in on]
         for node, found in zip(nodes, looks, strict=True):
             try:
                 option, reason = ray.get(found)
             except _GONE:  # Ray takes some seconds to notice, and the work will be done elsewhere
                 continue
             if option:
-                place = (written | read)[option]
+                uri = (written | read)[option]
                 raise SettingsError(
-                    f"{option} {place}: not found by node {node['NodeManagerAddress']}{reason}; with several "
+                    f"{option} {uri}: not found by node {node['NodeManagerAddress']}{reason}; with several "
                     "nodes it must be in a folder that all of them share, or at an s3:// or gs:// address"
                 )
     finally:
@@ -165,20 +165,20 @@ def check_places(written: dict[str, str], read: dict[str, str]) -> None:
             storage.remove_file(token)
 
 
-def _look(places: list[tuple[str, str]]) -> tuple[str, str]:
+def _look(uris: list[tuple[str, str]]) -> tuple[str, str]:
     """The option whose place this node does not find, and why; two empty texts where it finds all."""
-    for option, place in places:
+    for option, uri in uris:
         try:
-            if not storage.exists(place):
+            if not storage.exists(uri):
                 return option, ""
         except (OSError, RayBirdsError) as error:
             return option, f" ({str(error).splitlines()[0][:200]})"
     return "", ""
 
 
-def unseen(place: str) -> OutputError:
+def unseen(uri: str) -> OutputError:
     """What to raise on a node that joined after the places were looked at, and lacks one."""
-    return OutputError(f"{place}: not seen by node {ray.util.get_node_ip_address()}; all nodes must share it")
+    return OutputError(f"{uri}: not seen by node {ray.util.get_node_ip_address()}; all nodes must share it")
 
 
 @contextmanager

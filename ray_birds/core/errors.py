@@ -21,8 +21,8 @@ class OutputError(RayBirdsError):
     """A place for results that is taken, incomplete, full, or cannot be written."""
 
 
-class DataSpoiled(RayBirdsError):  # noqa: N818 - reads as what was found
-    """A check found what would spoil a sweep; its page and tables are in place."""
+class BlockingFindings(RayBirdsError):  # noqa: N818 - reads as what was found
+    """A check found what blocks a sweep; its page and tables are in place."""
 
 
 class OutOfMemoryError(RayBirdsError):

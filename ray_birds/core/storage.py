@@ -23,45 +23,43 @@ _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _QUERY = re.compile(r"\?[A-Za-z_]+=.*$")  # options of an address; a ? without them belongs to a name
 
 
-def is_local(place: str) -> bool:
-    return _SCHEME.match(place) is None
+def is_local(uri: str) -> bool:
+    return _SCHEME.match(uri) is None
 
 
-def resolve(place: str) -> str:
-    """`place` made absolute. Raises SettingsError where a URI carries credentials or cannot be used."""
-    if place.startswith("file://"):
-        place = place.removeprefix("file://")
-    if is_local(place):
-        return str(Path(place).expanduser().absolute())
-    if _has_credentials(place):
-        scheme = place.partition("://")[0]
+def resolve(uri: str) -> str:
+    """`uri` made absolute. Raises SettingsError where a URI carries credentials or cannot be used."""
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    if is_local(uri):
+        return str(Path(uri).expanduser().absolute())
+    if _has_credentials(uri):
+        scheme = uri.partition("://")[0]
         raise SettingsError(f"{scheme}://...: leave credentials out of the address; give them by the environment")
-    filesystem(place)
-    return place.rstrip("/")
+    filesystem(uri)
+    return uri.rstrip("/")
 
 
-def _has_credentials(place: str) -> bool:
+def _has_credentials(uri: str) -> bool:
     """Whether a URI may carry a secret. A secret may hold a /, so the first part of the path is what counts."""
-    scheme, _, rest = place.partition("://")
+    scheme, _, rest = uri.partition("://")
     address, _, query = rest.partition("?")
     bucket = address.partition("/")[0]
     secret = re.search(r"(key|secret|token|password)[^=&]*=", query, re.IGNORECASE)
     return "@" in bucket or (scheme in ("s3", "gs", "gcs") and ":" in bucket) or secret is not None
 
 
-def filesystem(place: str) -> tuple[fs.FileSystem, str]:
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of an absolute place, and the path to give it."""
-    if is_local(place):
-        return fs.LocalFileSystem(), place
-    address, query = _split(place)
+    if is_local(uri):
+        return fs.LocalFileSystem(), uri
+    address, query = _split(uri)
     scheme, _, path = address.partition("://")
     bucket, _, key = path.partition("/")
     try:
         system, root = _remote(f"{scheme}://{bucket}{query}")
     except (ValueError, OSError) as error:
-        raise SettingsError(
-            f"{place}: not an address that can be read; expected a path, s3:// or gs://"
-        ) from error
+        raise SettingsError(f"{uri}: not an address that can be read; expected a path, s3:// or gs://") from error
     return system, f"{root}/{key}".rstrip("/")
 
 
@@ -74,56 +72,56 @@ def _remote(root: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(root)
 
 
-def _split(place: str) -> tuple[str, str]:
+def _split(uri: str) -> tuple[str, str]:
     """An address without its options, and these, such as `?region=eu-west-1`."""
-    query = _QUERY.search(place)
-    return (place[: query.start()], query[0]) if query else (place, "")
+    query = _QUERY.search(uri)
+    return (uri[: query.start()], query[0]) if query else (uri, "")
 
 
-def join(place: str, *names: str) -> str:
-    """`place` with `names` below it; a query such as `?endpoint_override=...` stays at the end."""
-    if is_local(place):
-        return str(Path(place, *names))
-    address, query = _split(place)
+def join(uri: str, *names: str) -> str:
+    """`uri` with `names` below it; a query such as `?endpoint_override=...` stays at the end."""
+    if is_local(uri):
+        return str(Path(uri, *names))
+    address, query = _split(uri)
     return "/".join([address.rstrip("/"), *names]) + query
 
 
-def beside(place: str, ending: str) -> str:
-    """The place whose name is that of `place` with `ending` added."""
-    if is_local(place):
-        return place + ending
-    address, query = _split(place)
-    return address.rstrip("/") + ending + query
+def beside(uri: str, extension: str) -> str:
+    """The place whose name is that of `uri` with `ending` added."""
+    if is_local(uri):
+        return uri + extension
+    address, query = _split(uri)
+    return address.rstrip("/") + extension + query
 
 
-def parent(place: str) -> str:
+def parent(uri: str) -> str:
     """The folder that a place lies in."""
-    if is_local(place):
-        return str(Path(place).parent)
-    address, query = _split(place)
+    if is_local(uri):
+        return str(Path(uri).parent)
+    address, query = _split(uri)
     return address.rstrip("/").rpartition("/")[0] + query
 
 
-def kind(place: str) -> fs.FileType:
-    system, path = filesystem(place)
+def kind(uri: str) -> fs.FileType:
+    system, path = filesystem(uri)
     return system.get_file_info(path).type
 
 
-def exists(place: str) -> bool:
-    return kind(place) != fs.FileType.NotFound
+def exists(uri: str) -> bool:
+    return kind(uri) != fs.FileType.NotFound
 
 
-def read(place: str, limit: int | None = None) -> bytes:
+def read(uri: str, limit: int | None = None) -> bytes:
     """The bytes of a file, or the first `limit` of them. Raises OSError."""
-    system, path = filesystem(place)
+    system, path = filesystem(uri)
     with system.open_input_stream(path) as stream:
         return bytes(stream.read(limit))
 
 
-def write(place: str, data: bytes) -> None:
+def write(uri: str, data: bytes) -> None:
     """Write a file whole: on a local disk a reader sees the old one or the new one, never a part."""
-    system, path = filesystem(place)
-    if is_local(place):
+    system, path = filesystem(uri)
+    if is_local(uri):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         # The dot hides what a killed process leaves behind from readers of the folder.
         part = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.part")
@@ -138,55 +136,55 @@ def write(place: str, data: bytes) -> None:
         stream.write(data)
 
 
-def read_json(place: str) -> Any:
-    return json.loads(read(place))
+def read_json(uri: str) -> Any:
+    return json.loads(read(uri))
 
 
-def write_json(place: str, value: Any) -> None:
-    write(place, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(uri: str, value: Any) -> None:
+    write(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def find(place: str) -> list[fs.FileInfo]:
-    """All files below a directory, sorted by path; `relative` turns one into a path below `place`."""
-    system, path = filesystem(place)
+def find(uri: str) -> list[fs.FileInfo]:
+    """All files below a directory, sorted by path; `relative` turns one into a path below `uri`."""
+    system, path = filesystem(uri)
     found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-    with _utf8_names(place):
+    with _utf8_names(uri):
         return sorted((info for info in found if info.type == fs.FileType.File), key=lambda info: info.path)
 
 
-def folders(place: str) -> list[str]:
-    """Names of the directories directly below `place`, sorted."""
-    system, path = filesystem(place)
+def folders(uri: str) -> list[str]:
+    """Names of the directories directly below `uri`, sorted."""
+    system, path = filesystem(uri)
     found = system.get_file_info(fs.FileSelector(path, recursive=False))
-    with _utf8_names(place):
+    with _utf8_names(uri):
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
 
 @contextmanager
-def _utf8_names(place: str) -> Iterator[None]:
+def _utf8_names(uri: str) -> Iterator[None]:
     """Arrow decodes a found name when it is looked at, and takes none but UTF-8."""
     try:
         yield
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: holds a name that is not UTF-8 ({error.object!r}); rename it") from error
+        raise DataError(f"{uri}: holds a name that is not UTF-8 ({error.object!r}); rename it") from error
 
 
-def relative(info: fs.FileInfo, place: str) -> str:
-    """Path of a found file below `place`."""
-    _, root = filesystem(place)
+def relative(info: fs.FileInfo, uri: str) -> str:
+    """Path of a found file below `uri`."""
+    _, root = filesystem(uri)
     return info.path[len(root) :].lstrip("/")
 
 
-def remove(place: str) -> None:
+def remove(uri: str) -> None:
     """Delete a directory and all below it; nothing happens where there is none."""
-    system, path = filesystem(place)
+    system, path = filesystem(uri)
     if system.get_file_info(path).type == fs.FileType.Directory:
         system.delete_dir(path)
 
 
-def remove_file(place: str) -> None:
+def remove_file(uri: str) -> None:
     """Delete a file; nothing happens where there is none."""
-    system, path = filesystem(place)
+    system, path = filesystem(uri)
     if system.get_file_info(path).type == fs.FileType.File:
         system.delete_file(path)
 
@@ -200,15 +198,15 @@ def copy(source: str, target: str) -> None:
     fs.copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
 
 
-def publish(staging: str, place: str) -> None:
-    """Make a finished directory appear at `place` in one step (one rename; on object stores, file by file)."""
+def publish(staging: str, uri: str) -> None:
+    """Make a finished directory appear at `uri` in one step (one rename; on object stores, file by file)."""
     system, source = filesystem(staging)
-    _, target = filesystem(place)
-    if is_local(place):
+    _, target = filesystem(uri)
+    if is_local(uri):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(source).rename(target)
         return
-    copy(staging, place)
+    copy(staging, uri)
     system.delete_dir(source)
 
 

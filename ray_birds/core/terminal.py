@@ -23,7 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ray_birds.core.errors import DataSpoiled, RayBirdsError, TrialsFailed
+from ray_birds.core.errors import BlockingFindings, RayBirdsError, TrialsFailed
 
 PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
 
@@ -34,7 +34,7 @@ SettingsClass = TypeVar("SettingsClass")
 def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> None:
     """Parse the command line into `settings` and run `job` on it.
 
-    Exit codes: 0 done, 1 some trials failed or the data would spoil a sweep, 2 a mistake that the user can
+    Exit codes: 0 done, 1 some trials failed or the data blocks a sweep, 2 a mistake that the user can
     mend, 130 interrupted.
     """
     before = "ray" in sys.modules
@@ -51,7 +51,7 @@ def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None])
 def _run(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> int:
     try:
         job(tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except (TrialsFailed, DataSpoiled) as error:
+    except (TrialsFailed, BlockingFindings) as error:
         return _fail(str(error), 1)
     except RayBirdsError as error:
         return _fail(str(error), 2)
@@ -61,7 +61,7 @@ def _run(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) ->
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _fail(
-            f"{error.filename or 'the disk'}: {error.strerror}; free some space, --resume then goes on", 2
+            f"{error.filename or 'the disk'}: {error.strerror}; free some space, --resume then continues", 2
         )
     return 0
 

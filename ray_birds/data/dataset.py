@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
-from ray_birds.data.decode import has_image_ending
+from ray_birds.data.decode import has_image_extension
 from ray_birds.data.labels import class_name, class_of, fold, nearest
 
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
@@ -45,7 +45,7 @@ class Dataset:
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
 
-    def place(self, path: str) -> str:
+    def uri(self, path: str) -> str:
         """Absolute place of an image of a split."""
         return storage.join(self.root, path)
 
@@ -86,13 +86,13 @@ def survey(root: str, exclude: tuple[str, ...] = ()) -> tuple[Dataset, list[str]
     return Dataset(root, classes, splits, (*notes, *_notes(found))), problems
 
 
-def _images_by_class(place: str) -> dict[str, list[str]]:
+def _images_by_class(uri: str) -> dict[str, list[str]]:
     """Class name -> paths of its images below the split's folder; classes without images are there too."""
-    by_class: dict[str, list[str]] = {class_name(folder): [] for folder in storage.folders(place)}
-    for info in storage.find(place):
-        path = storage.relative(info, place)
+    by_class: dict[str, list[str]] = {class_name(folder): [] for folder in storage.folders(uri)}
+    for info in storage.find(uri):
+        path = storage.relative(info, uri)
         folder, slash, _ = path.partition("/")
-        if slash and has_image_ending(path):
+        if slash and has_image_extension(path):
             by_class[class_name(folder)].append(path)
     return by_class
 

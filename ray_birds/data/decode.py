@@ -1,4 +1,4 @@
-"""Bytes of a picture -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
+"""Bytes of an image -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
 
 import io
 import re
@@ -9,9 +9,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ray_birds.core import storage
 
-# A JPEG with a second picture behind it (MPO), as many telephones make it, opens as a JPEG.
+# A JPEG with a second image behind it (MPO), as many telephones make it, opens as a JPEG.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 MAX_PIXELS = 100_000_000
 
 # BMP with its four reserved zero bytes, for texts too may begin with BM.
@@ -22,8 +22,8 @@ _BEGINNING = re.compile(
 )
 
 
-class Picture(NamedTuple):
-    """A decoded picture: `pixels` (size, size, 3) uint8, or None and the reason in `error`.
+class Decoded(NamedTuple):
+    """A decoded image: `pixels` (size, size, 3) uint8, or None and the reason in `error`.
 
     `width` and `height` are those of the file after EXIF rotation, 0 where they are unknown.
     """
@@ -34,14 +34,14 @@ class Picture(NamedTuple):
     error: str
 
 
-def has_image_ending(path: str) -> bool:
-    return path.lower().endswith(ENDINGS)
+def has_image_extension(path: str) -> bool:
+    return path.lower().endswith(EXTENSIONS)
 
 
-def looks_like_image(place: str) -> bool:
+def looks_like_image(uri: str) -> bool:
     """Whether the first bytes of a file are those of a known format; false where it cannot be read."""
     try:
-        return format_of(storage.read(place, limit=16)) != ""
+        return format_of(storage.read(uri, limit=16)) != ""
     except OSError:
         return False
 
@@ -52,10 +52,10 @@ def format_of(data: bytes) -> str:
     return found.lastgroup or "" if found else ""
 
 
-def read(place: str) -> tuple[bytes, str]:
+def read(uri: str) -> tuple[bytes, str]:
     """The bytes of a file, or none and the reason why they cannot be had. Never raises on what the file is."""
     try:
-        return storage.read(place), ""
+        return storage.read(uri), ""
     except FileNotFoundError:
         return b"", "file has vanished"
     except PermissionError:
@@ -66,16 +66,16 @@ def read(place: str) -> tuple[bytes, str]:
         return b"", f"cannot be read: {_first_line(error)}"
 
 
-def load(place: str, size: int, max_pixels: int = MAX_PIXELS) -> Picture:
+def load(uri: str, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Read and decode a file. Never raises on what the file is or is not."""
-    data, reason = read(place)
-    return Picture(None, 0, 0, reason) if reason else decode(data, size, max_pixels)
+    data, reason = read(uri)
+    return Decoded(None, 0, 0, reason) if reason else decode(data, size, max_pixels)
 
 
-def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The first frame of an encoded picture as RGB, stretched to size x size (bilinear, antialiased)."""
+def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The first frame of an encoded image as RGB, stretched to size x size (bilinear, antialiased)."""
     if not data:
-        return Picture(None, 0, 0, "empty file")
+        return Decoded(None, 0, 0, "empty file")
     # Our own limit, checked before decoding, takes the place of Pillow's, which is global and only warns.
     Image.MAX_IMAGE_PIXELS = None
     width = height = 0
@@ -83,26 +83,26 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
-                return Picture(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
+                return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
             if _orientation(image) >= 5:  # stored lying on its side
                 width, height = height, width
             image.draft(None, (2 * size, 2 * size))  # a JPEG far too large is decoded at a fraction of its size
             image.load()
             rgb = _rgb(_upright(image)).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            return Picture(np.asarray(rgb), width, height, "")
+            return Decoded(np.asarray(rgb), width, height, "")
     except UnidentifiedImageError:
-        return Picture(None, 0, 0, "not a JPEG, PNG, GIF, BMP or WebP picture")
+        return Decoded(None, 0, 0, "not a JPEG, PNG, GIF, BMP or WebP image")
     except MemoryError:
-        return Picture(None, width, height, "too large for memory")
+        return Decoded(None, width, height, "too large for memory")
     except Exception as error:  # on damaged content Pillow's decoders raise whatever they meet
-        return Picture(None, width, height, f"damaged: {_first_line(error)}")
+        return Decoded(None, width, height, f"damaged: {_first_line(error)}")
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block says nothing about the picture
+    except Exception:  # a damaged EXIF block says nothing about the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -110,7 +110,7 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # as above: show the picture as it is stored
+    except Exception:  # as above: show the image as it is stored
         return image
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the pictures of a data set, from the facts of each file; no Ray."""
+"""What is wrong with the images of a data set, from the facts of each file; no Ray."""
 
 from collections import Counter, defaultdict
 from itertools import combinations
@@ -7,17 +7,17 @@ import numpy as np
 
 from ray_birds.data import near_duplicates
 from ray_birds.data.dataset import Dataset
-from ray_birds.data.inspection import Facts, Finding
+from ray_birds.data.inspection import Finding, ImageRecord
 
 IMBALANCE = 10  # times as many training images: a class so much larger is worth a word
 MAX_BAD = 0.01  # share of unreadable files at which a sweep, left to its defaults, does not start
 
 
-def of_pictures(dataset: Dataset, facts: dict[str, Facts]) -> list[Finding]:
-    """Pictures that are there twice, cannot be read, or show nothing."""
-    paths = [path for split in dataset.splits.values() for path in split.paths if not facts[path].error]
+def of_images(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding]:
+    """Images that are there twice, cannot be read, or show nothing."""
+    paths = [path for split in dataset.splits.values() for path in split.paths if not records[path].error]
     groups: dict[int, list[str]] = defaultdict(list)
-    for path, number in zip(paths, alike([facts[path] for path in paths]).tolist(), strict=True):
+    for path, number in zip(paths, alike([records[path] for path in paths]).tolist(), strict=True):
         groups[number].append(path)
     several = [tuple(group) for group in groups.values() if len(group) > 1]
     split_of = {path: name for name, split in dataset.splits.items() for path in split.paths}
@@ -30,26 +30,26 @@ def of_pictures(dataset: Dataset, facts: dict[str, Facts]) -> list[Finding]:
         *_leaks(several, split_of),
         *_two_labels(several, label_of),
         *_repeated(several, split_of, label_of),
-        *_unreadable(facts),
-        *_constant(facts),
+        *_unreadable(records),
+        *_constant(records),
     ]
 
 
-def alike(facts: list[Facts]) -> np.ndarray:
-    """(n,) int: pictures of the same content share a number; so do those that look the same, by their codes."""
-    _, first, inverse = np.unique([fact.digest for fact in facts], return_index=True, return_inverse=True)
-    copies = np.stack([first[inverse], np.arange(len(facts))], axis=1)
-    coded = [number for number in first.tolist() if facts[number].own]
-    codes = [[bytes.fromhex(getattr(facts[number], side)) for number in coded] for side in ("own", "mirrored")]
+def alike(records: list[ImageRecord]) -> np.ndarray:
+    """(n,) int: images of the same content share a number; so do those that look the same, by their codes."""
+    _, first, inverse = np.unique([record.digest for record in records], return_index=True, return_inverse=True)
+    copies = np.stack([first[inverse], np.arange(len(records))], axis=1)
+    coded = [number for number in first.tolist() if records[number].own]
+    codes = [[bytes.fromhex(getattr(records[number], side)) for number in coded] for side in ("own", "mirrored")]
     similar = np.array(coded, np.int64)[near_duplicates.pairs(*codes)]
-    return near_duplicates.groups(len(facts), np.concatenate([copies, similar]))
+    return near_duplicates.groups(len(records), np.concatenate([copies, similar]))
 
 
-def of_classes(dataset: Dataset, facts: dict[str, Facts]) -> list[Finding]:
-    """Training classes without a readable picture, and classes of very different size."""
+def of_classes(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding]:
+    """Training classes without a readable image, and classes of very different size."""
     train = dataset.splits["train"]
     good = Counter(
-        int(label) for path, label in zip(train.paths, train.labels, strict=True) if not facts[path].error
+        int(label) for path, label in zip(train.paths, train.labels, strict=True) if not records[path].error
     )
     found = []
     lost = [name for number, name in enumerate(dataset.classes) if not good[number] and number in train.labels]
@@ -69,7 +69,7 @@ def _leaks(several: list[tuple[str, ...]], split_of: dict[str, str]) -> list[Fin
         count = sum(split_of[path] == other for group in groups for path in group)
         if groups:
             first = [next(path for path in groups[0] if split_of[path] == split) for split in (other, one)]
-            text = f"{count:,} of the pictures in {other} are in {one} too, such as {first[0]} = {first[1]}"
+            text = f"{count:,} of the images in {other} are in {one} too, such as {first[0]} = {first[1]}"
             found.append(Finding("leak", True, text, groups))
     return found
 
@@ -80,7 +80,7 @@ def _two_labels(several: list[tuple[str, ...]], label_of: dict[str, int]) -> lis
         return []
     first = groups[0][0]
     other = next(path for path in groups[0] if label_of[path] != label_of[first])
-    text = f"{len(groups):,} of the pictures are there under two labels, such as {first} = {other}"
+    text = f"{len(groups):,} of the images are there under two labels, such as {first} = {other}"
     return [Finding("two labels", True, text, groups)]
 
 
@@ -88,25 +88,23 @@ def _repeated(several: list[tuple[str, ...]], split_of: dict[str, str], label_of
     groups = tuple(g for g in several if len({(split_of[path], label_of[path]) for path in g}) == 1)
     if not groups:
         return []
-    text = (
-        f"{len(groups):,} of the pictures are in a class more than once, such as {groups[0][0]} = {groups[0][1]}"
-    )
+    text = f"{len(groups):,} of the images are in a class more than once, such as {groups[0][0]} = {groups[0][1]}"
     return [Finding("repeated", False, text, groups)]
 
 
-def _unreadable(facts: dict[str, Facts]) -> list[Finding]:
-    bad = [path for path, fact in facts.items() if fact.error]
+def _unreadable(records: dict[str, ImageRecord]) -> list[Finding]:
+    bad = [path for path, record in records.items() if record.error]
     if not bad:
         return []
-    text = f"{len(bad):,} of the files cannot be read, such as {bad[0]}: {facts[bad[0]].error}"
-    return [Finding("unreadable", len(bad) > MAX_BAD * len(facts), text, tuple((path,) for path in bad))]
+    text = f"{len(bad):,} of the files cannot be read, such as {bad[0]}: {records[bad[0]].error}"
+    return [Finding("unreadable", len(bad) > MAX_BAD * len(records), text, tuple((path,) for path in bad))]
 
 
-def _constant(facts: dict[str, Facts]) -> list[Finding]:
-    flat = [path for path, fact in facts.items() if fact.constant]
+def _constant(records: dict[str, ImageRecord]) -> list[Finding]:
+    flat = [path for path, record in records.items() if record.constant]
     if not flat:
         return []
-    text = f"{len(flat):,} of the pictures show one colour and nothing else, such as {flat[0]}"
+    text = f"{len(flat):,} of the images show one colour and nothing else, such as {flat[0]}"
     return [Finding("constant", False, text, tuple((path,) for path in flat))]
 
 

@@ -11,66 +11,66 @@ from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, findings, near_duplicates, splits
 from ray_birds.data.dataset import Dataset
-from ray_birds.data.inspection import BadImage, Facts, Inspection, fingerprint
+from ray_birds.data.inspection import BadImage, ImageRecord, Inspection, fingerprint
 from ray_birds.data.splits import Shares
 
 _UNIT = 64  # files read by one task at a time
-_FLAT = 4  # grey levels: a picture whose colours differ by less shows nothing
+_FLAT = 4  # grey levels: an image whose colours differ by less shows nothing
 
 
 def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) -> Inspection:
     """Decode every image once. Raises DataError where more than `max_bad_images` (a share) are unreadable,
     and where a split that is missing cannot be made from train."""
     making = shares.missing(dataset)
-    facts = read(dataset, size, alike=bool(making))
-    found = [finding for finding in findings.of_pictures(dataset, facts) if finding.kind != "unreadable"]
+    records = read(dataset, size, alike=bool(making))
+    found = [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
-        BadImage(name, path, facts[path].error)
+        BadImage(name, path, records[path].error)
         for name, split in dataset.splits.items()
         for path in split.paths
-        if facts[path].error
+        if records[path].error
     ]
     _check_bad(dataset, bad, max_bad_images)
-    data = _readable(dataset, facts)
+    data = _readable(dataset, records)
     if making:
-        data = splits.make(data, facts, shares)
+        data = splits.make(data, records, shares)
         found.append(splits.describe(data, making))
     notes = (*dataset.notes, *(finding.text for finding in found))
-    prints = {name: fingerprint(data, name, facts) for name in data.splits}
+    prints = {name: fingerprint(data, name, records) for name in data.splits}
     return Inspection(dataclasses.replace(data, notes=notes), tuple(bad), prints, making, tuple(found))
 
 
-def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, Facts]:
+def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, ImageRecord]:
     """What is known of each file, by path, from decoding it to `size`; codes of its looks only if `alike`."""
     root = dataset.root  # all that tasks are told, beside their paths
     paths = [path for split in dataset.splits.values() for path in split.paths]
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _facts(storage.join(root, path), size, alike)) for path in unit["paths"]]
+        seen = [(path, _record(storage.join(root, path), size, alike)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
-    found: dict[str, Facts] = {}
+    found: dict[str, ImageRecord] = {}
     with terminal.progress("Checking images", len(paths), "images") as meter:
         for row in ray.data.from_items(units, override_num_blocks=len(units)).map(look).iter_rows():
             seen = json.loads(row["facts"])
-            found.update((path, Facts(*values)) for path, values in seen)
+            found.update((path, ImageRecord(*values)) for path, values in seen)
             meter.advance(len(seen))
     return found
 
 
-def _facts(place: str, size: int, alike: bool) -> Facts:
-    data, reason = decode.read(place)
-    picture = decode.decode(data, size)
-    error = reason or picture.error
+def _record(uri: str, size: int, alike: bool) -> ImageRecord:
+    data, reason = decode.read(uri)
+    image = decode.decode(data, size)
+    error = reason or image.error
     digest = storage.digest([data])
-    if picture.pixels is None:
-        return Facts(digest, error, picture.width, picture.height, decode.format_of(data), False, "", "")
-    constant = bool(np.ptp(picture.pixels, axis=(0, 1)).max() < _FLAT)
-    # A picture of nothing looks like every other one: it has no code.
-    own, mirrored = near_duplicates.codes(picture.pixels) if alike and not constant else (b"", b"")
-    shape = picture.width, picture.height, decode.format_of(data)
-    return Facts(digest, error, *shape, constant, own.hex(), mirrored.hex())
+    if image.pixels is None:
+        return ImageRecord(digest, error, image.width, image.height, decode.format_of(data), False, "", "")
+    constant = bool(np.ptp(image.pixels, axis=(0, 1)).max() < _FLAT)
+    # An image of nothing looks like every other one: it has no code.
+    own, mirrored = near_duplicates.codes(image.pixels) if alike and not constant else (b"", b"")
+    shape = image.width, image.height, decode.format_of(data)
+    return ImageRecord(digest, error, *shape, constant, own.hex(), mirrored.hex())
 
 
 def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:
@@ -83,10 +83,10 @@ def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:
         )
 
 
-def _readable(dataset: Dataset, facts: dict[str, Facts]) -> Dataset:
+def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
     """The data set without unreadable files. Raises DataError where a class has no training image left."""
     kept = {
-        name: split.select(np.array([not facts[path].error for path in split.paths], bool))
+        name: split.select(np.array([not records[path].error for path in split.paths], bool))
         for name, split in dataset.splits.items()
     }
     gone = set(range(len(dataset.classes))) - set(kept["train"].labels.tolist())

@@ -7,8 +7,8 @@ from ray_birds.core import storage
 from ray_birds.data.dataset import Dataset
 
 
-class Facts(NamedTuple):
-    """What decoding a file tells; the hexadecimal codes of its looks (see likeness) may be left out."""
+class ImageRecord(NamedTuple):
+    """What decoding a file tells; the hexadecimal perceptual hashes (see near_duplicates) may be left out."""
 
     digest: str
     error: str
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """One line of `text` on a `kind` of fault; each of `groups` holds the paths that belong together."""
 
     kind: str
-    spoils: bool
+    blocking: bool
     text: str
     groups: tuple[tuple[str, ...], ...]
 
@@ -50,7 +50,7 @@ class Inspection:
     findings: tuple[Finding, ...]
 
 
-def fingerprint(data: Dataset, name: str, facts: dict[str, Facts]) -> str:
+def fingerprint(data: Dataset, name: str, records: dict[str, ImageRecord]) -> str:
     split = data.splits[name]
     numbers = [f"{n}:{label}" for n, label in zip(split.numbers, split.labels, strict=True)]
-    return storage.digest([*split.paths, *numbers, *(facts[path].digest for path in split.paths)])
+    return storage.digest([*split.paths, *numbers, *(records[path].digest for path in split.paths)])

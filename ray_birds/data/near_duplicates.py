@@ -1,6 +1,6 @@
-"""Which pictures look the same: perceptual hashes, the pairs that are close, the groups that these make.
+"""Which images look the same: perceptual hashes, the pairs that are close, the groups that these make.
 
-A picture's code is its 256-bit DCT hash (imagehash.phash, after http://www.hackerfactor.com/blog, "Looks Like
+An image's code is its 256-bit DCT hash (imagehash.phash, after http://www.hackerfactor.com/blog, "Looks Like
 It"), with the 8 x 8 lowest frequencies first. These 64 bits find candidates without comparing all with all, the
 whole code confirms them. Both limits were chosen on photographs: benchmarks/duplicates.py.
 """
@@ -14,29 +14,29 @@ from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIZE = 64  # pixels a side that a picture should at least have been decoded to
-_SAME = 48  # bits of 256 that may differ: copies differ in 16 at most, pictures of different birds in 76 or more
+SIZE = 64  # pixels a side that an image should at least have been decoded to
+_SAME = 48  # bits of 256 that may differ: copies differ in 16 at most, images of different birds in 76 or more
 _CLOSE = 6  # bits that may differ of the 64 lowest frequencies: copies differ in 4 at most
 _AGREE = 2  # blocks of bits that candidates have in common
 _CHUNK = 1 << 22  # candidates looked at a time
 
 
 def codes(pixels: np.ndarray) -> tuple[bytes, bytes]:
-    """The codes (32 bytes each) of a picture (h, w, 3) uint8 and of its mirror image."""
+    """The codes (32 bytes each) of an image (h, w, 3) uint8 and of its mirror image."""
     grey = Image.fromarray(pixels).convert("L")
     return _code(grey), _code(ImageOps.mirror(grey))
 
 
-def _code(picture: Image.Image) -> bytes:
-    bits = imagehash.phash(picture, hash_size=16).hash  # (16, 16), the lowest frequencies at the top left
+def _code(image: Image.Image) -> bytes:
+    bits = imagehash.phash(image, hash_size=16).hash  # (16, 16), the lowest frequencies at the top left
     blocks = bits.reshape(2, 8, 2, 8).transpose(0, 2, 1, 3)
     return np.packbits(blocks.ravel()).tobytes()
 
 
 def pairs(own: list[bytes], mirrored: list[bytes]) -> np.ndarray:
-    """(m, 2) int64: pictures i < j that look the same, as they are or mirrored, by their codes.
+    """(m, 2) int64: images i < j that look the same, as they are or mirrored, by their codes.
 
-    Of pictures with one and the same code, each is paired with the first of them alone.
+    Of images with one and the same code, each is paired with the first of them alone.
     """
     if not own:
         return np.empty((0, 2), np.int64)
@@ -90,6 +90,6 @@ def _expand(start: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, 
 
 
 def groups(number: int, links: np.ndarray) -> np.ndarray:
-    """(number,) int: pictures that `links` (m, 2) connect, directly or through others, get the same number."""
+    """(number,) int: images that `links` (m, 2) connect, directly or through others, get the same number."""
     graph = coo_array((np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(number, number))
     return connected_components(graph, directed=False)[1]

@@ -13,7 +13,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.findings import alike
-from ray_birds.data.inspection import Facts, Finding
+from ray_birds.data.inspection import Finding, ImageRecord
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Shares:
         return tuple(name for name, make in wanted.items() if make and name not in dataset.splits)
 
 
-def make(dataset: Dataset, facts: dict[str, Facts], shares: Shares) -> Dataset:
+def make(dataset: Dataset, records: dict[str, ImageRecord], shares: Shares) -> Dataset:
     """`dataset` with its missing splits. Raises DataError where no class has an image to spare for valid.
 
     Each class gives its share, rounded, but one image at least while one is left for training; of two images
     the second goes to valid, and test gets none.
     """
     chosen: dict[str, set[str]] = {}
-    groups = _groups(dataset, facts)
+    groups = _groups(dataset, records)
     for name in ("valid", "test"):
         if name in shares.missing(dataset):
             taken = set().union(*chosen.values())
@@ -69,7 +69,7 @@ def describe(dataset: Dataset, made: tuple[str, ...]) -> Finding:
 class _Group:
     """Training images that look the same; `key` is the smallest of their digests.
 
-    It is not `free` to leave train where another split has the picture too.
+    It is not `free` to leave train where another split has the image too.
     """
 
     label: int
@@ -78,19 +78,19 @@ class _Group:
     free: bool
 
 
-def _groups(dataset: Dataset, facts: dict[str, Facts]) -> list[_Group]:
+def _groups(dataset: Dataset, records: dict[str, ImageRecord]) -> list[_Group]:
     paths = [path for split in dataset.splits.values() for path in split.paths]
     train = dataset.splits["train"]
     labels = dict(zip(train.paths, train.labels.tolist(), strict=True))
     members: dict[int, list[str]] = defaultdict(list)
-    for path, number in zip(paths, alike([facts[path] for path in paths]).tolist(), strict=True):
+    for path, number in zip(paths, alike([records[path] for path in paths]).tolist(), strict=True):
         members[number].append(path)
     found = []
     for same in members.values():
         ours = tuple(path for path in same if path in labels)
         if ours:
-            first = min(ours, key=lambda path: (facts[path].digest, path))
-            found.append(_Group(labels[first], facts[first].digest, ours, len(ours) == len(same)))
+            first = min(ours, key=lambda path: (records[path].digest, path))
+            found.append(_Group(labels[first], records[first].digest, ours, len(ours) == len(same)))
     return found
 
 

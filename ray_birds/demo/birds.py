@@ -1,7 +1,7 @@
 """Drawn birds: a small made-up dataset in the real folder layout, for trying the whole line offline.
 
 A species is a set of parts (`Species`): beak, tail, wing, crest, build, marks and pattern. Colour alone does
-not tell species apart: twelve of them share four palettes, and each picture shifts its palette.
+not tell species apart: twelve of them share four palettes, and each image shifts its palette.
 """
 
 import json
@@ -22,7 +22,7 @@ from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import run_job, say
 
 Points = NDArray[np.float32]
-Picture = NDArray[Any]  # uint8; cv2's types promise no more than an array
+Decoded = NDArray[Any]  # uint8; cv2's types promise no more than an array
 Colour = list[float]
 
 SIZE = 224
@@ -64,7 +64,7 @@ PALETTES = {  # body, wing, light, dark, accent, bare parts (RGB)
 
 @dataclass(frozen=True)
 class Species:
-    """What all pictures of one species have in common; names refer to the tables of this module."""
+    """What all images of one species have in common; names refer to the tables of this module."""
 
     name: str
     palette: str
@@ -267,7 +267,7 @@ def _wing_shapes(bird: Species) -> dict[str, Points]:
 
 
 def _fit(shapes: dict[str, Points], rng: np.random.Generator, size: int) -> tuple[dict[str, Points], float]:
-    """Turn, mirror, scale and place the bird in a picture of `size` pixels; also pixels per body length."""
+    """Turn, mirror, scale and place the bird in an image of `size` pixels; also pixels per body length."""
     outer = ("body", "head", "beak", "crest", "tail", "wing", "legs")
     degrees, mirror = rng.uniform(-8, 8), rng.choice([-1, 1])
     flip = np.array([mirror, 1], np.float32)
@@ -280,7 +280,7 @@ def _fit(shapes: dict[str, Points], rng: np.random.Generator, size: int) -> tupl
     return {part: ((points - low) * scale + corner).astype(np.float32) for part, points in turned.items()}, scale
 
 
-def _fill(image: Picture, points: Points, colour: Colour, clip: Picture | None = None) -> None:
+def _fill(image: Decoded, points: Points, colour: Colour, clip: Decoded | None = None) -> None:
     """Fill a polygon given in pixels, only where `clip` is set."""
     polygon = np.round(points * 16).astype(np.int32)
     if clip is None:
@@ -291,14 +291,14 @@ def _fill(image: Picture, points: Points, colour: Colour, clip: Picture | None =
     _stain(image, mask & clip, colour)
 
 
-def _stain(image: Picture, mask: Picture, colour: Colour) -> None:
+def _stain(image: Decoded, mask: Decoded, colour: Colour) -> None:
     """Set the pixels under `mask` (not antialiased here: supersampling does it)."""
     x, y, width, height = cv2.boundingRect(mask)
     inside = np.s_[y : y + height, x : x + width]
     image[inside][mask[inside] > 0] = colour
 
 
-def _backdrop(rng: np.random.Generator, size: int) -> Picture:
+def _backdrop(rng: np.random.Generator, size: int) -> Decoded:
     """An out-of-focus background: a two-coloured gradient with soft blots, (size, size, 3)."""
     hues = rng.choice([(150, 190, 225), (120, 150, 90), (205, 190, 150), (90, 110, 100), (200, 205, 205)], 2)
     top, bottom = (np.clip(hue * rng.uniform(0.6, 1.15) + rng.normal(0, 14, 3), 0, 255) for hue in hues)
@@ -313,7 +313,7 @@ def _backdrop(rng: np.random.Generator, size: int) -> Picture:
     )
 
 
-def _perch(image: Picture, shapes: dict[str, Points], scale: float, rng: np.random.Generator) -> None:
+def _perch(image: Decoded, shapes: dict[str, Points], scale: float, rng: np.random.Generator) -> None:
     """A branch, or the ground, under the feet."""
     size = len(image)
     feet = (shapes["legs"][1] + shapes["legs"][3]) / 2 + (0, 0.03 * scale)
@@ -343,7 +343,7 @@ def _perch(image: Picture, shapes: dict[str, Points], scale: float, rng: np.rand
         )
 
 
-def _pattern(image: Picture, kind: str, region: Points, clip: Picture, scale: float, axis: float, colour: Colour,
+def _pattern(image: Decoded, kind: str, region: Points, clip: Decoded, scale: float, axis: float, colour: Colour,
              rng: np.random.Generator) -> None:  # fmt: skip
     """Spots, bars, streaks or scales on a grid along the bird's `axis` (degrees), inside `clip`."""
     mask = np.zeros(clip.shape, np.uint8)
@@ -369,8 +369,8 @@ def _pattern(image: Picture, kind: str, region: Points, clip: Picture, scale: fl
     _stain(image, mask & clip, colour)
 
 
-def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
-    """Light from one side on the bird's volume, then exposure, tint and grain of the whole picture."""
+def _shade(image: Decoded, mask: Decoded, rng: np.random.Generator) -> Decoded:
+    """Light from one side on the bird's volume, then exposure, tint and grain of the whole image."""
     size = len(image)
     volume = (
         cv2.GaussianBlur(cv2.resize(mask, (56, 56), interpolation=cv2.INTER_AREA), (0, 0), 2.6).astype(np.float32)
@@ -390,7 +390,7 @@ def _shade(image: Picture, mask: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _colours(palette: str, rng: np.random.Generator) -> list[list[float]]:
-    """The palette with this picture's own shift of hue, saturation and brightness."""
+    """The palette with this image's own shift of hue, saturation and brightness."""
     hsv = cv2.cvtColor(np.array([PALETTES[palette]], np.uint8), cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + rng.uniform(-8, 8)) % 180
     hsv[..., 1:] = np.clip(hsv[..., 1:] * rng.uniform((0.7, 0.85), (1.25, 1.15)), 0, 255)
@@ -399,13 +399,13 @@ def _colours(palette: str, rng: np.random.Generator) -> list[list[float]]:
 
 @dataclass(frozen=True)
 class _Easel:
-    """A picture being painted and the shapes to paint, in pixels."""
+    """An image being painted and the shapes to paint, in pixels."""
 
-    image: Picture
+    image: Decoded
     shapes: dict[str, Points]
     scale: float  # pixels per body length
 
-    def mask(self, *parts: str) -> Picture:
+    def mask(self, *parts: str) -> Decoded:
         mask = np.zeros(self.image.shape[:2], np.uint8)
         for part in parts:
             _fill(mask, self.shapes[part], [255])
@@ -456,13 +456,13 @@ def _paint(easel: _Easel, bird: Species, rng: np.random.Generator) -> None:
     easel.fill("glint", [245, 245, 245])
 
 
-def draw_bird(bird: Species, rng: np.random.Generator, size: int = SIZE) -> Picture:
-    """One picture of one bird: (size, size, 3) uint8 RGB, all variation from `rng`."""
+def draw_bird(bird: Species, rng: np.random.Generator, size: int = SIZE) -> Decoded:
+    """One image of one bird: (size, size, 3) uint8 RGB, all variation from `rng`."""
     return draw_parts(bird, rng, size)[0]
 
 
-def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tuple[Picture, dict[str, Picture]]:
-    """The picture of `draw_bird`, and where its parts are: part -> (2 size, 2 size) uint8 mask, 0 or 255."""
+def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tuple[Decoded, dict[str, Decoded]]:
+    """The image of `draw_bird`, and where its parts are: part -> (2 size, 2 size) uint8 mask, 0 or 255."""
     large = size * SUPERSAMPLING
     image = _backdrop(rng, large)
     easel = _Easel(image, *_fit(_shapes(bird, rng), rng, large))
@@ -480,7 +480,7 @@ def draw_parts(bird: Species, rng: np.random.Generator, size: int = SIZE) -> tup
 def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, test: int = 20) -> Path:
     """Draw `SPECIES` into `output`: that many 224x224 JPEGs a species and split, and 7 unlabelled ones.
 
-    A picture depends only on (seed, species, split, number), so the same call gives identical bytes. A folder
+    An image depends only on (seed, species, split, number), so the same call gives identical bytes. A folder
     that already holds this drawing is returned as it is; any other existing folder raises `DataError`. Nothing
     is seen at `output` before everything is drawn.
     """
@@ -490,7 +490,7 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
         if _recorded(output) == record:
             return output
         raise DataError(f"{output} exists and is not the demo drawn with seed {seed} and {train}/{valid}/{test}"
-                        " pictures a species: remove it or give another folder")  # fmt: skip
+                        " images a species: remove it or give another folder")  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
@@ -508,7 +508,7 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
 
 
 def _plan(counts: dict[str, int]) -> Iterator[tuple[str, Species, str, int]]:
-    """Every picture of the dataset: path below the root, species, split, number."""
+    """Every image of the dataset: path below the root, species, split, number."""
     for split, count in counts.items():
         for bird in SPECIES:
             for number in range(count):

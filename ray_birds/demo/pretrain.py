@@ -34,12 +34,12 @@ WEIGHTS = Path(__file__).with_name("backbone.weights.h5")
 SIZE = 96
 CELLS = 6  # the map of parts is as coarse as the backbone's tensors at stride 16
 TRAINED, HELD_OUT, PER_SPECIES = 600, 40, 10
-STAGES = ((64, 10), (SIZE, 4))  # picture size, epochs: most of the learning at less than half the cost
+STAGES = ((64, 10), (SIZE, 4))  # image size, epochs: most of the learning at less than half the cost
 BATCH, LEARNING_RATE = 32, 3e-3
 
 
 def traits(bird: Species) -> list[tuple[str, bool]]:
-    """What a picture can show, trait by trait: the part to look at, and whether this bird has the trait."""
+    """What an image can show, trait by trait: the part to look at, and whether this bird has the trait."""
     found = [("body", bird.palette == palette) for palette in PALETTES]
     for part, kinds in (("beak", BEAKS), ("tail", TAILS), ("wing", WINGS), ("crest", CRESTS)):
         found += [(part, getattr(bird, part) == kind) for kind in kinds]
@@ -56,8 +56,8 @@ def _cells(mask: NDArray[Any]) -> NDArray[np.bool_]:
     return cover >= min(50, cover.max() / 2)
 
 
-def pictures(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """`PER_SPECIES` pictures of each bird, (n, SIZE, SIZE, 3) RGB, and their trait maps, (n, CELLS, CELLS, k).
+def images(birds: tuple[Species, ...], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """`PER_SPECIES` images of each bird, (n, SIZE, SIZE, 3) RGB, and their trait maps, (n, CELLS, CELLS, k).
 
     The map is 1 in the cells where the part with a trait is seen.
     """
@@ -85,7 +85,7 @@ def build(size: int | None = SIZE) -> Any:
 
 
 def _views(images: NDArray[np.uint8], maps: NDArray[np.uint8], size: int, epochs: int, seed: int) -> Any:
-    """Batches of (pictures, (traits, map of traits)), mirrored at random, `epochs` times through all of them."""
+    """Batches of (images, (traits, map of traits)), mirrored at random, `epochs` times through all of them."""
     import tensorflow as tf
 
     scaled = np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
@@ -102,13 +102,13 @@ def _views(images: NDArray[np.uint8], maps: NDArray[np.uint8], size: int, epochs
 def _with_heads(backbone: Any, count: int) -> Any:
     """The backbone with what pretraining asks of it: the traits, and at stride 16 also where they are seen.
 
-    The second question is what makes a few minutes on a CPU enough: each picture answers 36 times over.
+    The second question is what makes a few minutes on a CPU enough: each image answers 36 times over.
     """
     import keras
 
     named = keras.layers.Dense(count, activation="sigmoid", name="named")(backbone.output)
     middle = keras.layers.Conv2D(count, 1)(backbone.get_layer("block_12_add").output)
-    middle = keras.layers.Resizing(CELLS, CELLS)(middle)  # smaller pictures have fewer cells there
+    middle = keras.layers.Resizing(CELLS, CELLS)(middle)  # smaller images have fewer cells there
     return keras.Model(backbone.input, [named, keras.layers.Activation("sigmoid", name="seen")(middle)])
 
 
@@ -120,13 +120,13 @@ def pretrain(seed: int = 0) -> tuple[Any, float]:
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     birds = other_species(TRAINED + HELD_OUT)
-    images, maps = pictures(birds[:TRAINED], seed)
+    drawn, maps = images(birds[:TRAINED], seed)
     backbone = build(None)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.98  # the default of 0.999 is still near its start after a thousand steps
     model = _with_heads(backbone, maps.shape[-1])
-    per_epoch = len(images) // BATCH
+    per_epoch = len(drawn) // BATCH
     steps = per_epoch * sum(epochs for _, epochs in STAGES)
     rate = keras.optimizers.schedules.CosineDecay(
         LEARNING_RATE / 30, steps - 60, warmup_target=LEARNING_RATE, warmup_steps=60
@@ -138,11 +138,11 @@ def pretrain(seed: int = 0) -> tuple[Any, float]:
         metrics=["binary_accuracy", "binary_accuracy"],
     )
     for size, epochs in STAGES:
-        views = _views(images, maps, size, epochs, seed)
+        views = _views(drawn, maps, size, epochs, seed)
         model.fit(views, epochs=epochs, steps_per_epoch=per_epoch, verbose=2)
 
-    images, maps = pictures(birds[TRAINED:], seed)
-    named = model.predict(images, batch_size=BATCH, verbose=0)[0] > 0.5
+    drawn, maps = images(birds[TRAINED:], seed)
+    named = model.predict(drawn, batch_size=BATCH, verbose=0)[0] > 0.5
     return backbone, float((named == maps.max(axis=(1, 2))).mean())
 
 

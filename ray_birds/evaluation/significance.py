@@ -75,10 +75,10 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Significance:
     """What a sweep's valid predictions say about its winner; `sentences` say it in words.
 
-    `cheapest` is the cheapest run that cannot be told from the winner and costs less than it; or None.
+    `cheapest` is the cheapest run that costs less than the winner and is not significantly different; or None.
     """
 
     winner: str
@@ -94,7 +94,7 @@ class Statement:
         return " ".join(self.sentences)
 
 
-def state(runs: Sequence[Run], winner: str) -> Statement:
+def state(runs: Sequence[Run], winner: str) -> Significance:
     """Compare the run called `winner` with every other: the statement that the article lacks.
 
     Raises ValueError where runs are of different images or none is called `winner`.
@@ -116,7 +116,7 @@ def state(runs: Sequence[Run], winner: str) -> Statement:
         *_verdict(best, comparisons, equals, cheapest),
         *_limits(runs, spreads),
     ]
-    return Statement(
+    return Significance(
         winner=winner,
         images=len(best.correct),
         accuracy=score,
@@ -169,8 +169,10 @@ def _verdict(
     if not equals:
         others = "The other variant differs" if len(comparisons) == 1 else "All other variants differ"
         return [f"{others} from the winner by more than chance ({test}, p below {ALPHA:g})."]
-    subject = "This" if len(equals) == 1 else "These"
-    sentences = [f"{subject} cannot be told from the winner ({test}): {_list([run.name for run in equals])}."]
+    subject = "This is" if len(equals) == 1 else "These are"
+    sentences = [
+        f"{subject} not significantly different from the winner ({test}): {_list([run.name for run in equals])}."
+    ]
     if cheapest is None:
         sentences.append(f"None of them is cheaper than the winner ({best.seconds:,.0f} s).")
     elif len(equals) == 1:

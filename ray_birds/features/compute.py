@@ -17,7 +17,7 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.features import store
 from ray_birds.features.store import Feature
 from ray_birds.model import backbones, cut, device
-from ray_birds.model.cut import PIXELS, Tap
+from ray_birds.model.cut import PIXELS, CutPoint
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,17 +56,17 @@ class Source:
 
 
 def provide(
-    place: str, needed: dict[str, list[Feature]], source: Source, have: cluster.Resources
+    uri: str, needed: dict[str, list[Feature]], source: Source, resources: cluster.Resources
 ) -> frozenset[str]:
-    """Fill the store at `place` with what each trial needs, the least demanding first while the disk has room.
+    """Fill the store at `uri` with what each trial needs, the least demanding first while the disk has room.
 
     Returns the names of the trials that find all they need there. Raises as `materialise` does.
     """
-    free = _DISK_SHARE * store.free_bytes(place)
+    free = _DISK_SHARE * store.free_bytes(uri)
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
     stored, total = [], 0
     for name in sorted(needed, key=lambda name: sum(feature.size for feature in needed[name])):
-        new = {feature: store.missing(place, feature) for feature in needed[name] if feature not in chosen}
+        new = {feature: store.missing(uri, feature) for feature in needed[name] if feature not in chosen}
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
             terminal.say(
@@ -78,21 +78,21 @@ def provide(
         stored.append(name)
         chosen.update(new)
     size = sum(feature.size for feature in chosen)
-    terminal.say(f"Feature store {place}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
-    materialise(place, chosen, source, have)
+    terminal.say(f"Feature store {uri}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
+    materialise(uri, chosen, source, resources)
     return frozenset(stored)
 
 
-def materialise(place: str, missing: dict[Feature, list[int]], source: Source, have: cluster.Resources) -> None:
-    """Make the missing shards of each feature in the store at `place`.
+def materialise(uri: str, missing: dict[Feature, list[int]], source: Source, resources: cluster.Resources) -> None:
+    """Make the missing shards of each feature in the store at `uri`.
 
     Raises OutputError when the disk is full, ModelError where weights cannot be had.
     """
     units = _units(missing)
     if units:
-        _run(place, units, source, have)
+        _run(uri, units, source, resources)
     for feature in missing:
-        store.finish(place, feature)
+        store.finish(uri, feature)
 
 
 def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
@@ -107,20 +107,20 @@ def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
     return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
 
 
-def _run(place: str, units: list[Unit], source: Source, have: cluster.Resources) -> None:
-    threads = min(_ACTOR_CPUS, have.node_cpus)
-    actors = have.gpus or max(1, have.cpus // threads)
+def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resources) -> None:
+    threads = min(_ACTOR_CPUS, resources.node_cpus)
+    actors = resources.gpus or max(1, resources.cpus // threads)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
     done = jobs.map(
         cast(Callable[[dict[str, Any]], dict[str, Any]], Materialiser),
         fn_constructor_args=(
-            place,
+            uri,
             [ray.put((units, source))],
             threads,
         ),  # in a list: fetched by the actor itself
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(units))),
-        num_cpus=threads if not have.gpus else 1,
-        num_gpus=1 if have.gpus else 0,
+        num_cpus=threads if not resources.gpus else 1,
+        num_gpus=1 if resources.gpus else 0,
     )
     with (
         terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images") as meter,
@@ -131,19 +131,19 @@ def _run(place: str, units: list[Unit], source: Source, have: cluster.Resources)
 
 
 class Materialiser:
-    """Computes units; the last backbone stays loaded, and one function per set of taps compiled."""
+    """Computes units; the last backbone stays loaded, and one function per set of cut points compiled."""
 
-    def __init__(self, place: str, work: list["ray.ObjectRef"], threads: int) -> None:
-        self._place = place
+    def __init__(self, uri: str, work: list["ray.ObjectRef"], threads: int) -> None:
+        self._uri = uri
         self._units, self._source = ray.get(work[0])
         self._threads = threads
         self._loaded = ""
-        self._functions: dict[tuple[Tap, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
+        self._functions: dict[tuple[CutPoint, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
 
     def __call__(self, row: dict[str, int]) -> dict[str, int]:
         unit: Unit = self._units[row["unit"]]
-        if storage.is_local(self._place) and not Path(self._place).is_dir():
-            raise cluster.unseen(self._place)
+        if storage.is_local(self._uri) and not Path(self._uri).is_dir():
+            raise cluster.unseen(self._uri)
         with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
             pixels = self._decode(unit, pool)
             # The next view is drawn while this one goes through the backbone.
@@ -156,11 +156,11 @@ class Materialiser:
         """(n, size, size, 3) uint8 of the unit's rows."""
         dataset, size = self._source.dataset, self._source.image_size
         paths = dataset.splits[unit.split].paths[unit.start : unit.end]
-        pictures = list(pool.map(lambda path: decode.load(dataset.place(path), size), paths))
-        for path, picture in zip(paths, pictures, strict=True):
-            if picture.pixels is None:  # it could be read a moment ago, when it was inspected
-                raise DataError(f"{dataset.place(path)}: {picture.error} since the sweep began; start it again")
-        return np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
+        images = list(pool.map(lambda path: decode.load(dataset.uri(path), size), paths))
+        for path, image in zip(paths, images, strict=True):
+            if image.pixels is None:  # it could be read a moment ago, when it was inspected
+                raise DataError(f"{dataset.uri(path)}: {image.error} since the sweep began; start it again")
+        return np.stack([image.pixels for image in images if image.pixels is not None])
 
     def _draw(self, unit: Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
         if view is None:
@@ -170,19 +170,21 @@ class Materialiser:
         return np.stack([augment.view(p, seed, int(n), view) for p, n in zip(pixels, numbers, strict=True)])
 
     def _store(self, unit: Unit, features: list[Feature], pixels: np.ndarray) -> None:
-        computed = [feature for feature in features if feature.tap != PIXELS]
+        computed = [feature for feature in features if feature.cut_point != PIXELS]
         values = {PIXELS: pixels} | self._forward(unit.backbone, computed, pixels)
         for feature in features:
-            store.write_shard(self._place, feature, unit.shard, values[feature.tap])
+            store.write_shard(self._uri, feature, unit.shard, values[feature.cut_point])
 
     def _forward(self, name: str, features: list[Feature], pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Tap -> (n, *shape) in the dtype it is stored in."""
+        """Cut point -> (n, *shape) in the dtype it is stored in."""
         if not features:
             return {}
         function = self._function(name, features)
         batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return {
-            feature.tap: np.concatenate([batch[feature.tap].numpy() for batch in batches]).astype(feature.dtype)
+            feature.cut_point: np.concatenate([batch[feature.cut_point].numpy() for batch in batches]).astype(
+                feature.dtype
+            )
             for feature in features
         }
 
@@ -194,15 +196,15 @@ class Materialiser:
             device.use_precision(self._source.precision)
             self._model = backbones.build(name, self._source.weights, self._source.image_size)
             self._loaded, self._functions = name, {}
-        taps = tuple(Tap(feature.tap, feature.shape) for feature in features)
-        if taps not in self._functions:
-            model = cut.prefix(self._model, list(taps))
+        cut_points = tuple(CutPoint(feature.cut_point, feature.shape) for feature in features)
+        if cut_points not in self._functions:
+            model = cut.prefix(self._model, list(cut_points))
             signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
-            self._functions[taps] = tf.function(
+            self._functions[cut_points] = tf.function(
                 lambda pixels: {
-                    tap: tf.cast(value, tf.float32)
-                    for tap, value in model(tf.cast(pixels, tf.float32), training=False).items()
+                    cut_point: tf.cast(value, tf.float32)
+                    for cut_point, value in model(tf.cast(pixels, tf.float32), training=False).items()
                 },
                 input_signature=signature,
             )
-        return self._functions[taps]
+        return self._functions[cut_points]

@@ -1,6 +1,6 @@
 """The feature store on disk: what frozen layers make of each image, kept for all trials and later sweeps.
 
-    <store>/<backbone>-<split>-<tap>-<view>-<key>/
+    <store>/<backbone>-<split>-<cut point>-<view>-<key>/
         00000-<digest>.npy      rows 0..n of the split, (n, *shape); its name carries its content's digest
         manifest.json           written last: the shards of a complete feature
 
@@ -25,7 +25,7 @@ import numpy as np
 from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.model.cut import PIXELS, Tap
+from ray_birds.model.cut import PIXELS, CutPoint
 
 FORMAT = 1  # part of every key: raise it when decoding, augmentation or layout change
 MANIFEST = "manifest.json"
@@ -33,11 +33,11 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Feature:
-    """One stored array: tensor `tap` of all `rows` images of a split, in one view (None: as they are)."""
+    """One stored array: tensor `cut point` of all `rows` images of a split, in one view (None: as they are)."""
 
     backbone: str
     split: str
-    tap: str
+    cut_point: str
     view: int | None
     shape: tuple[int, ...]
     dtype: str
@@ -47,7 +47,7 @@ class Feature:
     @property
     def folder(self) -> str:
         view = "plain" if self.view is None else f"view{self.view}"
-        return f"{self.backbone}-{self.split}-{self.tap}-{view}-{self.key}"
+        return f"{self.backbone}-{self.split}-{self.cut_point}-{view}-{self.key}"
 
     @property
     def bytes_per_row(self) -> int:
@@ -76,7 +76,7 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class FeatureSpec:
     """The features that can be made of one data set with one backbone; `fingerprints` and `rows` by split."""
 
     backbone: str
@@ -88,27 +88,29 @@ class Catalogue:
     rows: dict[str, int]
     precision: str = "float32"  # of the frozen layers
 
-    def feature(self, split: str, tap: Tap, view: int | None) -> Feature:
-        dtype = "uint8" if tap.name == PIXELS else self.dtype
+    def feature(self, split: str, cut_point: CutPoint, view: int | None) -> Feature:
+        dtype = "uint8" if cut_point.name == PIXELS else self.dtype
         facts = [
             FORMAT,
             self.fingerprints[split],
             self.backbone,
             self.weights,
             self.image_size,
-            tap.name,
+            cut_point.name,
             dtype,
             self.precision,
         ]
         drawn = [] if view is None else [self.augment_seed, view]
         key = storage.digest([json.dumps([*facts, *drawn])])[:16]
-        return Feature(self.backbone, split, tap.name, view, tap.shape, dtype, self.rows[split], key)
+        return Feature(self.backbone, split, cut_point.name, view, cut_point.shape, dtype, self.rows[split], key)
 
-    def needed(self, variant: Variant, pooled: Tap, tap: Tap, splits: Iterable[str]) -> list[Feature]:
-        """What a variant's trial reads: `pooled` for the head phase, `tap` for fine-tuning, `splits` plain."""
+    def needed(
+        self, variant: Variant, pooled: CutPoint, cut_point: CutPoint, splits: Iterable[str]
+    ) -> list[Feature]:
+        """What a variant's trial reads: `pooled` for the head, `cut_point` for fine-tuning, `splits` plain."""
         found: dict[Feature, None] = {}
         for epoch in range(variant.epochs):
-            phase_tap = pooled if epoch < variant.head_epochs else tap
+            phase_tap = pooled if epoch < variant.head_epochs else cut_point
             found[self.feature("train", phase_tap, variant.view(epoch))] = None
             for split in splits:
                 found[self.feature(split, phase_tap, None)] = None
@@ -122,12 +124,12 @@ def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) ->
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, dtype=feature.dtype), allow_pickle=False)
     data = buffer.getvalue()
-    place = storage.join(store, feature.folder, f"{shard:05d}-{storage.digest([data])}.npy")
+    uri = storage.join(store, feature.folder, f"{shard:05d}-{storage.digest([data])}.npy")
     try:
-        storage.write(place, data)
+        storage.write(uri, data)
     except OSError as error:
         raise OutputError(
-            f"{store}: cannot store features ({error}); free some space and go on with --resume, or "
+            f"{store}: cannot store features ({error}); free some space and continue with --resume, or "
             "start another sweep with --features none"
         ) from error
 
@@ -138,19 +140,19 @@ def missing(store: str, feature: Feature) -> list[int]:
     On a local disk every shard's content is compared with its digest and a damaged file is removed; object
     stores check their content themselves.
     """
-    place = storage.join(store, feature.folder)
-    found = [storage.relative(info, place) for info in storage.find(place)]
+    uri = storage.join(store, feature.folder)
+    found = [storage.relative(info, uri) for info in storage.find(uri)]
     names = [name for name in found if name.endswith(".npy")]
     with ThreadPoolExecutor() as pool:
-        whole = dict(zip(names, pool.map(lambda name: _is_whole(storage.join(place, name)), names), strict=True))
+        whole = dict(zip(names, pool.map(lambda name: _is_whole(storage.join(uri, name)), names), strict=True))
     present = {int(name.partition("-")[0]) for name, good in whole.items() if good}
     return [shard for shard in range(feature.shards) if shard not in present]
 
 
-def _is_whole(place: str) -> bool:
-    if not storage.is_local(place):
+def _is_whole(uri: str) -> bool:
+    if not storage.is_local(uri):
         return True
-    path = Path(place)
+    path = Path(uri)
     good = storage.digest([path.read_bytes()]) == path.stem.partition("-")[2]
     if not good:
         path.unlink()
@@ -159,15 +161,15 @@ def _is_whole(place: str) -> bool:
 
 def finish(store: str, feature: Feature) -> None:
     """Write the manifest of a feature whose shards are all there; of two copies of a shard one is named."""
-    place = storage.join(store, feature.folder)
-    names = {int(name.partition("-")[0]): name for name in _names(place) if name.endswith(".npy")}
+    uri = storage.join(store, feature.folder)
+    names = {int(name.partition("-")[0]): name for name in _names(uri) if name.endswith(".npy")}
     shards = [names[shard] for shard in range(feature.shards)]
     description = {"format": FORMAT, "rows": feature.rows, "shape": feature.shape, "dtype": feature.dtype}
-    storage.write_json(storage.join(place, MANIFEST), description | {"shards": shards})
+    storage.write_json(storage.join(uri, MANIFEST), description | {"shards": shards})
 
 
-def _names(place: str) -> list[str]:
-    return [storage.relative(info, place) for info in storage.find(place)]
+def _names(uri: str) -> list[str]:
+    return [storage.relative(info, uri) for info in storage.find(uri)]
 
 
 def free_bytes(store: str) -> float:
@@ -185,25 +187,25 @@ class Reader:
     """
 
     def __init__(self, store: str, feature: Feature) -> None:
-        place = storage.join(store, feature.folder)
-        folder = Path(place) if storage.is_local(place) else _copy_here(place, feature)
+        uri = storage.join(store, feature.folder)
+        folder = Path(uri) if storage.is_local(uri) else _copy_here(uri, feature)
         names = storage.read_json(str(folder / MANIFEST))["shards"]
         self._shards = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in names]
         self._shard_rows = feature.shard_rows
         self.shape = feature.shape
 
     def rows(self, numbers: Iterable[int] | np.ndarray) -> np.ndarray:
-        """(n, *shape) float32 (uint8 where pictures are stored) of the rows with these numbers, in this order."""
+        """(n, *shape) float32 (uint8 where images are stored) of the rows with these numbers, in this order."""
         wanted = np.asarray(numbers, dtype=np.int64)
         dtype = self._shards[0].dtype
         values = np.empty((len(wanted), *self.shape), dtype)
-        for place, number in enumerate(wanted):
+        for position, number in enumerate(wanted):
             shard, row = divmod(int(number), self._shard_rows)
-            values[place] = self._shards[shard][row]
+            values[position] = self._shards[shard][row]
         return values if dtype == np.uint8 else values.astype(np.float32)
 
 
-def _copy_here(place: str, feature: Feature) -> Path:
+def _copy_here(uri: str, feature: Feature) -> Path:
     """This node's copy of a remote feature: one process makes it, the others wait for it.
 
     Raises OutputError where the node's disk has no room for it.
@@ -217,12 +219,12 @@ def _copy_here(place: str, feature: Feature) -> Path:
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(part, ignore_errors=True)  # of a process that was killed while copying
             try:
-                storage.copy(place, str(part))
+                storage.copy(uri, str(part))
                 part.rename(target)
             except OSError as error:
                 shutil.rmtree(part, ignore_errors=True)
                 raise OutputError(
-                    f"{place}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room and go on "
+                    f"{uri}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room and go on "
                     "with --resume, or start another sweep with --features none"
                 ) from error
     return target

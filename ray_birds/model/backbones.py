@@ -9,7 +9,7 @@ import numpy as np
 from ray_birds.config import Depth
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError
-from ray_birds.model.cut import Tap, cut, freeze
+from ray_birds.model.cut import CutPoint, cut, freeze
 from ray_birds.model.device import grow_memory
 
 if TYPE_CHECKING:
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """What a sweep must know of a backbone before it starts: a tap for each depth, and names for the report."""
+    """What a sweep must know of a backbone before it starts: cut points by depth, and names for the report."""
 
     name: str
     layers: int
     parameters: int
-    pooled: Tap
-    taps: dict[Depth, Tap]
+    pooled: CutPoint
+    cut_points: dict[Depth, CutPoint]
     trainable: dict[Depth, list[str]]  # names of the layers that have weights and are trained at each depth
 
 
 def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]) -> Description:
     grow_memory()
     model = build(name, weights, image_size)
-    taps = {depth: cut(model, depth) for depth in depths}
+    cut_points = {depth: cut(model, depth) for depth in depths}
     trainable = {}
     for depth in depths:
         freeze(model, depth)
         trainable[depth] = [layer.name for layer in model.layers if layer.trainable_weights]
-    return Description(name, len(model.layers), model.count_params(), cut(model, 0), taps, trainable)
+    return Description(name, len(model.layers), model.count_params(), cut(model, 0), cut_points, trainable)
 
 
 def build(name: str, weights: str, image_size: int) -> "keras.Model":

@@ -34,16 +34,16 @@ Score = Callable[[str], dict[str, Any]]
 class Bundle:
     """A verified bundle: everything but the network itself. `digest` stands for all of it."""
 
-    place: str
+    uri: str
     classes: tuple[str, ...]
     variant: Variant
     digest: str
 
 
 def save(
-    model: "keras.Model", place: str, classes: tuple[str, ...], variant: Variant, score: Score
+    model: "keras.Model", uri: str, classes: tuple[str, ...], variant: Variant, score: Score
 ) -> dict[str, Any]:
-    """Write a bundle at `place` and return its metrics.
+    """Write a bundle at `uri` and return its metrics.
 
     `score` is given the path of the saved model, so that what is measured is what is kept.
     """
@@ -57,8 +57,8 @@ def save(
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
         about = {"format": FORMAT, "versions": versions(), "digests": digests}
         (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n")
-        storage.remove(place)
-        storage.copy(folder, place)
+        storage.remove(uri)
+        storage.copy(folder, uri)
     return metrics
 
 
@@ -76,28 +76,26 @@ def _version(name: str) -> str:
         return __version__ if name == "ray-birds" else "unknown"
 
 
-def verify(place: str) -> Bundle:
+def verify(uri: str) -> Bundle:
     """Read a bundle's description and compare its files with their digests, without TensorFlow.
 
     Raises ModelError where it is no bundle, damaged, or made by a later version of this package. This finds
     damage, not malice: nothing in a bundle is ever unpickled.
     """
-    place = storage.resolve(place)
+    uri = storage.resolve(uri)
     try:
-        about = storage.read_json(storage.join(place, "versions.json"))
+        about = storage.read_json(storage.join(uri, "versions.json"))
         if about["format"] != FORMAT:
-            raise ModelError(
-                f"{place}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}"
-            )
-        content = {name: storage.read(storage.join(place, name)) for name in _CONTENT}
+            raise ModelError(f"{uri}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}")
+        content = {name: storage.read(storage.join(uri, name)) for name in _CONTENT}
         for name, data in content.items():
             if storage.digest([data]) != about["digests"][name]:
-                raise ModelError(f"{place}/{name}: damaged (its digest differs); copy or train the model again")
+                raise ModelError(f"{uri}/{name}: damaged (its digest differs); copy or train the model again")
         classes = tuple(json.loads(content["classes.json"]))
         variant = Variant.from_json(content["variant.json"].decode())
     except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(
-            f"{place}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
+            f"{uri}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
         ) from error
-    return Bundle(place, classes, variant, storage.digest(about["digests"][name] for name in _CONTENT))
+    return Bundle(uri, classes, variant, storage.digest(about["digests"][name] for name in _CONTENT))

@@ -15,10 +15,10 @@ _PAIRS = 5  # confused pairs in the line below it
 
 
 def write(
-    place: str, variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]
+    uri: str, variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]
 ) -> None:
-    """Write the card into the bundle at `place`; the bundle's digest does not cover it."""
-    storage.write(storage.join(place, "README.md"), markdown(variant, weights, data, evaluations).encode())
+    """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
+    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations).encode())
 
 
 def markdown(variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]) -> str:
@@ -61,7 +61,7 @@ of `classes.json`. `versions.json` says which versions wrote it."""
 
 
 def _results(evaluations: dict[str, Evaluation]) -> str:
-    columns = ("split", "pictures", "accuracy", "95 % interval", "macro F1", "95 % interval")
+    columns = ("split", "images", "accuracy", "95 % interval", "macro F1", "95 % interval")
     rows = [
         (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
         for split, score in evaluations.items()
@@ -69,7 +69,7 @@ def _results(evaluations: dict[str, Evaluation]) -> str:
     test = (
         "On test, which had no part in the choice, it was scored after it."
         if "test" in evaluations
-        else "There was no test split, so no score from pictures that had no part in the choice."
+        else "There was no test split, so no score from images that had no part in the choice."
     )
     return f"""## Results
 
@@ -82,12 +82,12 @@ Recipes were compared on valid and the best was kept, so the score there may be 
 def _weak(evaluations: dict[str, Evaluation]) -> str:
     split = "test" if "test" in evaluations else "valid"
     score = evaluations[split]
-    wrong = [one for one in score.per_class if one.recall.value < 1]  # false for NaN: no pictures
+    wrong = [one for one in score.per_class if one.recall.value < 1]  # false for NaN: no images
     if not wrong:
-        return f"## Weak classes\n\nNone is known: every picture of {split} was recognised."
+        return f"## Weak classes\n\nNone is known: every image of {split} was recognised."
     support = {one.name: one.support for one in score.per_class}
     worst = sorted(wrong, key=lambda one: (one.recall.high, one.recall.value))[:_WEAK]
-    columns = ("class", "pictures", "recognised", "95 % interval")
+    columns = ("class", "images", "recognised", "95 % interval")
     pairs = "; ".join(
         f"{_text(pair.label)} for {_text(pair.prediction)} ({pair.images} of {support[pair.label]})"
         for pair in score.confused[:_PAIRS]
@@ -95,7 +95,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
     return f"""## Weak classes
 
 {len(wrong)} of {sum(map(bool, support.values()))} classes had mistakes on {split}. Those that are weak most
-certainly come first, by the upper end of the interval. A wide interval means too few pictures to tell a weak
+certainly come first, by the upper end of the interval. A wide interval means too few images to tell a weak
 class from bad luck.
 
 {_table(columns, [(_text(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
@@ -126,21 +126,21 @@ def _data(data: dict[str, Any]) -> str:
     made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
     return f"""## Data
 
-`{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable pictures left out" if bad else ""}.
+`{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable images left out" if bad else ""}.
 Fingerprint of its files: `{data["fingerprint"]}`.{made}
 
-{_table(("split", "pictures"), rows)}"""
+{_table(("split", "images"), rows)}"""
 
 
 def _use(classes: int) -> str:
     return f"""## Intended use and limits
 
-It tells which of its {classes} classes a picture shows. It has no answer for anything else: a picture of something
-else gets one of these classes too, sometimes with a high probability. The results hold for pictures like those of
+It tells which of its {classes} classes an image shows. It has no answer for anything else: an image of something
+else gets one of these classes too, sometimes with a high probability. The results hold for images like those of
 the data set; where yours differ in camera, distance or place, measure on some of your own first. One best guess is
 no identification: where a mistake has consequences, a person should look.
 
-Whether the model may be passed on depends on the licences of the pictures and of the first weights, which
+Whether the model may be passed on depends on the licences of the images and of the first weights, which
 ray-birds does not know."""
 
 

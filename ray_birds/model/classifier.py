@@ -8,10 +8,10 @@ from ray_birds.model.bundle import Bundle, verify
 
 
 class Classifier:
-    """A model that scores pictures in batches of one fixed shape, the last one padded.
+    """A model that scores images in batches of one fixed shape, the last one padded.
 
     One compiled shape and one code path for the sweep's test score and for batch prediction: the same
-    pictures get the same probabilities.
+    images get the same probabilities.
     """
 
     def __init__(self, path: str, batch_size: int = 32) -> None:
@@ -54,14 +54,14 @@ def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
     Raises ModelError where the bundle is no longer the one verified, or where Keras refuses its model: above
     all for code in it, which safe mode does not run.
     """
-    if verify(bundle.place).digest != bundle.digest:
-        raise ModelError(f"{bundle.place}: has changed since this job began; run it again")
-    data = storage.read(storage.join(bundle.place, "model.keras"))
+    if verify(bundle.uri).digest != bundle.digest:
+        raise ModelError(f"{bundle.uri}: has changed since this job began; run it again")
+    data = storage.read(storage.join(bundle.uri, "model.keras"))
     with storage.temporary_file(data, ".keras") as path:
         try:
             return Classifier(path, batch_size)
         except (ValueError, TypeError, AttributeError, OSError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
             raise ModelError(
-                f"{bundle.place}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
+                f"{bundle.uri}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
             ) from error

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import keras
 
 
-PIXELS = "pixels"  # the tap before the first layer: the picture itself
+PIXELS = "pixels"  # the cut point before the first layer: the image itself
 
 
-POOLED = "pooled"  # the tap after the last: global average pooling of the feature map, what the head reads
+POOLED = "pooled"  # the cut point after the last: global average pooling of the feature map, what the head reads
 
 
-# A tap may be this much larger than the narrowest one before the boundary if it lies later: less is stored
+# A cut point may be this much larger than the narrowest one before the boundary if it lies later: less is stored
 # than at the boundary itself, and less computed again than from the narrowest.
 _WIDER = 2.0
 
 
 @dataclass(frozen=True)
-class Tap:
+class CutPoint:
     """A tensor that can be stored for each image: its name and shape without the batch."""
 
     name: str
@@ -47,38 +47,42 @@ def freeze(model: "keras.Model", unfreeze: Depth) -> None:
         layer.trainable = number >= len(model.layers) - count
 
 
-def cut(model: "keras.Model", unfreeze: Depth) -> Tap:
-    """Where to cut so that the last `unfreeze` layers lie in the tail: the latest narrow tap before them.
+def cut(model: "keras.Model", unfreeze: Depth) -> CutPoint:
+    """Where to cut so that the last `unfreeze` layers lie in the tail: the latest narrow cut point before them.
 
-    A tap is a tensor through which all paths from input to output lead. Found from the graph: going through
+    A cut point is a tensor through which all paths from input to output lead. Found from the graph: going through
     the layers in order, it is one where a single tensor is still wanted by later layers.
     """
     if unfreeze == 0:
-        return Tap(POOLED, (model.output.shape[-1],))
+        return CutPoint(POOLED, (model.output.shape[-1],))
     boundary = 0 if unfreeze == "all" else max(len(model.layers) - unfreeze, 0)
-    # Until it has more channels than the picture, a tensor is the picture: scaled, or padded.
+    # Until it has more channels than the image, a tensor is the image: scaled, or padded.
     channels = model.input.shape[-1]
-    taps = [tap for tap in _single_tensors(model)[:boundary] if tap is not None and tap.shape[-1] > channels]
-    if not taps:
-        return Tap(PIXELS, tuple(model.input.shape[1:]))
-    narrowest = min(math.prod(tap.shape) for tap in taps)
-    return [tap for tap in taps if math.prod(tap.shape) <= _WIDER * narrowest][-1]
+    cut_points = [
+        cut_point
+        for cut_point in _single_tensors(model)[:boundary]
+        if cut_point is not None and cut_point.shape[-1] > channels
+    ]
+    if not cut_points:
+        return CutPoint(PIXELS, tuple(model.input.shape[1:]))
+    narrowest = min(math.prod(cut_point.shape) for cut_point in cut_points)
+    return [cut_point for cut_point in cut_points if math.prod(cut_point.shape) <= _WIDER * narrowest][-1]
 
 
-def _single_tensors(model: "keras.Model") -> list[Tap | None]:
-    """For each layer in order: its output as a tap if nothing else crosses to the later layers."""
+def _single_tensors(model: "keras.Model") -> list[CutPoint | None]:
+    """For each layer in order: its output as a cut point if nothing else crosses to the later layers."""
     last_use = {id(model.output): len(model.layers)}
     for number, layer in enumerate(model.layers):
         for tensor in _inputs(layer):
             last_use[id(tensor)] = max(number, last_use.get(id(tensor), 0))
-    taps: list[Tap | None] = []
+    cut_points: list[CutPoint | None] = []
     live: set[int] = set()
     for number, layer in enumerate(model.layers):
         live.add(id(layer.output))
         live = {key for key in live if last_use.get(key, -1) > number}
         alone = live == {id(layer.output)}
-        taps.append(Tap(layer.name, tuple(layer.output.shape[1:])) if alone else None)
-    return taps
+        cut_points.append(CutPoint(layer.name, tuple(layer.output.shape[1:])) if alone else None)
+    return cut_points
 
 
 def _inputs(layer: "keras.Layer") -> list["keras.KerasTensor"]:
@@ -89,12 +93,16 @@ def _inputs(layer: "keras.Layer") -> list["keras.KerasTensor"]:
     return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
-def prefix(model: "keras.Model", taps: list[Tap]) -> "keras.Model":
-    """(B, size, size, 3) -> the tensor of each tap by its name, in one pass."""
+def prefix(model: "keras.Model", cut_points: list[CutPoint]) -> "keras.Model":
+    """(B, size, size, 3) -> the tensor of each cut point by its name, in one pass."""
     import keras
 
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")
-    outputs = {tap.name: model.get_layer(tap.name).output for tap in taps if tap.name != POOLED}
-    if len(outputs) < len(taps):
+    outputs = {
+        cut_point.name: model.get_layer(cut_point.name).output
+        for cut_point in cut_points
+        if cut_point.name != POOLED
+    }
+    if len(outputs) < len(cut_points):
         outputs[POOLED] = pooled(model.output)
     return keras.Model(model.input, outputs)

@@ -1,6 +1,6 @@
 """A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
 
-SavedModel and ONNX take pictures as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
+SavedModel and ONNX take images as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
 float32 (batch, classes). The class names go along: in the folder assets.extra of a SavedModel (TensorFlow's
 place for files of one's own), as `classes` among the metadata of an ONNX file. A zip holds the whole bundle.
 """
@@ -28,13 +28,13 @@ from ray_birds.model.bundle import Bundle
 if TYPE_CHECKING:
     import keras
 
-_PICTURES = 32  # of a folder, the most that are compared
+_IMAGES = 32  # of a folder, the most that are compared
 _DRAWN = 8  # compared where there is no folder
 
-# Another order of float32 operations moves a probability by some 1e-5 of what tells two pictures apart (seen
+# Another order of float32 operations moves a probability by some 1e-5 of what tells two images apart (seen
 # with EfficientNetB0 in ONNX Runtime); a lost or wrong constant by about as much as that itself.
 _TOLERANCE = 1e-3
-_LEAST_SPREAD = 1e-4  # where pictures differ by less, rounding would decide
+_LEAST_SPREAD = 1e-4  # where images differ by less, rounding would decide
 
 Write = Callable[[Bundle, Path], None]
 Run = Callable[[Path, np.ndarray], np.ndarray]
@@ -44,15 +44,15 @@ def export(config: ExportConfig) -> None:
     """Write the bundle `config.model` in another form to `config.output`, which appears when it has passed.
 
     Raises ModelError where what was written does not run or computes something else, OutputError where the
-    output exists or cannot be written, DataError for --images without pictures, SettingsError for --format
+    output exists or cannot be written, DataError for --images without images, SettingsError for --format
     onnx without its packages.
     """
     output = _new(config.output)
     if config.format == "onnx":
         _require_onnx()
     model = bundle.verify(config.model)
-    pixels = _pictures(config.images, model.variant.image_size)
-    terminal.say(f"Writing {model.place} as {config.format}; comparing it on {len(pixels)} pictures")
+    pixels = _images(config.images, model.variant.image_size)
+    terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(pixels)} images")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
@@ -66,13 +66,13 @@ def export(config: ExportConfig) -> None:
     terminal.say(f"written      {output}")
 
 
-def _new(place: str) -> Path:
-    place = storage.resolve(place)
-    if not storage.is_local(place):
-        raise SettingsError(f"--output {place}: an export is written to a local disk; copy it from there")
-    if os.path.lexists(place):
-        raise OutputError(f"{place}: exists; choose another --output or remove it")
-    return Path(place)
+def _new(uri: str) -> Path:
+    uri = storage.resolve(uri)
+    if not storage.is_local(uri):
+        raise SettingsError(f"--output {uri}: an export is written to a local disk; copy it from there")
+    if os.path.lexists(uri):
+        raise OutputError(f"{uri}: exists; choose another --output or remove it")
+    return Path(uri)
 
 
 def _require_onnx() -> None:
@@ -83,18 +83,18 @@ def _require_onnx() -> None:
         )
 
 
-def _pictures(folder: str, size: int) -> np.ndarray:
-    """(n, size, size, 3) uint8: pictures evenly spread over a folder, or drawn ones."""
+def _images(folder: str, size: int) -> np.ndarray:
+    """(n, size, size, 3) uint8: images evenly spread over a folder, or drawn ones."""
     if not folder:
         return _drawn(size)
-    place = storage.resolve(folder)
-    found = storage.find(place) if storage.kind(place) == fs.FileType.Directory else []
-    paths = [storage.relative(info, place) for info in found if decode.has_image_ending(info.path)]
-    numbers = np.linspace(0, len(paths) - 1, min(len(paths), _PICTURES)).astype(int)
-    pictures = [decode.load(storage.join(place, paths[number]), size) for number in numbers]
-    pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
+    uri = storage.resolve(folder)
+    found = storage.find(uri) if storage.kind(uri) == fs.FileType.Directory else []
+    paths = [storage.relative(info, uri) for info in found if decode.has_image_extension(info.path)]
+    numbers = np.linspace(0, len(paths) - 1, min(len(paths), _IMAGES)).astype(int)
+    images = [decode.load(storage.join(uri, paths[number]), size) for number in numbers]
+    pixels = [image.pixels for image in images if image.pixels is not None]
     if not pixels:
-        raise DataError(f"--images {folder}: no picture there that can be read; expected a folder of pictures")
+        raise DataError(f"--images {folder}: no image there that can be read; expected a folder of images")
     return np.stack(pixels)
 
 
@@ -124,14 +124,14 @@ def _make(form: str, model: Bundle, made: Path, pixels: np.ndarray) -> float:
 def _difference(form: str, expected: np.ndarray, got: np.ndarray) -> float:
     """Largest difference of two sets of probabilities (n, classes). Raises ModelError where it is too large.
 
-    What is too large depends on how far the pictures themselves lie apart: two exports of a model that
+    What is too large depends on how far the images themselves lie apart: two exports of a model that
     answers the same to everything always agree.
     """
     spread = float(np.ptp(expected, axis=0).max())
     if not spread >= _LEAST_SPREAD:  # NaN too
         raise ModelError(
-            f"the model's answers to {len(expected)} pictures are all alike (within {spread:.0e}), so comparing "
-            "proves nothing; give --images a folder with pictures of several classes"
+            f"the model's answers to {len(expected)} images are all alike (within {spread:.0e}), so comparing "
+            "proves nothing; give --images a folder with images of several classes"
         )
     difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("nan")
     if not difference <= _TOLERANCE * spread:
@@ -146,7 +146,7 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     _network(model).export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
-    (extra / "classes.json").write_bytes(storage.read(storage.join(model.place, "classes.json")))
+    (extra / "classes.json").write_bytes(storage.read(storage.join(model.uri, "classes.json")))
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -212,9 +212,9 @@ def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
 def _write_zip(model: Bundle, path: Path) -> None:
     """All files of the bundle below one folder, which is called as the zip."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
-        for info in storage.find(model.place):
-            name = storage.relative(info, model.place)
-            archive.writestr(f"{path.stem}/{name}", storage.read(storage.join(model.place, name)))
+        for info in storage.find(model.uri):
+            name = storage.relative(info, model.uri)
+            archive.writestr(f"{path.stem}/{name}", storage.read(storage.join(model.uri, name)))
 
 
 def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -235,5 +235,5 @@ def _network(model: Bundle) -> "keras.Model":
     """The Keras model of a bundle that `classifier.load` has opened."""
     import keras
 
-    with storage.temporary_file(storage.read(storage.join(model.place, "model.keras")), ".keras") as path:
+    with storage.temporary_file(storage.read(storage.join(model.uri, "model.keras")), ".keras") as path:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -2,24 +2,24 @@
 
 from typing import TYPE_CHECKING
 
-from ray_birds.model.cut import PIXELS, Tap
+from ray_birds.model.cut import PIXELS, CutPoint
 
 if TYPE_CHECKING:
     import keras
 
 
-def classifier(model: "keras.Model", tap: Tap, classes: int) -> "keras.Model":
-    """From the tensor at `tap` to class probabilities (B, classes): the tail, pooling and a new head.
+def classifier(model: "keras.Model", cut_point: CutPoint, classes: int) -> "keras.Model":
+    """From the tensor at `cut point` to class probabilities (B, classes): the tail, pooling and a new head.
 
     From PIXELS it is the whole model. BatchNorm stays in inference mode in training too.
     """
     import keras
 
-    inputs = keras.Input(tap.shape, name=tap.name)
-    if tap.name == PIXELS:
+    inputs = keras.Input(cut_point.shape, name=cut_point.name)
+    if cut_point.name == PIXELS:
         features = model(inputs, training=False)
     else:
-        tail = keras.Model(model.get_layer(tap.name).output, model.output, name="tail")
+        tail = keras.Model(model.get_layer(cut_point.name).output, model.output, name="tail")
         features = tail(inputs, training=False)
     return keras.Model(inputs, head(classes)(keras.layers.GlobalAveragePooling2D(name="pool")(features)))
 

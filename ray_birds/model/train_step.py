@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from ray_birds.config import Depth, Variant
 from ray_birds.model import backbones, cut, device, head
-from ray_birds.model.cut import PIXELS, POOLED, Tap
+from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the graph of a trial's two phases; `head` and `tail` are the taps that they start from.
+    """What decides the graph of a trial's two phases; `head` and `tail` are the cut points that they start from.
 
     `devices` of one node train a batch together; none or one: TensorFlow's default device.
     """
@@ -31,19 +31,19 @@ class Shape:
     unfreeze: Depth
     classes: int
     precision: str
-    head: Tap
-    tail: Tap
+    head: CutPoint
+    tail: CutPoint
     devices: tuple[str, ...] = ()
 
     def model(self, in_head: bool) -> keras.Model:
-        """From the phase's tap to class probabilities (B, classes) float32."""
-        tap = self.head if in_head else self.tail
-        if tap.name == POOLED:
-            inputs = keras.Input(tap.shape, name=POOLED)
+        """From the phase's cut point to class probabilities (B, classes) float32."""
+        cut_point = self.head if in_head else self.tail
+        if cut_point.name == POOLED:
+            inputs = keras.Input(cut_point.shape, name=POOLED)
             return keras.Model(inputs, head.head(self.classes)(inputs))
         network = backbones.build(self.backbone, self.weights, self.image_size)
         cut.freeze(network, 0 if in_head else self.unfreeze)
-        return head.classifier(network, tap, self.classes)
+        return head.classifier(network, cut_point, self.classes)
 
 
 class Stage:
@@ -73,7 +73,7 @@ class Stage:
         self.predict = tf.function(self._predict, input_signature=[features])
 
     def step(self, features: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on (n, *tap.shape) and (n,) int32.
+        """One step on (n, *cut point.shape) and (n,) int32.
 
         Returns the sum of the batch's losses and the number it got right before the step.
         """
@@ -177,7 +177,7 @@ def assemble(variant: Variant, weights: str, classes: int, trained: Weights) -> 
     """
     device.use_precision("float32")
     network = backbones.build(variant.backbone, weights, variant.image_size)
-    model = head.classifier(network, Tap(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
+    model = head.classifier(network, CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
     network.trainable = True
     cut.freeze(network, variant.unfreeze)
     for variable in model.trainable_variables:

@@ -16,7 +16,7 @@ from ray_birds.data import decode
 from ray_birds.data.labels import class_of
 
 _WILDCARD = re.compile(r"[*?\[]")
-_ENDING = re.compile(r"\.[A-Za-z0-9]{1,6}$")  # "St. Louis" has none
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,6}$")  # "St. Louis" has none
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def find(inputs: Iterable[str]) -> Found:
     roots = {given: root(given) for given in inputs}
     for given, folder in roots.items():
         for path, reason in _list(given, folder):
-            place = storage.join(folder, path)
+            uri = storage.join(folder, path)
             if reason:
-                ignored.setdefault(os.fsencode(place).decode(errors="backslashreplace"), reason)
+                ignored.setdefault(os.fsencode(uri).decode(errors="backslashreplace"), reason)
             else:
-                wanted.setdefault(place, (given, path))
+                wanted.setdefault(uri, (given, path))
     if not wanted:
         aside = f" ({len(ignored)} other files, such as {next(iter(ignored))})" if ignored else ""
         raise DataError(
@@ -58,20 +58,20 @@ def root(given: str) -> str:
     That is a folder itself, the folder of a file, or what of a pattern stands before its first wildcard.
     Raises DataError where there is nothing.
     """
-    place = storage.resolve(given)
+    uri = storage.resolve(given)
     try:
-        kind = storage.kind(place)
+        kind = storage.kind(uri)
         if kind == fs.FileType.NotFound and _WILDCARD.search(given):
-            while _WILDCARD.search(place):
-                place = storage.parent(place)
-            kind = storage.kind(place)
+            while _WILDCARD.search(uri):
+                uri = storage.parent(uri)
+            kind = storage.kind(uri)
     except OSError as error:
         raise DataError(f"--input {given}: cannot be reached ({str(error).splitlines()[0][:200]})") from error
     if kind == fs.FileType.NotFound:
         raise DataError(
             f"--input {given}: nothing there; expected a folder, an image file or a pattern that matches"
         )
-    return place if kind == fs.FileType.Directory else storage.parent(place)
+    return uri if kind == fs.FileType.Directory else storage.parent(uri)
 
 
 def label(folder: str, path: str, classes: frozenset[str]) -> str | None:
@@ -81,13 +81,13 @@ def label(folder: str, path: str, classes: frozenset[str]) -> str | None:
 
 def _list(given: str, folder: str) -> Iterator[tuple[str, str]]:
     """Paths below `folder` that an input leads to, each with the reason why it is not scored, or ""."""
-    place = storage.resolve(given)
-    if place == folder:
+    uri = storage.resolve(given)
+    if uri == folder:
         yield from _below(folder)
-    elif storage.exists(place):  # a file given by itself gets its row, whatever it is
-        yield PurePosixPath(_path(place)).name, _special(place)
+    elif storage.exists(uri):  # a file given by itself gets its row, whatever it is
+        yield PurePosixPath(_path(uri)).name, _special(uri)
     else:
-        found = list(_matches(place, folder))
+        found = list(_matches(uri, folder))
         if not found:
             raise DataError(f"--input {given}: no file matches; looked below {folder}")
         yield from found
@@ -115,7 +115,7 @@ def _below(folder: str) -> Iterator[tuple[str, str]]:
     unseen: list[OSError] = []
     paths = []
     for at, folders, names in os.walk(folder, onerror=unseen.append):
-        odd = [name for name in folders if decode.has_image_ending(name) or Path(at, name).is_symlink()]
+        odd = [name for name in folders if decode.has_image_extension(name) or Path(at, name).is_symlink()]
         under = at[len(folder) :].lstrip("/")
         paths += [f"{under}/{name}" if under else name for name in [*names, *odd]]
     for path in sorted(paths):
@@ -124,21 +124,21 @@ def _below(folder: str) -> Iterator[tuple[str, str]]:
         yield os.path.relpath(error.filename, folder), f"cannot be listed: {error.strerror}"
 
 
-def _reason(place: str) -> str:
+def _reason(uri: str) -> str:
     """Why a file is not scored, or ""; only a file without ending is opened, for its first bytes."""
-    reason = _special(place)
-    if reason or decode.has_image_ending(_path(place)):
+    reason = _special(uri)
+    if reason or decode.has_image_extension(_path(uri)):
         return reason
-    return "not an image" if _ENDING.search(_path(place)) or not decode.looks_like_image(place) else ""
+    return "not an image" if _EXTENSION.search(_path(uri)) or not decode.looks_like_image(uri) else ""
 
 
-def _special(place: str) -> str:
+def _special(uri: str) -> str:
     """Why something on a local disk is not read, or "" for a file; its row says so where one cannot be had."""
-    if not storage.is_local(place):
+    if not storage.is_local(uri):
         return ""
     try:
-        place.encode()
-        mode = Path(place).stat().st_mode
+        uri.encode()
+        mode = Path(uri).stat().st_mode
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     except (FileNotFoundError, PermissionError):
@@ -146,10 +146,10 @@ def _special(place: str) -> str:
     except OSError as error:
         return f"cannot be followed: {error.strerror}"
     if stat.S_ISDIR(mode):
-        return "a link to a folder" if Path(place).is_symlink() else "a folder with an image's name"
+        return "a link to a folder" if Path(uri).is_symlink() else "a folder with an image's name"
     return "" if stat.S_ISREG(mode) else "not a regular file"
 
 
-def _path(place: str) -> str:
+def _path(uri: str) -> str:
     """A place without scheme and options."""
-    return place if storage.is_local(place) else storage.filesystem(place)[1]
+    return uri if storage.is_local(uri) else storage.filesystem(uri)[1]

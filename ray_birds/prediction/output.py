@@ -60,32 +60,32 @@ def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, 
 class Output:
     """An output folder at an absolute place, and the folder beside it in which its parts are made."""
 
-    place: str
+    uri: str
 
     @property
     def staging(self) -> str:
-        return storage.beside(self.place, ".partial")
+        return storage.beside(self.uri, ".partial")
 
     @property
     def _old(self) -> str:
-        return storage.beside(self.place, ".old")
+        return storage.beside(self.uri, ".old")
 
     def exists(self) -> bool:
         """Whether there is anything at the place; an empty folder is nothing."""
-        return storage.kind(self.place) == fs.FileType.File or bool(storage.find(self.place))
+        return storage.kind(self.uri) == fs.FileType.File or bool(storage.find(self.uri))
 
     def complete(self) -> bool:
-        return storage.exists(storage.join(self.place, SUCCESS))
+        return storage.exists(storage.join(self.uri, SUCCESS))
 
     def manifest(self) -> dict[str, Any] | None:
         """What an earlier job said of the output; None where it is no output of such a job."""
-        place = storage.join(self.place, MANIFEST)
-        return dict(storage.read_json(place)) if storage.exists(place) else None
+        uri = storage.join(self.uri, MANIFEST)
+        return dict(storage.read_json(uri)) if storage.exists(uri) else None
 
     def interrupted(self) -> dict[str, Any] | None:
         """The note of a job that has not ended; an output that it had set aside is back in its place."""
-        if storage.is_local(self.place) and not storage.exists(self.place) and storage.exists(self._old):
-            Path(self._old).rename(self.place)
+        if storage.is_local(self.uri) and not storage.exists(self.uri) and storage.exists(self._old):
+            Path(self._old).rename(self.uri)
         note = storage.join(self.staging, JOB)
         return dict(storage.read_json(note)) if storage.exists(note) else None
 
@@ -124,7 +124,7 @@ class Output:
                 if info.base_name.startswith("."):  # what a killed worker did not finish
                     storage.remove_file(storage.join(self.staging, storage.relative(info, self.staging)))
             storage.write_json(storage.join(self.staging, MANIFEST), manifest)
-            if storage.is_local(self.place):
+            if storage.is_local(self.uri):
                 self._rename()
             else:
                 self._copy()
@@ -133,17 +133,17 @@ class Output:
         storage.write(storage.join(self.staging, SUCCESS), b"")
         if self.exists():
             storage.remove(self._old)
-            Path(self.place).rename(self._old)
-        storage.publish(self.staging, self.place)
+            Path(self.uri).rename(self._old)
+        storage.publish(self.staging, self.uri)
         storage.remove(self._old)
-        storage.remove_file(storage.join(self.place, JOB))
+        storage.remove_file(storage.join(self.uri, JOB))
 
     def _copy(self) -> None:
-        storage.remove_file(storage.join(self.place, SUCCESS))
-        storage.remove(self.place)
-        storage.copy(self.staging, self.place)
-        storage.remove_file(storage.join(self.place, JOB))
-        storage.write(storage.join(self.place, SUCCESS), b"")
+        storage.remove_file(storage.join(self.uri, SUCCESS))
+        storage.remove(self.uri)
+        storage.copy(self.staging, self.uri)
+        storage.remove_file(storage.join(self.uri, JOB))
+        storage.write(storage.join(self.uri, SUCCESS), b"")
         storage.remove(self.staging)
 
     @contextmanager
@@ -153,7 +153,7 @@ class Output:
         except OSError as error:
             raise OutputError(
                 f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier "
-                "output is untouched; when this is mended, --resume goes on"
+                "output is untouched; when this is mended, --resume continues"
             ) from error
 
 
@@ -162,10 +162,10 @@ def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: s
 
     Raises OutputError where a part is missing, damaged or holds something else.
     """
-    places = output.parts()
+    uris = output.parts()
     for number, expected in enumerate(units):
         try:
-            table = read_part(places[number], ["input", "path", "model"])
+            table = read_part(uris[number], ["input", "path", "model"])
         except (KeyError, OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
@@ -173,10 +173,10 @@ def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: s
         found = zip(table["input"].to_pylist(), table["path"].to_pylist(), strict=True)
         if tuple(found) != expected or table["model"].unique().to_pylist() != [model]:
             raise OutputError(
-                f"{places[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
+                f"{uris[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
                 "remove it and run again with --resume"
             )
 
 
-def read_part(place: str, columns: list[str]) -> pa.Table:
-    return pq.read_table(io.BytesIO(storage.read(place)), columns=columns)
+def read_part(uri: str, columns: list[str]) -> pa.Table:
+    return pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)

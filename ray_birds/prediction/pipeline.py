@@ -52,7 +52,7 @@ class Job:
 
     @property
     def pixels(self) -> int:
-        """Bytes of a decoded picture."""
+        """Bytes of a decoded image."""
         return self.model.variant.image_size**2 * 3
 
 
@@ -68,15 +68,15 @@ class Unit:
         return {"unit": self.number, "input": list(given), "path": list(paths)}
 
 
-def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict[str, int]]:
+def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator[dict[str, int]]:
     """Write the part of each unit; yields {"rows", "failed"} of one after another, in no fixed order.
 
     All three steps are actors: Ray ends an idle worker of tasks after a second, and starting another one costs
     as much as scoring a hundred images.
     """
-    threads = min(_ACTOR_CPUS, have.node_cpus)
-    actors = min(have.gpus or max(1, have.cpus // threads), len(units))
-    decoders = job.config.decoders or min(have.cpus, len(units))
+    threads = min(_ACTOR_CPUS, resources.node_cpus)
+    actors = min(resources.gpus or max(1, resources.cpus // threads), len(units))
+    decoders = job.config.decoders or min(resources.cpus, len(units))
     names: list[str] = []
 
     def pool(size: int, cpus: float, gpus: int = 0) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def score(job: Job, units: list[Unit], have: cluster.Resources) -> Iterator[dict
         .map(
             cast(Map, Scorer),
             fn_constructor_args=(shared, threads),
-            **(pool(actors, 1, gpus=1) if have.gpus else pool(actors, threads / 2)),
+            **(pool(actors, 1, gpus=1) if resources.gpus else pool(actors, threads / 2)),
         )
         .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(actors, _SIDE_CPUS))
     )
@@ -121,22 +121,22 @@ def _end(actors: list[str]) -> None:
 
 
 class Decoder:
-    """A unit's pictures: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
+    """A unit's images: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
 
     def __init__(self, shared: Shared) -> None:
         self._job: Job = ray.get(shared[0])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         roots, size, most = self._job.roots, self._job.model.variant.image_size, self._job.config.max_pixels
-        places = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
-        with ThreadPoolExecutor(1 if all(map(storage.is_local, places)) else _REQUESTS) as pool:
-            pictures = list(pool.map(lambda place: decode.load(place, size, most), places))
-        good = [picture.pixels for picture in pictures if picture.pixels is not None]
+        uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
+        with ThreadPoolExecutor(1 if all(map(storage.is_local, uris)) else _REQUESTS) as pool:
+            images = list(pool.map(lambda uri: decode.load(uri, size, most), uris))
+        good = [image.pixels for image in images if image.pixels is not None]
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
-            "width": [picture.width for picture in pictures],
-            "height": [picture.height for picture in pictures],
-            "error": [picture.error for picture in pictures],
+            "width": [image.width for image in images],
+            "height": [image.height for image in images],
+            "error": [image.error for image in images],
         }
 
 

@@ -20,7 +20,7 @@ from ray_birds.prediction.output import Output, check
 from ray_birds.prediction.pipeline import Job, Unit
 from ray_birds.prediction.statistics import Tally
 
-_UNIT = 512  # files, fewer where a job is small or its pictures are large
+_UNIT = 512  # files, fewer where a job is small or its images are large
 _UNIT_BYTES = 80_000_000  # of decoded pixels
 
 
@@ -47,14 +47,14 @@ def predict(config: PredictConfig) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
-        raise ModelError(f"{model.place}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+        raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
     if not config.output:
         single.predict(config, model)
         return
     output = Output(storage.resolve(config.output))
     work = _open(config, output, model)
     if work is None:
-        terminal.say(f"{output.place} is complete already; nothing to do")
+        terminal.say(f"{output.uri} is complete already; nothing to do")
         return
     count = len(work.found.images)
     terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
@@ -84,19 +84,17 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
         found = Found(tuple(map(tuple, note["images"])), tuple(map(tuple, note["ignored"])), note["roots"])
         return Work(found, note["unit"])
     if note is not None and not config.overwrite:
-        raise OutputError(
-            f"{output.place}: a job was interrupted; --resume goes on with it, --overwrite starts anew"
-        )
+        raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
     if note is None and output.exists():
         manifest = output.manifest()
         if config.resume and manifest is not None and output.complete():
             _compare(output, manifest["job"], settings)
             return None
         if not config.overwrite:
-            raise OutputError(f"{output.place}: exists; choose another --output, or --overwrite to replace it")
+            raise OutputError(f"{output.uri}: exists; choose another --output, or --overwrite to replace it")
         if manifest is None:
             raise OutputError(
-                f"{output.place}: holds other things than predictions; choose another --output, or empty it"
+                f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
             )
     found = inputs.find(config.input)
     unit = _unit(len(found.images), model.variant.image_size, config.batch_size)
@@ -115,7 +113,7 @@ def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> Non
     for name, value in now.items():
         if before[name] != value:
             raise OutputError(
-                f"{output.place}: its job had another --{name.replace('_', '-')} ({before[name]}, not {value}); "
+                f"{output.uri}: its job had another --{name.replace('_', '-')} ({before[name]}, not {value}); "
                 "--resume needs the same, --overwrite starts anew"
             )
 
@@ -133,27 +131,27 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
     if not todo:
         return None
     left = sum(len(unit.files) for unit in todo)
-    with cluster.session(config.verbose) as have, cluster.user_errors():
+    with cluster.session(config.verbose) as resources, cluster.user_errors():
         given, path = work.found.images[0]
         read = {
-            "--model": storage.join(model.place, "versions.json"),
+            "--model": storage.join(model.uri, "versions.json"),
             "--input": storage.join(work.found.roots[given], path),
         }
-        cluster.check_places({"--output": output.staging}, read)
-        units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, have))
+        cluster.check_reachable({"--output": output.staging}, read)
+        units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, resources))
         return _follow(units, len(work.found.images), left)
 
 
-def _with_gpus(config: PredictConfig, have: cluster.Resources) -> cluster.Resources:
+def _with_gpus(config: PredictConfig, resources: cluster.Resources) -> cluster.Resources:
     if config.gpus is None:
-        return have
-    if config.gpus > have.gpus:
-        if have.own:
-            raise SettingsError(f"--gpus {config.gpus}: Ray finds {have.gpus} on this machine")
+        return resources
+    if config.gpus > resources.gpus:
+        if resources.own:
+            raise SettingsError(f"--gpus {config.gpus}: Ray finds {resources.gpus} on this machine")
         terminal.say(
-            f"{have.gpus} of {config.gpus} GPUs are there: more of them join when an autoscaler starts nodes"
+            f"{resources.gpus} of {config.gpus} GPUs are there: more of them join when an autoscaler starts nodes"
         )
-    return dataclasses.replace(have, gpus=config.gpus)
+    return dataclasses.replace(resources, gpus=config.gpus)
 
 
 def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | None:
@@ -189,7 +187,7 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, counts: Tally)
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "roots": found.roots,
         "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
-        "model": {"place": model.place, "digest": model.digest, "trial": model.variant.name()},
+        "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
         "job": _settings(config, model),
         "settings": dataclasses.asdict(config),
         "versions": bundle.versions(),
@@ -206,7 +204,7 @@ def _show(output: Output, counts: Tally, evaluation: metrics.Evaluation | None) 
         if isinstance(value, dict):
             interval = f"(95 % interval {value['low']:.4f} to {value['high']:.4f})"
             terminal.say(f"{name:9} {value['value']:.4f}  {interval}")
-    terminal.say(f"predictions  {output.place}")
+    terminal.say(f"predictions  {output.uri}")
 
 
 def _show_photo(config: PredictConfig, found: Found, counts: Tally) -> None:
@@ -225,7 +223,7 @@ def _report(
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        terminal.say(f"report       {write_prediction_report(output.place, counts, evaluation, manifest)}")
+        terminal.say(f"report       {write_prediction_report(output.uri, counts, evaluation, manifest)}")
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

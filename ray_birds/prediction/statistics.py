@@ -105,6 +105,6 @@ class Tally:
 def count(parts: Iterable[str], classes: tuple[str, ...]) -> Tally:
     """Read the parts at these places, one at a time."""
     tally = Tally(classes)
-    for place in parts:
-        tally.add(read_part(place, _COLUMNS))
+    for uri in parts:
+        tally.add(read_part(uri, _COLUMNS))
     return tally

@@ -10,18 +10,18 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.data.dataset import Dataset
-from ray_birds.data.inspection import Facts, Finding
+from ray_birds.data.inspection import Finding, ImageRecord
 from ray_birds.report.gallery import Tile, load
 from ray_birds.report.page import write_page
 from ray_birds.sweep.results import write_csv
 
-GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and pictures of each
-SAMPLES = 600  # pictures of classes on the page, one of each class at least while they last
-READERS = 8  # pictures read at a time
+GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and images of each
+SAMPLES = 600  # images of classes on the page, one of each class at least while they last
+READERS = 8  # images read at a time
 
 
 class Shown(NamedTuple):
-    """A finding with the pictures that the page shows of it, and a line for each file that has no picture."""
+    """A finding with the images that the page shows of it, and a line for each file that has no image."""
 
     finding: Finding
     groups: list[list[Tile]]
@@ -38,7 +38,9 @@ class Size(NamedTuple):
     sides: str
 
 
-def write_check_report(output: str, dataset: Dataset, facts: dict[str, Facts], found: list[Finding]) -> str:
+def write_check_report(
+    output: str, dataset: Dataset, records: dict[str, ImageRecord], found: list[Finding]
+) -> str:
     """Write the three files into the folder `output`; returns the page's place."""
     where = {path: name for name, split in dataset.splits.items() for path in split.paths}
     label = {
@@ -46,35 +48,35 @@ def write_check_report(output: str, dataset: Dataset, facts: dict[str, Facts], f
         for split in dataset.splits.values()
         for path, number in zip(split.paths, split.labels, strict=True)
     }
-    columns = ("kind", "spoils", "group", "split", "class", "path", "reason")
-    rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, facts, where, label))
+    columns = ("kind", "blocking", "group", "split", "class", "path", "reason")
+    rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, records, where, label))
     write_csv(storage.join(output, "findings.csv"), columns, rows)
     classes = _classes(dataset)
     write_csv(storage.join(output, "classes.csv"), ("class", *dataset.splits), classes)
-    place = storage.join(output, "report.html")
+    uri = storage.join(output, "report.html")
     values = {
         "root": dataset.root,
         "splits": list(dataset.splits),
         "classes": classes,
-        "sizes": [_size(name, [facts[path] for path in split.paths]) for name, split in dataset.splits.items()],
-        "found": [_shown(finding, dataset, facts, where, label) for finding in found],
-        "samples": _samples(dataset, facts),
+        "sizes": [_size(name, [records[path] for path in split.paths]) for name, split in dataset.splits.items()],
+        "found": [_shown(finding, dataset, records, where, label) for finding in found],
+        "samples": _samples(dataset, records),
     }
-    write_page(place, "check.html.j2", values)
-    return place
+    write_page(uri, "check.html.j2", values)
+    return uri
 
 
 def _rows(
-    found: list[Finding], facts: dict[str, Facts], where: dict[str, str], label: dict[str, str]
+    found: list[Finding], records: dict[str, ImageRecord], where: dict[str, str], label: dict[str, str]
 ) -> Iterable[tuple[Any, ...]]:
     numbers = itertools.count(1)
     for finding in found:
-        spoils = "yes" if finding.spoils else "no"
+        blocking = "yes" if finding.blocking else "no"
         if not finding.groups:
-            yield finding.kind, spoils, "", "", "", "", finding.text
+            yield finding.kind, blocking, "", "", "", "", finding.text
         for group, number in zip(finding.groups, numbers, strict=False):
             for path in group:
-                yield finding.kind, spoils, number, where[path], label[path], path, facts[path].error
+                yield finding.kind, blocking, number, where[path], label[path], path, records[path].error
 
 
 def _classes(dataset: Dataset) -> list[dict[str, Any]]:
@@ -88,47 +90,51 @@ def _classes(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _size(name: str, facts: list[Facts]) -> Size:
-    good = [fact for fact in facts if not fact.error]
+def _size(name: str, records: list[ImageRecord]) -> Size:
+    good = [record for record in records if not record.error]
     formats = ", ".join(f"{kind} {count:,}" for kind, count in Counter(f.format for f in good).most_common())
-    sides = [min(fact.width, fact.height) for fact in good]
+    sides = [min(record.width, record.height) for record in good]
     spread = f"{min(sides):,}, {np.median(sides):,.0f}, {max(sides):,}" if sides else "–"
-    return Size(name, len(facts), len(facts) - len(good), formats, spread)
+    return Size(name, len(records), len(records) - len(good), formats, spread)
 
 
 def _shown(
-    finding: Finding, dataset: Dataset, facts: dict[str, Facts], where: dict[str, str], label: dict[str, str]
+    finding: Finding,
+    dataset: Dataset,
+    records: dict[str, ImageRecord],
+    where: dict[str, str],
+    label: dict[str, str],
 ) -> Shown:
     groups = [group[:MEMBERS] for group in finding.groups[:GROUPS]]
-    mark = "wrong" if finding.spoils else ""
+    mark = "wrong" if finding.blocking else ""
     wanted = [
-        (dataset.place(path), label[path], path, mark)
+        (dataset.uri(path), label[path], path, mark)
         for group in groups
         for path in group
-        if not facts[path].error
+        if not records[path].error
     ]
     tiles = {tile.note: tile for tile in _tiles(wanted)}
-    pictures = [[tiles[path] for path in group if path in tiles] for group in groups]
-    lines = [(path, facts[path].error) for group in groups for path in group if facts[path].error]
-    return Shown(finding, [group for group in pictures if group], lines)
+    images = [[tiles[path] for path in group if path in tiles] for group in groups]
+    lines = [(path, records[path].error) for group in groups for path in group if records[path].error]
+    return Shown(finding, [group for group in images if group], lines)
 
 
-def _samples(dataset: Dataset, facts: dict[str, Facts]) -> list[Tile]:
-    """Training pictures of each class, from all over it; three of each where there are few classes."""
+def _samples(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Tile]:
+    """Training images of each class, from all over it; three of each where there are few classes."""
     train = dataset.splits["train"]
     each = max(1, min(3, SAMPLES // len(dataset.classes)))
-    good = np.array([not facts[path].error for path in train.paths], bool)
+    good = np.array([not records[path].error for path in train.paths], bool)
     wanted = []
     for number, name in enumerate(dataset.classes):
         members = np.flatnonzero(good & (train.labels == number))
         for row in np.unique(np.linspace(0, len(members) - 1, each).astype(int)) if len(members) else ():
             path = train.paths[members[row]]
-            wanted.append((dataset.place(path), name, path.rpartition("/")[2], ""))
+            wanted.append((dataset.uri(path), name, path.rpartition("/")[2], ""))
     return _tiles(wanted[:SAMPLES])
 
 
 def _tiles(wanted: list[tuple[str, str, str, str]]) -> list[Tile]:
-    """Tiles of (place, caption, note, mark); a picture that has vanished since is left out."""
+    """Tiles of (place, caption, note, mark); an image that has vanished since is left out."""
     with ThreadPoolExecutor(READERS) as pool:
-        pictures = list(pool.map(load, [place for place, *_ in wanted]))
-    return [Tile(p, *words) for p, (_, *words) in zip(pictures, wanted, strict=True) if p is not None]
+        images = list(pool.map(load, [uri for uri, *_ in wanted]))
+    return [Tile(p, *words) for p, (_, *words) in zip(images, wanted, strict=True) if p is not None]

@@ -1,4 +1,4 @@
-"""Pictures on the page: small tiles with captions, and the same as one PNG sheet."""
+"""Images on the page: small tiles with captions, and the same as one PNG sheet."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ REQUESTS = 8  # to an object store at a time
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture (TILE, TILE, 3) uint8 with a caption and a note; `mark` is right, wrong or empty."""
+    """An image (TILE, TILE, 3) uint8 with a caption and a note; `mark` is right, wrong or empty."""
 
     pixels: np.ndarray
     caption: str
@@ -34,14 +34,14 @@ class Tile:
 
     @property
     def uri(self) -> str:
-        """The picture as a JPEG inside an address."""
+        """The image as a JPEG inside an address."""
         data = io.BytesIO()
         Image.fromarray(self.pixels).save(data, "JPEG", quality=80)
         return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 class Album:
-    """The pictures of a data set, without the classes to `exclude`, in the splits that `where` gives by path.
+    """The images of a data set, without the classes to `exclude`, in the splits that `where` gives by path.
 
     `missing` says why there are none, where the folder is no longer there.
     """
@@ -52,72 +52,72 @@ class Album:
         try:
             self.dataset = splits.assigned(scan(root, exclude), where)
         except (DataError, OSError) as error:
-            self.missing = f"The pictures cannot be shown: {error}"
+            self.missing = f"The images cannot be shown: {error}"
 
     def mistakes(self, rows: Predictions, limit: int = 12) -> list[tuple[Tile, Tile | None]]:
-        """The most confident mistakes, each with a training picture of the class it was taken for."""
+        """The most confident mistakes, each with a training image of the class it was taken for."""
         if self.dataset is None:
             return []
         pairs: list[tuple[Tile, Tile | None]] = []
         for row in rows.mistakes():
-            pixels = load(self.dataset.place(rows.path[row]))
+            pixels = load(self.dataset.uri(rows.path[row]))
             if pixels is None:
                 continue
             taken_for = rows.prediction[row]
             note = f"taken for {taken_for}, {rows.probability[row]:.0%} sure"
-            pairs.append((Tile(pixels, rows.label[row], note, "wrong"), self._training_picture(taken_for)))
+            pairs.append((Tile(pixels, rows.label[row], note, "wrong"), self._training_image(taken_for)))
             if len(pairs) == limit:
                 break
         return pairs
 
-    def _training_picture(self, name: str) -> Tile | None:
+    def _training_image(self, name: str) -> Tile | None:
         assert self.dataset is not None
         train = self.dataset.splits["train"]
         if name not in self.dataset.classes:
             return None
         for number in np.flatnonzero(train.labels == self.dataset.classes.index(name)):
-            pixels = load(self.dataset.place(train.paths[number]))
+            pixels = load(self.dataset.uri(train.paths[number]))
             if pixels is not None:
-                return Tile(pixels, name, "a training picture")
+                return Tile(pixels, name, "a training image")
         return None
 
     def samples(self, seed: int, views: int, limit: int = 6) -> list[list[Tile]]:
-        """Training pictures from all over the data set, each followed by its augmented views of epochs 1 ...
+        """Training images from all over the data set, each followed by its augmented views of epochs 1 ...
 
-        `views` is the number of different views there are; 0 where pictures are not augmented.
+        `views` is the number of different views there are; 0 where images are not augmented.
         """
         if self.dataset is None:
             return []
         train = self.dataset.splits["train"]
         lines = []
-        for place in np.unique(np.linspace(0, len(train) - 1, limit).astype(int)):
-            pixels = load(self.dataset.place(train.paths[place]))
+        for position in np.unique(np.linspace(0, len(train) - 1, limit).astype(int)):
+            pixels = load(self.dataset.uri(train.paths[position]))
             if pixels is None:
                 continue
-            name = self.dataset.classes[train.labels[place]]
-            number = int(train.numbers[place])
+            name = self.dataset.classes[train.labels[position]]
+            number = int(train.numbers[position])
             shown = [augment.view(pixels, seed, number, epoch) for epoch in range(min(views, VIEWS))]
             changed = [Tile(view, name, f"epoch {epoch + 1}") for epoch, view in enumerate(shown)]
             lines.append([Tile(pixels, name, "as it is"), *changed])
         return lines
 
 
-def load(place: str) -> np.ndarray | None:
-    return decode.load(place, TILE).pixels
+def load(uri: str) -> np.ndarray | None:
+    return decode.load(uri, TILE).pixels
 
 
 def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:
-    """A tile for each (place, caption, note, mark), several at a time; None where the picture cannot be read."""
+    """A tile for each (place, caption, note, mark), several at a time; None where the image cannot be read."""
 
-    def tile(place: str, *words: str) -> Tile | None:
-        pixels = load(place)
+    def tile(uri: str, *words: str) -> Tile | None:
+        pixels = load(uri)
         return None if pixels is None else Tile(pixels, *words)
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         return list(pool.map(lambda one: tile(*one), wanted))
 
 
-def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:
+def write_sheet(uri: str, lines: Sequence[Sequence[Tile | None]]) -> None:
     """All tiles with their captions in one PNG, a line of tiles below the other."""
     font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 10)
     columns = max(len(line) for line in lines)
@@ -132,4 +132,4 @@ def write_sheet(place: str, lines: Sequence[Sequence[Tile | None]]) -> None:
                 pen.multiline_text((x, y + TILE + 2), "\n".join(text), fill="black", font=font, spacing=1)
     data = io.BytesIO()
     sheet.save(data, "PNG")
-    storage.write(place, data.getvalue())
+    storage.write(uri, data.getvalue())

@@ -15,8 +15,8 @@ from ray_birds.report.charts import WIDTH, Chart
 NOTHING = "–"
 
 
-def write_page(place: str, template: str, values: dict[str, Any]) -> None:
-    """Render `template`, a file beside this one, to `place`. All texts in `values` are escaped."""
+def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
+    """Render `template`, a file beside this one, to `uri`. All texts in `values` are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -27,7 +27,7 @@ def write_page(place: str, template: str, values: dict[str, Any]) -> None:
     environment.filters.update(
         percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, svg=svg
     )
-    storage.write(place, environment.get_template(template).render(values).encode())
+    storage.write(uri, environment.get_template(template).render(values).encode())
 
 
 def write_charts(folder: str, charts: Iterable[Chart]) -> None:

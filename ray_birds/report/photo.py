@@ -1,4 +1,4 @@
-"""One picture with its prediction as title."""
+"""One image with its prediction as title."""
 
 import textwrap
 
@@ -12,10 +12,10 @@ from ray_birds.report.charts import BLUE, INK, VERMILLION
 _LONGER = 5.0  # inches of the longer side
 
 
-def write_photo(place: str, pixels: np.ndarray, shape: tuple[int, int], title: str, right: bool | None) -> None:
-    """Write a PNG of a picture.
+def write_photo(uri: str, pixels: np.ndarray, shape: tuple[int, int], title: str, right: bool | None) -> None:
+    """Write a PNG of an image.
 
-    `pixels` (size, size, 3) uint8 are drawn in the picture's own `shape`, (width, height). `right` decides the
+    `pixels` (size, size, 3) uint8 are drawn in the image's own `shape`, (width, height). `right` decides the
     colour of the title, None where it is not known.
     """
     scale = _LONGER / max(shape)
@@ -30,4 +30,4 @@ def write_photo(place: str, pixels: np.ndarray, shape: tuple[int, int], title: s
         figure.suptitle("\n".join(lines), fontsize=12, fontweight="bold", color=colour)
 
     chart = charts.draw("photo", title, max(width, 4.0), height + 0.4 + 0.2 * len(lines), paint)
-    storage.write(place, chart.png())
+    storage.write(uri, chart.png())

@@ -26,11 +26,11 @@ def write_prediction_report(
 ) -> str:
     """Write <output>/_report.html; returns its place.
 
-    All numbers are those of `tally`, `evaluation` and the job's `manifest`; only the pictures are read again,
+    All numbers are those of `tally`, `evaluation` and the job's `manifest`; only the images are read again,
     and those that are gone by now are left out. Raises OSError where the page cannot be written.
     """
     roots: dict[str, str] = manifest["roots"]
-    place = storage.join(output, NAME)
+    uri = storage.join(output, NAME)
     values = {
         "output": output,
         "tally": tally,
@@ -48,8 +48,8 @@ def write_prediction_report(
         "mistakes": _mistakes(tally, roots),
         "facts": _facts(manifest),
     }
-    write_page(place, "prediction.html.j2", values)
-    return place
+    write_page(uri, "prediction.html.j2", values)
+    return uri
 
 
 def _example(row: Row) -> str:
@@ -64,11 +64,11 @@ def _found(tally: Tally) -> list[tuple[str, int]]:
 
 
 def _tiles(rows: list[Row], roots: dict[str, str]) -> list[Tile]:
-    """The rows' pictures, of those that can be read."""
-    return [tile for tile in tiles((_place(row, roots), *_caption(row)) for row in rows) if tile]
+    """The rows' images, of those that can be read."""
+    return [tile for tile in tiles((_uri(row, roots), *_caption(row)) for row in rows) if tile]
 
 
-def _place(row: Row, roots: dict[str, str]) -> str:
+def _uri(row: Row, roots: dict[str, str]) -> str:
     return storage.join(roots[row["input"]], row["path"])
 
 
@@ -86,15 +86,13 @@ def _caption(row: Row) -> tuple[str, str, str]:
 
 
 def _mistakes(tally: Tally, roots: dict[str, str]) -> list[tuple[Tile, Tile | None]]:
-    """The most confident mistakes, each with a picture of the class taken for that was named right."""
+    """The most confident mistakes, each with an image of the class taken for that was named right."""
     wrong = tally.mistakes.rows
     notes = [f"taken for {row['prediction']}, {row['probability']:.0%} sure" for row in wrong]
-    shown = tiles(
-        (_place(row, roots), row["label"], note, "wrong") for row, note in zip(wrong, notes, strict=True)
-    )
+    shown = tiles((_uri(row, roots), row["label"], note, "wrong") for row, note in zip(wrong, notes, strict=True))
     known = {row["prediction"] for row in wrong} & set(tally.named_right)
     examples = {name: tally.named_right[name] for name in sorted(known)}
-    found = tiles((_place(row, roots), name, "one it named right", "right") for name, row in examples.items())
+    found = tiles((_uri(row, roots), name, "one it named right", "right") for name, row in examples.items())
     beside = dict(zip(examples, found, strict=True))
     return [
         (tile, beside.get(row["prediction"])) for row, tile in zip(wrong, shown, strict=True) if tile is not None
@@ -105,7 +103,7 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """What is needed to run it again, and how long it took."""
     rate = manifest["images_per_second"]
     facts = {
-        "model": manifest["model"]["place"],
+        "model": manifest["model"]["uri"],
         "model's digest": manifest["model"]["digest"],
         "started": manifest["started"],
         "took": f"{manifest['seconds']:,} s",

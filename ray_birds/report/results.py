@@ -69,7 +69,7 @@ class Trial:
 class Sweep:
     """A results folder; `trials` the best first, `run` and `dataset` are the files' content."""
 
-    place: str
+    uri: str
     config: TuneConfig
     run: dict[str, Any]
     dataset: dict[str, Any]
@@ -82,12 +82,12 @@ class Sweep:
         return next((trial for trial in self.trials if trial.name == self.run["winner"]), None)
 
 
-def read_sweep(place: str) -> Sweep:
-    """The sweep in the folder `place`. Raises OSError where a file that every sweep writes is missing."""
-    results = Results(storage.resolve(place))
+def read_sweep(uri: str) -> Sweep:
+    """The sweep in the folder `uri`. Raises OSError where a file that every sweep writes is missing."""
+    results = Results(storage.resolve(uri))
     made = results.path("splits.csv")
     return Sweep(
-        place=results.place,
+        uri=results.uri,
         config=results.config(),
         run=storage.read_json(results.path("run.json")),
         dataset=results.dataset(),

@@ -17,10 +17,10 @@ BINS = 20
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str], split: str) -> Chart:
-    """The whole matrix: with names to 60 classes, beyond as a picture of where its mistakes lie."""
+    """The whole matrix: with names to 60 classes, beyond as an image of where its mistakes lie."""
     alt = f"Confusion matrix of {split}, {len(names)} classes"
     if len(names) > NAMED:
-        return charts.draw("confusion", alt, WIDTH, 4.6, lambda figure: _confusion_picture(figure, matrix, split))
+        return charts.draw("confusion", alt, WIDTH, 4.6, lambda figure: _confusion_chart(figure, matrix, split))
     longest = max(len(name) for name in names)
     margin = 0.6 + 0.073 * min(longest, 32)
     side = max(0.19 * len(names), 1.9)
@@ -39,7 +39,7 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
     right = np.where(np.eye(len(matrix), dtype=bool), share, np.nan)
     wrong = np.where(~np.eye(len(matrix), dtype=bool) & (matrix > 0), share, np.nan)
     for part, colour in ((right, BLUE), (wrong, VERMILLION)):
-        rgb = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        rgb = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
         # Opacity is the share of the class; it starts at 15 % so that a single image is seen.
         alpha = np.where(part > 0, 0.15 + 0.85 * np.nan_to_num(part), 0.0)
         pixels = np.dstack([np.broadcast_to(value, matrix.shape) for value in rgb] + [alpha])
@@ -50,9 +50,9 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
             number = f"{matrix[row, column]}"
             axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", fontsize=7.5, color=colour)
     labels = [name if len(name) <= 32 else f"{name[:31]}…" for name in names]
-    places = np.arange(len(names)) + 0.5
-    axes.set_xticks(places, labels, rotation=90, fontsize=8)
-    axes.set_yticks(places, labels, fontsize=8)
+    uris = np.arange(len(names)) + 0.5
+    axes.set_xticks(uris, labels, rotation=90, fontsize=8)
+    axes.set_yticks(uris, labels, fontsize=8)
     axes.tick_params(length=0)
     axes.set_ylim(len(names), 0)
     axes.set_aspect("equal")
@@ -64,7 +64,7 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
     )
 
 
-def _confusion_picture(figure: Figure, matrix: np.ndarray, split: str) -> None:
+def _confusion_chart(figure: Figure, matrix: np.ndarray, split: str) -> None:
     axes = figure.subplots()
     rows, columns = np.nonzero(matrix)
     counts = matrix[rows, columns]
@@ -122,8 +122,8 @@ def certainty(labelled: Certainty, unlabelled: Certainty | None = None) -> Chart
         floor = np.zeros(BINS)
         for label, colour, images in parts:
             if images.any():
-                places = np.arange(BINS) / BINS
-                axes.bar(places, images, 0.9 / BINS, floor, align="edge", color=colour, label=label)
+                uris = np.arange(BINS) / BINS
+                axes.bar(uris, images, 0.9 / BINS, floor, align="edge", color=colour, label=label)
                 floor = floor + images
         axes.set_xlim(0, 1)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))

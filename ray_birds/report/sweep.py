@@ -1,4 +1,4 @@
-"""The report of a sweep: report.html in its results folder, the pictures also in report/."""
+"""The report of a sweep: report.html in its results folder, the images also in report/."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Estimate
-from ray_birds.evaluation.significance import Run, Statement, state
+from ray_birds.evaluation.significance import Run, Significance, state
 from ray_birds.report import effects, score_charts, sweep_charts
 from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
@@ -23,14 +23,14 @@ from ray_birds.report.scores import Scores, score
 def write_sweep_report(results: str) -> str:
     """Write <results>/report.html and the PNG files in <results>/report/; returns the page's place.
 
-    Reads nothing but the results folder and the pictures of the data set; where these are gone the page says
+    Reads nothing but the results folder and the images of the data set; where these are gone the page says
     so. Raises OSError where the folder does not hold a sweep.
     """
     sweep = read_sweep(results)
     trials = sweep.trials
     drawn = [trial for trial in trials if trial.history]
     limits = sweep_charts.curve_limits(drawn)
-    statement = compare(sweep)
+    significance = compare(sweep)
     estimates = {trial.name: (valid_estimate(sweep, trial), test_estimate(sweep, trial)) for trial in trials}
     scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
     found = effects.effects(sweep.trials)
@@ -42,8 +42,8 @@ def write_sweep_report(results: str) -> str:
         "sweep": sweep,
         "trials": trials,
         "estimates": estimates,
-        "statement": statement,
-        "against": {c.name: c for c in statement.comparisons} if statement else {},
+        "significance": significance,
+        "against": {c.name: c for c in significance.comparisons} if significance else {},
         "variants": _variants_chart(scored, estimates),
         "curves": [sweep_charts.curves(trial, limits) for trial in drawn],
         "effects": found,
@@ -61,18 +61,18 @@ def write_sweep_report(results: str) -> str:
         "run_facts": _run_facts(sweep),
         "settings": [(name, _text(value)) for name, value in dataclasses.asdict(sweep.config).items()],
     }
-    folder = storage.join(sweep.place, "report")
+    folder = storage.join(sweep.uri, "report")
     single = [values[key] for key in ("variants", "factors", "over_fitting", "certainty") if values[key]]
     write_charts(folder, [*single, *values["curves"], *(scores.charts if scores else [])])
     for name in ("mistakes", "samples"):
         if values[name]:
             write_sheet(storage.join(folder, f"{name}.png"), values[name])
-    place = storage.join(sweep.place, "report.html")
-    write_page(place, "sweep.html.j2", values)
-    return place
+    uri = storage.join(sweep.uri, "report.html")
+    write_page(uri, "sweep.html.j2", values)
+    return uri
 
 
-def compare(sweep: Sweep) -> Statement | None:
+def compare(sweep: Sweep) -> Significance | None:
     """The statement on the finished trials; None where no trial won."""
     if sweep.winner is None or sweep.winner.valid is None:
         return None
@@ -109,8 +109,8 @@ def winner_rows(sweep: Sweep) -> tuple[str, Predictions | None]:
 
 def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Scores, Chart]:
     """Scores of `rows`, and the chart of their certainty."""
-    place = {name: number for number, name in enumerate(classes)}
-    labels, predictions = (np.array([place[name] for name in names]) for names in (rows.label, rows.prediction))
+    index = {name: number for number, name in enumerate(classes)}
+    labels, predictions = (np.array([index[name] for name in names]) for names in (rows.label, rows.prediction))
     seen = calibration.certainty(rows.probability, rows.correct)
     evaluation = metrics.evaluate(labels, predictions, classes)
     return score(evaluation, seen, split), score_charts.certainty(seen)
@@ -125,7 +125,7 @@ def _variants_chart(trials: list[Trial], estimates: dict[str, tuple[Estimate, Es
 
 
 def _views(sweep: Sweep) -> int:
-    """How many different views of a picture the sweep trained on, at most VIEWS; 0 without augmentation."""
+    """How many different views of an image the sweep trained on, at most VIEWS; 0 without augmentation."""
     if all(trial.settings["augment"] == "off" for trial in sweep.trials):
         return 0
     return min(sweep.config.augment_views or VIEWS, VIEWS)

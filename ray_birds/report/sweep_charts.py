@@ -42,11 +42,11 @@ def _estimates(
     if not rows:
         return
     values = np.array([estimate for _, estimate in rows])
-    places = np.array([row + shift for row, _ in rows])
+    uris = np.array([row + shift for row, _ in rows])
     arms = np.abs(values[:, 1:] - values[:, :1]).T
     axes.errorbar(
         values[:, 0],
-        places,
+        uris,
         xerr=arms,
         fmt=marker,
         color=colour,
@@ -128,11 +128,11 @@ def over_fitting(gaps: Sequence[Gap]) -> Chart:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         charts.rows(axes, [f"{gap.trial.name}: gap {100 * gap.gap:.1f} points" for gap in gaps])
-        places = np.arange(len(gaps))
+        uris = np.arange(len(gaps))
         train, valid = [gap.train_accuracy for gap in gaps], [gap.valid_accuracy for gap in gaps]
-        axes.hlines(places, valid, train, color=INK, linewidth=3, alpha=0.3)
-        axes.plot(train, places, "s", color=VERMILLION, markersize=5.5, label="training")
-        axes.plot(valid, places, "o", color=BLUE, markersize=5.5, label="validation")
+        axes.hlines(uris, valid, train, color=INK, linewidth=3, alpha=0.3)
+        axes.plot(train, uris, "s", color=VERMILLION, markersize=5.5, label="training")
+        axes.plot(valid, uris, "o", color=BLUE, markersize=5.5, label="validation")
         charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy in the last epoch")
         charts.title(axes, "Over-fitting: training minus validation")

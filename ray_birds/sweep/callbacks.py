@@ -40,7 +40,7 @@ class Watch(Callback):
     """Follows the trials. `logs` is a local folder for TensorBoard.
 
     A trial that was killed reports again the epochs that it has: only new ones count. A trial whose process or
-    node dies is taken up again --max-failures times; one that raises an error only once before its next epoch,
+    node dies is retried --max-failures times; one that raises an error only once before its next epoch,
     for the same error is likely to come again.
     """
 

@@ -27,8 +27,8 @@ class Epoch:
 
 
 @dataclass
-class State:
-    """All that a killed trial needs to go on with the same numbers: as of the end of its last epoch."""
+class Checkpoint:
+    """All that a killed trial needs to resume the same numbers: as of the end of its last epoch."""
 
     history: list[Epoch] = field(default_factory=list)
     weights: dict[str, np.ndarray] = field(default_factory=dict)  # of what is trained, by Keras path
@@ -43,7 +43,7 @@ class State:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "State":
+    def from_bytes(cls, data: bytes) -> "Checkpoint":
         """Raises ValueError, OSError or KeyError where the bytes are cut short or damaged."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             history = [Epoch(**epoch) for epoch in json.loads(str(arrays["history"]))]
@@ -52,15 +52,15 @@ class State:
         return cls(history, weights, optimizer)
 
 
-def last(results: Results, name: str) -> State:
-    """What a trial goes on from: the newer of its two states that can be read; from nothing where none can."""
-    states = [found for data in results.states(name) if (found := _read(data)) is not None]
-    return max(states, key=lambda state: len(state.history), default=State())
+def last(results: Results, name: str) -> Checkpoint:
+    """What a trial resumes from: the newer of its two states that can be read; from nothing where none can."""
+    checkpoints = [found for data in results.checkpoints(name) if (found := _read(data)) is not None]
+    return max(checkpoints, key=lambda state: len(state.history), default=Checkpoint())
 
 
-def _read(data: bytes) -> State | None:
+def _read(data: bytes) -> Checkpoint | None:
     try:
-        return State.from_bytes(data)
+        return Checkpoint.from_bytes(data)
     except (
         ValueError,
         OSError,

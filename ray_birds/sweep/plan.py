@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ray_birds.config import ARTICLE, Depth, TuneConfig, Variant
 from ray_birds.data.dataset import Dataset
-from ray_birds.features.store import Catalogue, Feature
+from ray_birds.features.store import Feature, FeatureSpec
 from ray_birds.model.backbones import Description
 from ray_birds.sweep.results import Results
 
@@ -22,7 +22,7 @@ class Plan:
     store: str
     data: Dataset
     backbones: dict[str, Description]
-    catalogues: dict[str, Catalogue]  # both by backbone
+    feature_specs: dict[str, FeatureSpec]  # both by backbone
     variants: dict[str, Variant]  # by trial name
     stored: frozenset[str]  # names of the trials that read the store; the others read images
     threads: int
@@ -37,8 +37,8 @@ class Plan:
         """The stored features that a trial reads."""
         variant = self.variants[name]
         about = self.backbones[variant.backbone]
-        catalogue = self.catalogues[variant.backbone]
-        return catalogue.needed(variant, about.pooled, about.taps[variant.unfreeze], self.scored)
+        feature_spec = self.feature_specs[variant.backbone]
+        return feature_spec.needed(variant, about.pooled, about.cut_points[variant.unfreeze], self.scored)
 
 
 def variants(config: TuneConfig) -> dict[str, Variant]:

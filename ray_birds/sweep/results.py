@@ -5,7 +5,7 @@ tensorboard/  best/
 trials/<trial>/history.csv               one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
 trials/<trial>/test_predictions.parquet  where the trial was scored on test
-trials/<trial>/state0.npz, state1.npz    what the trial goes on from when it is killed: its last two epochs
+trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes from: its last two epochs
 """
 
 import csv
@@ -63,10 +63,10 @@ PREDICTIONS = pa.schema(
 class Results:
     """A sweep's directory at an absolute place."""
 
-    place: str
+    uri: str
 
     def path(self, *names: str) -> str:
-        return storage.join(self.place, *names)
+        return storage.join(self.uri, *names)
 
     @property
     def best(self) -> str:
@@ -83,28 +83,28 @@ class Results:
         except OSError as error:
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise OutputError(
-                f"{self.place}: cannot be written ({reason[0]}); when this is mended, --resume goes on"
+                f"{self.uri}: cannot be written ({reason[0]}); when this is mended, --resume continues"
             ) from error
 
     def config(self) -> TuneConfig:
         return TuneConfig.from_json(storage.read(self.path("config.json")).decode())
 
-    def states(self, trial: str) -> list[bytes]:
+    def checkpoints(self, trial: str) -> list[bytes]:
         """The states that a trial has written, of its last two epochs, in no order."""
         found = []
-        for place in self._states(trial):
+        for uri in self._checkpoints(trial):
             with suppress(FileNotFoundError, NotADirectoryError):
-                found.append(storage.read(place))
+                found.append(storage.read(uri))
         return found
 
-    def write_state(self, trial: str, epoch: int, state: bytes) -> None:
+    def write_checkpoint(self, trial: str, epoch: int, state: bytes) -> None:
         """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
-        if epoch == 1:  # of a trial that begins again, with half the batch: what it had counts no more
-            storage.remove_file(self._states(trial)[0])
-        storage.write(self._states(trial)[epoch % 2], state)
+        if epoch == 1:  # of a trial that restarts, with half the batch: what it had counts no more
+            storage.remove_file(self._checkpoints(trial)[0])
+        storage.write(self._checkpoints(trial)[epoch % 2], state)
 
-    def _states(self, trial: str) -> list[str]:
-        return [self.path("trials", trial, f"state{slot}.npz") for slot in range(2)]
+    def _checkpoints(self, trial: str) -> list[str]:
+        return [self.path("trials", trial, f"checkpoint{slot}.npz") for slot in range(2)]
 
     def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
         write_csv(self.path("trials", trial, "history.csv"), list(epochs[0]), epochs)
@@ -140,27 +140,27 @@ class Results:
     def _predictions(self, trial: str, split: str) -> str:
         return self.path("trials", trial, f"{split}_predictions.parquet")
 
-    def write_dataset(self, seen: Inspection) -> None:
-        data = seen.dataset
-        write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in seen.bad))
-        if seen.made:
+    def write_dataset(self, inspection: Inspection) -> None:
+        data = inspection.dataset
+        write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in inspection.bad))
+        if inspection.made:
             rows = ({"split": name, "path": path} for name in data.splits for path in data.splits[name].paths)
             write_csv(self.path("splits.csv"), ("split", "path"), rows)
         facts = {
             "root": data.root,
-            "fingerprint": _fingerprint(seen),
+            "fingerprint": _fingerprint(inspection),
             "classes": list(data.classes),
             "splits": {name: len(split) for name, split in data.splits.items()},
             "notes": list(data.notes),
-            "made": list(seen.made),
-            "bad_images": len(seen.bad),
+            "made": list(inspection.made),
+            "bad_images": len(inspection.bad),
         }
         storage.write_json(self.path("dataset.json"), facts)
 
-    def began_with(self, seen: Inspection) -> bool:
+    def began_with(self, inspection: Inspection) -> bool:
         """Whether the sweep's images are these; also where it ended before it had looked at them."""
         try:
-            return bool(self.dataset()["fingerprint"] == _fingerprint(seen))
+            return bool(self.dataset()["fingerprint"] == _fingerprint(inspection))
         except FileNotFoundError:
             return True
 
@@ -216,8 +216,8 @@ class Results:
         write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
 
 
-def _fingerprint(seen: Inspection) -> str:
-    return storage.digest(f"{split} {value}" for split, value in sorted(seen.fingerprints.items()))
+def _fingerprint(inspection: Inspection) -> str:
+    return storage.digest(f"{split} {value}" for split, value in sorted(inspection.fingerprints.items()))
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
@@ -230,14 +230,14 @@ def accuracy(predictions: pa.Table) -> float:
     return float(np.mean(predictions["correct"].to_numpy()))
 
 
-def read_csv(place: str) -> list[dict[str, str]]:
+def read_csv(uri: str) -> list[dict[str, str]]:
     """Rows below the heading, values as text."""
-    return list(csv.DictReader(io.StringIO(storage.read(place).decode(), newline="")))
+    return list(csv.DictReader(io.StringIO(storage.read(uri).decode(), newline="")))
 
 
-def write_csv(place: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+def write_csv(uri: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    storage.write(place, buffer.getvalue().encode())
+    storage.write(uri, buffer.getvalue().encode())

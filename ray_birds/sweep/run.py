@@ -24,7 +24,7 @@ from ray_birds.data.inspection import Inspection
 from ray_birds.data.splits import Shares
 from ray_birds.features import compute
 from ray_birds.features.compute import Source
-from ray_birds.features.store import Catalogue
+from ray_birds.features.store import FeatureSpec
 from ray_birds.model import backbones, device
 from ray_birds.model.backbones import Description
 from ray_birds.sweep import selection, summary
@@ -44,19 +44,19 @@ def sweep(config: TuneConfig) -> None:
     config, results = _open(config)
     data = dataset.scan(config.data, config.exclude_class)
     _show_dataset(data)
-    with cluster.session(config.verbose) as have:
-        _check_places(config, data)
+    with cluster.session(config.verbose) as resources:
+        _check_reachable(config, data)
         if not config.resume:
             storage.write(results.path("config.json"), config.to_json().encode())
-        plan = _prepare(config, results, data, have)
+        plan = _prepare(config, results, data, resources)
         errors = _run(plan)
         with results.writing():
             best = selection.choose(_rows(plan, errors))
             if best:
-                selection.crown(plan, best)
+                selection.export_winner(plan, best)
             rows = _rows(plan, errors)
             results.write_trials(rows)
-            summary.write_run(plan, best, started, have.nodes, have.cpus, have.gpus)
+            summary.write_run(plan, best, started, resources.nodes, resources.cpus, resources.gpus)
     summary.show(plan, rows, best)
 
 
@@ -66,8 +66,8 @@ def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
     root = storage.resolve(config.results)
     results = Results(storage.join(root, name))
     if not config.resume:
-        if storage.exists(results.place):
-            raise OutputError(f"{results.place}: exists; choose another --name, or --resume to go on with it")
+        if storage.exists(results.uri):
+            raise OutputError(f"{results.uri}: exists; choose another --name, or --resume to resume it")
         if not config.data:
             raise SettingsError("--data is missing: the folder with train/, valid/ and test/")
         config = dataclasses.replace(
@@ -80,24 +80,24 @@ def _open(config: TuneConfig) -> tuple[TuneConfig, Results]:
         )
         return config, results
     if not results.exists():
-        raise OutputError(f"{results.place}: no sweep to go on with; leave out --resume to start it")
+        raise OutputError(f"{results.uri}: no sweep to resume; leave out --resume to start it")
     return _resumed(config, results.config()), results
 
 
 def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
-    """The settings of the sweep gone on with; those given again must be the same."""
+    """The settings of the sweep resumed; those given again must be the same."""
     defaults = TuneConfig(data="")
-    places = ("data", "results", "weights", "features_dir")
+    uris = ("data", "results", "weights", "features_dir")
     for field in dataclasses.fields(TuneConfig):
         value, was = getattr(given, field.name), getattr(kept, field.name)
         if field.name in ("resume", "verbose", "max_failures", "gpus_per_trial") or value == getattr(
             defaults, field.name
         ):
             continue
-        if (storage.resolve(value) if field.name in places else value) != was and value != was:
+        if (storage.resolve(value) if field.name in uris else value) != was and value != was:
             option = field.name.replace("_", "-")
             raise SettingsError(
-                f"--{option} {value}: the sweep to go on with had {was}; leave it out or use another --name"
+                f"--{option} {value}: the sweep to resume had {was}; leave it out or use another --name"
             )
     gpus = kept.gpus_per_trial if given.gpus_per_trial is None else given.gpus_per_trial
     return dataclasses.replace(
@@ -105,50 +105,52 @@ def _resumed(given: TuneConfig, kept: TuneConfig) -> TuneConfig:
     )
 
 
-def _check_places(config: TuneConfig, data: Dataset) -> None:
+def _check_reachable(config: TuneConfig, data: Dataset) -> None:
     """See that every node reaches what the sweep reads and writes. Raises SettingsError where one does not."""
     written = {"--results": config.results}
     if config.features == "auto":
         written["--features-dir"] = config.features_dir
-    read = {"--data": data.place(data.splits["train"].paths[0])}
+    read = {"--data": data.uri(data.splits["train"].paths[0])}
     if config.weights not in ("imagenet", "none"):
         read["--weights"] = config.weights
-    cluster.check_places(written, read)
+    cluster.check_reachable(written, read)
 
 
-def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.Resources) -> Plan:
+def _prepare(config: TuneConfig, results: Results, data: Dataset, resources: cluster.Resources) -> Plan:
     """Inspect the images, look at the backbones, and make the features that the trials will read."""
-    gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(have.gpus, 1))
-    if gpus and not have.gpus:
-        if have.own:
+    gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
+    if gpus and not resources.gpus:
+        if resources.own:
             raise SettingsError(f"--gpus-per-trial {gpus:g}: Ray finds no GPU on this machine")
         terminal.say("No node has a GPU yet: trials wait for nodes that do, as an autoscaler starts them")
-        have = dataclasses.replace(have, gpus=len(variants(config)))
-    threads = config.cpus_per_trial or min(_TRIAL_CPUS, have.node_cpus)
+        resources = dataclasses.replace(resources, gpus=len(variants(config)))
+    threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbones.describe)
     asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
     shares = Shares(config.valid_share, config.test_share, config.split_seed)
-    seen = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
-    if config.resume and not results.began_with(seen):
+    inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
+    if config.resume and not results.began_with(inspection):
         raise DataError(
             f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
             "sweep with another --name"
         )
-    results.write_dataset(seen)
-    for finding in seen.findings:
-        terminal.say(f"{'warning' if finding.spoils else 'note'}: {finding.text}")
-    if seen.bad:
-        terminal.say(f"{len(seen.bad)} unreadable image(s) left out, listed in {results.path('bad_images.csv')}")
+    results.write_dataset(inspection)
+    for finding in inspection.findings:
+        terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
+    if inspection.bad:
+        terminal.say(
+            f"{len(inspection.bad)} unreadable image(s) left out, listed in {results.path('bad_images.csv')}"
+        )
     with cluster.user_errors():
         about: dict[str, Description] = {name: ray.get(reference) for name, reference in asked.items()}
     plan = Plan(
         config=config,
         results=results,
         store=config.features_dir,
-        data=seen.dataset,
+        data=inspection.dataset,
         backbones=about,
-        catalogues={str(name): _catalogue(config, name, seen) for name in config.backbone},
+        feature_specs={str(name): _feature_spec(config, name, inspection) for name in config.backbone},
         variants=variants(config),
         stored=frozenset(),
         threads=threads,
@@ -161,18 +163,18 @@ def _prepare(config: TuneConfig, results: Results, data: Dataset, have: cluster.
         return plan
     source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
     needed = {name: plan.needed(name) for name in plan.variants}
-    return dataclasses.replace(plan, stored=compute.provide(plan.store, needed, source, have))
+    return dataclasses.replace(plan, stored=compute.provide(plan.store, needed, source, resources))
 
 
-def _catalogue(config: TuneConfig, name: str, seen: Inspection) -> Catalogue:
-    return Catalogue(
+def _feature_spec(config: TuneConfig, name: str, inspection: Inspection) -> FeatureSpec:
+    return FeatureSpec(
         name,
         backbones.weights_digest(config.weights),
         config.image_size,
         config.feature_dtype,
         config.seed[0],
-        seen.fingerprints,
-        {split: len(images) for split, images in seen.dataset.splits.items()},
+        inspection.fingerprints,
+        {split: len(images) for split, images in inspection.dataset.splits.items()},
         config.precision,
     )
 
@@ -186,14 +188,14 @@ def _rows(plan: Plan, errors: dict[str, str]) -> list[dict[str, Any]]:
 
 def _run(plan: Plan) -> dict[str, str]:
     """Train every variant; returns the reason of each trial that failed, by name."""
-    place = plan.results.place
+    uri = plan.results.uri
     storage.remove(plan.results.path("tensorboard"))  # trials report again what they have: it is written anew
     with tempfile.TemporaryDirectory() as folder:
         # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
-        local = place if storage.is_local(place) else folder
+        local = uri if storage.is_local(uri) else folder
         errors = _train(plan, local)
-        if local != place:
-            storage.copy(local, place)
+        if local != uri:
+            storage.copy(local, uri)
     return errors
 
 
@@ -226,7 +228,7 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
             grid = tuner.fit()
         except EOFError as error:  # Tune keeps each trial's error in a file, which a full disk leaves empty
             raise OutputError(
-                f"{local}: is full; trials failed, and so did noting why; when there is room, --resume goes on"
+                f"{local}: is full; trials failed, and so did noting why; when there is room, --resume continues"
             ) from error
     ended = (grid[number] for number in range(len(grid)))
     return {str((result.config or {})["trial"]): reason(result.error) for result in ended if result.error}
@@ -239,7 +241,7 @@ def _scheduler(config: TuneConfig) -> TrialScheduler:
 class _Halving(AsyncHyperBandScheduler):
     """One decision, at the end of the head phase, which is cheap, before the layers below are trained.
 
-    A trial that was killed reports its epochs again: it is not stopped by one that it has gone on from.
+    A trial that was killed reports its epochs again: it is not stopped by one that it has resumed from.
     """
 
     def __init__(self, head_epochs: int) -> None:
@@ -259,21 +261,21 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     device.use_threads(plan.threads)
     name, results = config["trial"], plan.results
     if not results.exists():
-        raise cluster.unseen(results.place)
+        raise cluster.unseen(results.uri)
 
-    def report(epoch: checkpoint.Epoch, *, went_on: bool = False) -> None:
-        tune.report(dataclasses.asdict(epoch) | {"gpu": training.sees_gpu(), "went_on": went_on})
+    def report(epoch: checkpoint.Epoch, *, resumed: bool = False) -> None:
+        tune.report(dataclasses.asdict(epoch) | {"gpu": training.sees_gpu(), "went_on": resumed})
 
-    def on_epoch(now: checkpoint.State, scores: np.ndarray) -> None:
+    def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
         with results.writing():
             results.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
             results.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
-            results.write_state(name, len(now.history), now.to_bytes())
+            results.write_checkpoint(name, len(now.history), now.to_bytes())
         report(now.history[-1])
 
     task, last = training.task(plan, name), checkpoint.last(results, name)
     for epoch in last.history:
-        report(epoch, went_on=epoch.epoch < len(last.history))
+        report(epoch, resumed=epoch.epoch < len(last.history))
     scores = training.train(task, last, on_epoch)
     if scores is not None:
         results.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

@@ -19,7 +19,7 @@ from ray_birds.model.classifier import Classifier
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import rank
 
-_PART = 256  # pictures decoded at a time when the winner is scored
+_PART = 256  # images decoded at a time when the winner is scored
 
 
 def choose(rows: list[dict[str, Any]]) -> str | None:
@@ -28,7 +28,7 @@ def choose(rows: list[dict[str, Any]]) -> str | None:
     return min(finished, key=rank)["trial"] if finished else None
 
 
-def crown(plan: Plan, name: str) -> None:
+def export_winner(plan: Plan, name: str) -> None:
     """Make the winner's bundle and score it on test, from the images, as anyone who uses it will."""
     terminal.say(f"Winner on valid: {name}; making its bundle" + (" and scoring test" if _test(plan) else ""))
     make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
@@ -76,12 +76,12 @@ def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evalua
 
 
 def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:
-    """The split's pictures, (n, size, size, 3) uint8 at a time."""
+    """The split's images, (n, size, size, 3) uint8 at a time."""
     with ThreadPoolExecutor(plan.threads) as pool:
         for start in range(0, len(split), _PART):
-            places = [plan.data.place(path) for path in split.paths[start : start + _PART]]
-            pictures = list(pool.map(lambda place: decode.load(place, plan.config.image_size), places))
-            for place, picture in zip(places, pictures, strict=True):
-                if picture.pixels is None:
-                    raise DataError(f"{place}: {picture.error} since the sweep began; --resume when it is back")
-            yield np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
+            uris = [plan.data.uri(path) for path in split.paths[start : start + _PART]]
+            images = list(pool.map(lambda uri: decode.load(uri, plan.config.image_size), uris))
+            for uri, image in zip(uris, images, strict=True):
+                if image.pixels is None:
+                    raise DataError(f"{uri}: {image.error} since the sweep began; --resume when it is back")
+            yield np.stack([image.pixels for image in images if image.pixels is not None])

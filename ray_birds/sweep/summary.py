@@ -32,7 +32,9 @@ def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus:
                 "layers": about.layers,
                 "parameters": about.parameters,
                 "trainable": {str(depth): names for depth, names in about.trainable.items()},
-                "taps": {str(depth): [tap.name, *tap.shape] for depth, tap in about.taps.items()},
+                "cut points": {
+                    str(depth): [cut_point.name, *cut_point.shape] for depth, cut_point in about.cut_points.items()
+                },
             }
             for name, about in plan.backbones.items()
         },
@@ -40,7 +42,7 @@ def write_run(plan: Plan, best: str | None, started: datetime, nodes: int, cpus:
     storage.write_json(plan.results.path("run.json"), facts)
 
 
-def statement(plan: Plan, best: str) -> str:
+def significance(plan: Plan, best: str) -> str:
     """How the other variants compare with the winner, tested on valid; see `statement.state`."""
     runs = []
     for name, variant in plan.variants.items():
@@ -63,9 +65,9 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
         terminal.table("Results", columns, [[_short(row[column]) for column in columns] for row in ranked])
     )
     if best:
-        terminal.say(statement(plan, best))
+        terminal.say(significance(plan, best))
         terminal.say(f"best model   {plan.results.best}")
-    terminal.say(f"results      {plan.results.place}")
+    terminal.say(f"results      {plan.results.uri}")
     _report(plan.results, best)
     terminal.say(f"TensorBoard  tensorboard --logdir '{plan.results.path('tensorboard')}'")
     terminal.say(
@@ -81,14 +83,14 @@ def show(plan: Plan, rows: list[dict[str, Any]], best: str | None) -> None:
 
 
 def _report(results: Results, best: str | None) -> None:
-    """Write the report, and its confusion picture to TensorBoard's files too. The results are complete by now."""
+    """Write the report, and its confusion image to TensorBoard's files too. The results are complete by now."""
     try:
         from ray_birds.report.sweep import write_sweep_report  # drawing is of no use before
 
-        terminal.say(f"report       {write_sweep_report(results.place)}")
+        terminal.say(f"report       {write_sweep_report(results.uri)}")
         if best:
-            picture = storage.read(results.path("report", "confusion.png"))
-            tensorboard.add_picture(results.path("tensorboard", best), "confusion", picture)
+            image = storage.read(results.path("report", "confusion.png"))
+            tensorboard.add_image(results.path("tensorboard", best), "confusion", image)
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         terminal.say(f"warning: the results are complete, but their report could not be made ({reason})")

@@ -19,13 +19,13 @@ _METRICS = ("valid_accuracy", "valid_loss", "accuracy", "loss")  # columns of th
 class Logs:
     """Writes below a local folder; a trial gets its row of the HParams table with its first epoch."""
 
-    def __init__(self, place: str, variants: dict[str, Variant]) -> None:
-        self._place, self._variants = place, variants
+    def __init__(self, uri: str, variants: dict[str, Variant]) -> None:
+        self._uri, self._variants = uri, variants
         self._writers: dict[str, SummaryWriter] = {}
         self._full = False  # the disk; the trials say so, and a writer whose thread has ended would wait for ever
 
     def epoch(self, trial: str, result: dict[str, Any]) -> None:
-        """An epoch's numbers, which state.Epoch names; none any more once the disk was full."""
+        """An epoch's numbers, which checkpoint.Epoch names; none any more once the disk was full."""
         if self._full:
             return
         try:
@@ -36,7 +36,7 @@ class Logs:
     def _write(self, trial: str, result: dict[str, Any]) -> None:
         writer = self._writers.get(trial)
         if writer is None:
-            writer = self._writers[trial] = SummaryWriter(f"{self._place}/{trial}", write_to_disk=True)
+            writer = self._writers[trial] = SummaryWriter(f"{self._uri}/{trial}", write_to_disk=True)
             about, start, _ = self._session(trial)
             writer.file_writer.add_summary(about)
             writer.file_writer.add_summary(start)
@@ -68,11 +68,11 @@ class Logs:
         return columns
 
 
-def add_picture(place: str, tag: str, png: bytes) -> None:
-    """Add a picture to the events of a trial that has ended, whose folder is at `place`."""
+def add_image(uri: str, tag: str, png: bytes) -> None:
+    """Add an image to the events of a trial that has ended, whose folder is at `uri`."""
     with tempfile.TemporaryDirectory() as folder:
         # Its own ending, so that the file cannot have the name of the one with the scalars.
         with SummaryWriter(folder, filename_suffix=f".{tag}", write_to_disk=True) as writer:
             pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
             writer.add_image(tag, pixels, dataformats="HWC")
-        storage.copy(folder, place)
+        storage.copy(folder, uri)

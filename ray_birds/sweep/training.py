@@ -17,10 +17,10 @@ from ray_birds.config import Variant
 from ray_birds.core.errors import DataError, OutOfMemoryError
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
-from ray_birds.features.store import Catalogue, Reader
-from ray_birds.model.cut import PIXELS, Tap
+from ray_birds.features.store import FeatureSpec, Reader
+from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.model.train_step import Shape, Stage, Stages
-from ray_birds.sweep.checkpoint import Epoch, State
+from ray_birds.sweep.checkpoint import Checkpoint, Epoch
 from ray_birds.sweep.plan import Plan
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split
@@ -32,10 +32,10 @@ _STAGES = Stages()
 class Inputs:
     """What one phase's model reads, as a function of a split's rows.
 
-    `train` takes rows and the epoch (from 0), `plain` a split's name and rows; both give (n, *tap.shape).
+    `train` takes rows and the epoch (from 0), `plain` a split's name and rows; both give (n, *cut_point.shape).
     """
 
-    tap: Tap
+    cut_point: CutPoint
     train: Callable[[Rows, int], np.ndarray]
     plain: Callable[[str, Rows], np.ndarray]
 
@@ -65,8 +65,8 @@ class Task:
             variant.unfreeze,
             self.classes,
             variant.precision,
-            self.head.tap,
-            self.tail.tap,
+            self.head.cut_point,
+            self.tail.cut_point,
             self.devices,
         )
 
@@ -74,20 +74,20 @@ class Task:
         return dataclasses.replace(self, variant=dataclasses.replace(self.variant, batch_size=size))
 
 
-OnEpoch = Callable[[State, np.ndarray], None]
+OnEpoch = Callable[[Checkpoint, np.ndarray], None]
 
 
-def stored_inputs(variant: Variant, catalogue: Catalogue, place: str, tap: Tap) -> Inputs:
-    """Inputs of a phase from the feature store at `place`."""
+def stored_inputs(variant: Variant, feature_spec: FeatureSpec, uri: str, cut_point: CutPoint) -> Inputs:
+    """Inputs of a phase from the feature store at `uri`."""
     readers: dict[tuple[str, int | None], Reader] = {}
 
     def rows(split: str, view: int | None, numbers: Rows) -> np.ndarray:
         if (split, view) not in readers:
-            readers[split, view] = Reader(place, catalogue.feature(split, tap, view))
+            readers[split, view] = Reader(uri, feature_spec.feature(split, cut_point, view))
         return readers[split, view].rows(numbers)
 
     return Inputs(
-        tap,
+        cut_point,
         lambda numbers, epoch: rows("train", variant.view(epoch), numbers),
         lambda split, numbers: rows(split, None, numbers),
     )
@@ -97,19 +97,19 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
     """Inputs of a phase from the images, read, decoded and augmented anew in every epoch."""
 
     def pixels(split: str, number: int) -> np.ndarray:
-        place = dataset.place(dataset.splits[split].paths[number])
-        picture = decode.load(place, variant.image_size)
-        if picture.pixels is None:
-            raise DataError(f"{place}: {picture.error} since the sweep began")
-        return picture.pixels
+        uri = dataset.uri(dataset.splits[split].paths[number])
+        image = decode.load(uri, variant.image_size)
+        if image.pixels is None:
+            raise DataError(f"{uri}: {image.error} since the sweep began")
+        return image.pixels
 
     def view(number: int, epoch: int) -> np.ndarray:
-        picture, drawn = pixels("train", number), variant.view(epoch)
+        image, drawn = pixels("train", number), variant.view(epoch)
         original = int(dataset.splits["train"].numbers[number])
-        return picture if drawn is None else augment.view(picture, variant.augment_seed, original, drawn)
+        return image if drawn is None else augment.view(image, variant.augment_seed, original, drawn)
 
     return Inputs(
-        Tap(PIXELS, (variant.image_size, variant.image_size, 3)),
+        CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)),
         lambda numbers, epoch: np.stack([view(int(number), epoch) for number in numbers]),
         lambda split, numbers: np.stack([pixels(split, int(number)) for number in numbers]),
     )
@@ -120,10 +120,10 @@ def task(plan: Plan, name: str) -> Task:
     variant = plan.variants[name]
     labels = {split: plan.data.splits[split].labels for split in ("train", *plan.scored)}
     if name in plan.stored:
-        about, catalogue = plan.backbones[variant.backbone], plan.catalogues[variant.backbone]
+        about, feature_spec = plan.backbones[variant.backbone], plan.feature_specs[variant.backbone]
         head, tail = (
-            stored_inputs(variant, catalogue, plan.store, tap)
-            for tap in (about.pooled, about.taps[variant.unfreeze])
+            stored_inputs(variant, feature_spec, plan.store, cut_point)
+            for cut_point in (about.pooled, about.cut_points[variant.unfreeze])
         )
     else:
         head = tail = direct_inputs(variant, plan.data)
@@ -131,12 +131,12 @@ def task(plan: Plan, name: str) -> Task:
     return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices)
 
 
-def train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
+def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
     """Run the epochs that `state` does not have yet; `on_epoch` gets each new state and the valid scores.
 
     Returns the test split's probabilities (n, classes) if the task has its labels. The state given to
     `on_epoch` is that of (valid) probabilities (n, classes) float32 in the second argument. A trial that is too
-    large for the device's memory begins again, once, with batches of half the size at the same learning rate:
+    large for the device's memory restarts, once, with batches of half the size at the same learning rate:
     its history says so. Raises OutOfMemoryError where these are too large as well.
     """
     size = task.variant.batch_size
@@ -150,7 +150,7 @@ def train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
     _STAGES.clear()
     half = task.with_batches(size // 2)
     try:
-        return _train(half, State(), on_epoch)
+        return _train(half, Checkpoint(), on_epoch)
     except tf.errors.ResourceExhaustedError as error:
         raise _too_large(half) from error
 
@@ -162,7 +162,7 @@ def _too_large(task: Task) -> OutOfMemoryError:
     )
 
 
-def _train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
+def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
     variant, stage = task.variant, None
     for epoch in range(len(state.history), variant.epochs):
         in_head = epoch < variant.head_epochs
@@ -173,7 +173,7 @@ def _train(task: Task, state: State, on_epoch: OnEpoch) -> np.ndarray | None:
             stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_epochs else None)
         inputs = task.head if in_head else task.tail
         result, scores = _epoch(task, stage, inputs, epoch)
-        state = State([*state.history, result], *stage.state())
+        state = Checkpoint([*state.history, result], *stage.state())
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None

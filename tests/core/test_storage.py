@@ -12,7 +12,7 @@ from ray_birds.core.errors import SettingsError
 
 
 @pytest.mark.parametrize(
-    ("place", "names", "joined"),
+    ("uri", "names", "joined"),
     [
         ("/data", ("a", "b c"), "/data/a/b c"),
         ("/data/", ("a/b.jpg",), "/data/a/b.jpg"),
@@ -22,16 +22,16 @@ from ray_birds.core.errors import SettingsError
         ("/data", (), "/data"),
     ],
 )
-def test_join(place: str, names: tuple[str, ...], joined: str) -> None:
-    assert storage.join(place, *names) == joined
+def test_join(uri: str, names: tuple[str, ...], joined: str) -> None:
+    assert storage.join(uri, *names) == joined
 
 
 @pytest.mark.parametrize(
-    ("place", "local"),
+    ("uri", "local"),
     [("birds", True), ("/a/b", True), ("C:/x", True), ("s3://b", False), ("gs://b/k", False), ("a:b", True)],
 )
-def test_is_local(place: str, local: bool) -> None:
-    assert storage.is_local(place) is local
+def test_is_local(uri: str, local: bool) -> None:
+    assert storage.is_local(uri) is local
 
 
 def test_resolve_makes_local_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,21 +76,21 @@ def test_an_address_of_an_unknown_kind_is_refused(address: str) -> None:
 
 
 def test_write_makes_folders_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
-    place = str(tmp_path / "new/folder/a.bin")
-    storage.write(place, b"old" * 1000)
-    storage.write(place, b"new")
-    assert storage.read(place) == b"new"
-    assert [path.name for path in Path(place).parent.iterdir()] == ["a.bin"]
+    uri = str(tmp_path / "new/folder/a.bin")
+    storage.write(uri, b"old" * 1000)
+    storage.write(uri, b"new")
+    assert storage.read(uri) == b"new"
+    assert [path.name for path in Path(uri).parent.iterdir()] == ["a.bin"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    place = str(tmp_path / "a.bin")
-    storage.write(place, b"old")
+    uri = str(tmp_path / "a.bin")
+    storage.write(uri, b"old")
     with full_disk(), pytest.raises(OSError):
-        storage.write(place, b"x" * 5000)
-    assert storage.read(place) == b"old"
+        storage.write(uri, b"x" * 5000)
+    assert storage.read(uri) == b"old"
 
 
 def test_json_keeps_every_character(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("job") / "job.py"
-    place.write_text(JOB)
-    return place
+    uri = tmp_path_factory.mktemp("job") / "job.py"
+    uri.write_text(JOB)
+    return uri
 
 
 def run(job: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -55,7 +55,7 @@ def run(job: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"),
+    ("extension", "code"),
     [
         ("DataError", 2),
         ("OutputError", 2),
@@ -64,17 +64,17 @@ def run(job: Path, *words: str) -> subprocess.CompletedProcess[str]:
         ("interrupt", 130),
     ],
 )
-def test_an_error_of_the_user_is_one_line_and_a_code(job: Path, ending: str, code: int) -> None:
-    done = run(job, "--ending", ending)
+def test_an_error_of_the_user_is_one_line_and_a_code(job: Path, extension: str, code: int) -> None:
+    done = run(job, "--ending", extension)
     assert done.returncode == code and done.stdout == ""
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
-    assert "interrupted" in done.stderr if ending == "interrupt" else "what to do" in done.stderr
+    assert "interrupted" in done.stderr if extension == "interrupt" else "what to do" in done.stderr
 
 
 def test_a_full_disk_is_one_line(job: Path) -> None:
     done = run(job, "--ending", "full")
     assert done.returncode == 2
-    assert done.stderr == "error: results/x: No space left on device; free some space, --resume then goes on\n"
+    assert done.stderr == "error: results/x: No space left on device; free some space, --resume then continues\n"
 
 
 def test_a_job_that_ends_well(job: Path) -> None:

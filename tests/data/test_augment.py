@@ -15,7 +15,7 @@ DRAWS = 400
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
@@ -23,7 +23,7 @@ def picture() -> np.ndarray:
 def maps() -> np.ndarray:
     """(DRAWS, 4): mirror (-1 or 1), angle in turns, stretch in x and in y of each draw, read off the pixels.
 
-    The picture's colours are its own coordinates, so a view's colours say where each pixel came from. A fit
+    The image's colours are its own coordinates, so a view's colours say where each pixel came from. A fit
     over the central disc, which no border can reach, gives the affine map: mirror x rotation x stretch.
     """
     rows, columns = np.mgrid[:SIZE, :SIZE]
@@ -46,27 +46,27 @@ def maps() -> np.ndarray:
     return np.array(measured)
 
 
-def test_same_arguments_same_bytes(picture: np.ndarray) -> None:
-    before = picture.copy()
-    first = augment.view(picture, 1, 2, 3)
-    assert np.array_equal(first, augment.view(picture, 1, 2, 3))
-    assert np.array_equal(picture, before) and not np.shares_memory(first, picture)
+def test_same_arguments_same_bytes(image: np.ndarray) -> None:
+    before = image.copy()
+    first = augment.view(image, 1, 2, 3)
+    assert np.array_equal(first, augment.view(image, 1, 2, 3))
+    assert np.array_equal(image, before) and not np.shares_memory(first, image)
 
 
-def test_same_bytes_in_another_process(picture: np.ndarray) -> None:
+def test_same_bytes_in_another_process(image: np.ndarray) -> None:
     code = (
         "import hashlib, numpy as np; from ray_birds.data import augment\n"
         "p = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)\n"
         "print(hashlib.sha256(b''.join(augment.view(p, 5, n, 1).tobytes() for n in range(20))).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    here = hashlib.sha256(b"".join(augment.view(picture, 5, n, 1).tobytes() for n in range(20))).hexdigest()
+    here = hashlib.sha256(b"".join(augment.view(image, 5, n, 1).tobytes() for n in range(20))).hexdigest()
     assert there.strip() == here
 
 
-def test_each_argument_counts(picture: np.ndarray) -> None:
+def test_each_argument_counts(image: np.ndarray) -> None:
     arguments = [(s, n, e) for s in range(3) for n in range(3) for e in range(3)]
-    assert len({augment.view(picture, *each).tobytes() for each in arguments}) == len(arguments)
+    assert len({augment.view(image, *each).tobytes() for each in arguments}) == len(arguments)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (48, 64, 3), (64, 48, 3), (1, 1, 3), (1, 50, 3)])
@@ -74,7 +74,7 @@ def test_shape_and_dtype_are_kept(shape: tuple[int, int, int]) -> None:
     grey = np.full(shape, 77, np.uint8)
     view = augment.view(grey, 0, 0, 0)
     assert view.shape == shape and view.dtype == np.uint8
-    assert (view == 77).all()  # borders are filled from the picture, not with black
+    assert (view == 77).all()  # borders are filled from the image, not with black
 
 
 def test_about_half_are_mirrored(maps: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ray_birds.config import CheckConfig
-from ray_birds.core.errors import DataError, DataSpoiled
+from ray_birds.core.errors import BlockingFindings, DataError
 from ray_birds.core.terminal import run_job
 from ray_birds.data import inspect_job
 from ray_birds.data.check import check
@@ -29,7 +29,7 @@ MISNAMED = ("MOSS TURN", "EMPTY EMU")
 
 
 def draw(root: Path, counts: dict[str, int]) -> Path:
-    """Pictures that have nothing in common, `counts` by split in each of the classes."""
+    """Images that have nothing in common, `counts` by split in each of the classes."""
     random = np.random.default_rng(0)
     for split, count in counts.items():
         for name in CLASSES:
@@ -42,8 +42,8 @@ def draw(root: Path, counts: dict[str, int]) -> Path:
 
 
 def changed(source: Path, target: Path, *, size: tuple[int, int], flip: bool = False) -> None:
-    with Image.open(source) as picture:
-        resized = picture.resize(size)
+    with Image.open(source) as image:
+        resized = image.resize(size)
     (ImageOps.mirror(resized) if flip else resized).save(target, "JPEG", quality=70)
 
 
@@ -74,7 +74,7 @@ def faulty(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checked(faulty: Path, local_ray: None) -> Path:
     """What a check of the faulty folder writes."""
     output = faulty.parent / "check"
-    with pytest.raises(DataSpoiled, match="would spoil a sweep"):
+    with pytest.raises(BlockingFindings, match="blocks a sweep"):
         check(CheckConfig(str(faulty), str(output)))
     return output
 
@@ -87,8 +87,8 @@ def test_every_planted_fault_is_found_and_nothing_else(checked: Path) -> None:
     groups: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in rows(checked / "findings.csv"):
         if row["path"]:
-            groups[row["kind"], row["spoils"], row["group"]].add(row["path"])
-    found = {(kind, spoils, tuple(sorted(paths))) for (kind, spoils, _), paths in groups.items()}
+            groups[row["kind"], row["blocking"], row["group"]].add(row["path"])
+    found = {(kind, blocking, tuple(sorted(paths))) for (kind, blocking, _), paths in groups.items()}
     assert found == {
         ("leak", "yes", (f"test/{FINCH}/copied.jpg", f"train/{FINCH}/0.jpg")),
         ("leak", "yes", (f"test/{FINCH}/flipped.jpg", f"train/{FINCH}/1.jpg")),
@@ -103,12 +103,16 @@ def test_every_planted_fault_is_found_and_nothing_else(checked: Path) -> None:
 
 
 def test_names_and_empty_classes_are_found(checked: Path) -> None:
-    lines = {row["reason"]: row["spoils"] for row in rows(checked / "findings.csv") if not row["path"]}
-    spoiling = [line for line, spoils in lines.items() if spoils == "yes"]
-    assert len(spoiling) == 2
-    assert "EMPTY EMU" in spoiling[0]
-    assert "'MOSS TURN'" in spoiling[1] and "'MOSS TERN'" in spoiling[1] and "--exclude-class" in spoiling[1]
-    assert any("test/ has no image of 2 class(es)" in line for line, spoils in lines.items() if spoils == "no")
+    lines = {row["reason"]: row["blocking"] for row in rows(checked / "findings.csv") if not row["path"]}
+    blocking_findings = [line for line, blocking in lines.items() if blocking == "yes"]
+    assert len(blocking_findings) == 2
+    assert "EMPTY EMU" in blocking_findings[0]
+    assert (
+        "'MOSS TURN'" in blocking_findings[1]
+        and "'MOSS TERN'" in blocking_findings[1]
+        and "--exclude-class" in blocking_findings[1]
+    )
+    assert any("test/ has no image of 2 class(es)" in line for line, blocking in lines.items() if blocking == "no")
 
 
 def test_reasons_and_counts(checked: Path) -> None:
@@ -133,13 +137,13 @@ def test_the_page_shows_every_finding_and_every_class(checked: Path) -> None:
     numbers = {row[0]["data-split"]: [cell[0].get("data-value") for cell in row[1]] for row in page.rows("splits")}
     assert numbers["train"][1:3] == ["27", "1"] and numbers["test"][1:3] == ["9", "0"]
     assert "JPEG 8, PNG 1" in page.source
-    # Two pictures of each of five groups, two constant ones, three samples of each class that has pictures.
+    # Two images of each of five groups, two constant ones, three samples of each class that has images.
     assert page.source.count("<img") == 10 + 2 + 9
 
 
-@pytest.mark.parametrize(("place", "code"), [("clean", 0), ("faulty", 1), ("nowhere", 2)])
+@pytest.mark.parametrize(("uri", "code"), [("clean", 0), ("faulty", 1), ("nowhere", 2)])
 def test_exit_codes(
-    place: str,
+    uri: str,
     code: int,
     clean: Path,
     faulty: Path,
@@ -148,7 +152,7 @@ def test_exit_codes(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    root = {"clean": clean, "faulty": faulty}.get(place, tmp_path / "nowhere")
+    root = {"clean": clean, "faulty": faulty}.get(uri, tmp_path / "nowhere")
     monkeypatch.setattr(sys, "argv", ["check", "--data", str(root), "--output", str(tmp_path / "out")])
     try:
         run_job(CheckConfig, check)
@@ -157,13 +161,13 @@ def test_exit_codes(
         left = int(str(end.code))
     said = capfd.readouterr()
     assert left == code
-    assert ("nothing in it would spoil a sweep" in said.out) == (code == 0)
+    assert ("nothing in it blocks a sweep" in said.out) == (code == 0)
     assert (len(said.err.splitlines()) == 1) == (code != 0)
     assert (tmp_path / "out/report.html").exists() == (code < 2)
 
 
 def test_an_excluded_class_is_not_looked_at(faulty: Path, tmp_path: Path, local_ray: None) -> None:
-    with pytest.raises(DataSpoiled, match=r"2 finding\(s\)"):  # leaks into valid and into test
+    with pytest.raises(BlockingFindings, match=r"2 finding\(s\)"):  # leaks into valid and into test
         check(CheckConfig(str(faulty), str(tmp_path / "out"), exclude_class=(OWL, *MISNAMED)))
     assert not any(OWL in row["path"] for row in rows(tmp_path / "out/findings.csv"))
 
@@ -173,7 +177,7 @@ def test_the_sweep_s_quick_check_finds_copies_and_lists_bad_files(
 ) -> None:
     data = scan(str(faulty), MISNAMED)
     seen = inspect_job.inspect(data, 64, 0.2, SHARES)
-    assert [(one.kind, one.spoils) for one in seen.findings] == [
+    assert [(one.kind, one.blocking) for one in seen.findings] == [
         ("leak", True),
         ("repeated", False),
         ("constant", False),

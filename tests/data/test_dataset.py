@@ -33,7 +33,7 @@ def test_the_drawn_birds(birds: Path) -> None:
     assert train.paths == tuple(f"train/{name}/{number}.jpg" for name in CLASSES for number in range(1, 5))
     assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and train.labels.dtype == np.int32
     assert train.numbers.tolist() == list(range(12)) and train.numbers.dtype == np.int64
-    assert all(Path(data.place(path)).is_file() for path in train.paths)
+    assert all(Path(data.uri(path)).is_file() for path in train.paths)
 
 
 def test_numbers_stay_when_bad_files_are_left_out(birds: Path) -> None:
@@ -223,11 +223,11 @@ def test_names_that_may_be_the_same_bird_are_noted(own_birds: Path, twin: str) -
 
 @pytest.mark.parametrize("name", [b"train/CORAL OWL/caf\xe9.jpg", b"train/CAF\xc9", b"caf\xe9"])
 def test_a_name_that_is_not_utf8_is_one_line(own_birds: Path, name: bytes) -> None:
-    place = os.fsencode(own_birds) + b"/" + name
+    uri = os.fsencode(own_birds) + b"/" + name
     if name.endswith(b".jpg"):
-        shutil.copy(own_birds / "train/CORAL OWL/1.jpg", os.fsdecode(place))
+        shutil.copy(own_birds / "train/CORAL OWL/1.jpg", os.fsdecode(uri))
     else:
-        Path(os.fsdecode(place)).mkdir()
+        Path(os.fsdecode(uri)).mkdir()
     message = breach(own_birds)
     message.encode()  # it is printed
     assert str(own_birds) in message and "UTF-8" in message

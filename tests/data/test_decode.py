@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ray_birds.data import decode
-from ray_birds.data.decode import Picture
+from ray_birds.data.decode import Decoded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
 
@@ -39,21 +39,21 @@ def quadrants(width: int, height: int) -> np.ndarray:
     return pixels
 
 
-def colour(picture: Picture, row: float = 0.5, column: float = 0.5) -> np.ndarray:
+def colour(image: Decoded, row: float = 0.5, column: float = 0.5) -> np.ndarray:
     """The decoded pixel at this share of height and width."""
-    assert picture.error == "" and picture.pixels is not None, picture.error
-    assert picture.pixels.shape == (SIZE, SIZE, 3) and picture.pixels.dtype == np.uint8
-    return picture.pixels[int(row * SIZE), int(column * SIZE)].astype(int)
+    assert image.error == "" and image.pixels is not None, image.error
+    assert image.pixels.shape == (SIZE, SIZE, 3) and image.pixels.dtype == np.uint8
+    return image.pixels[int(row * SIZE), int(column * SIZE)].astype(int)
 
 
 def close(found: np.ndarray, wanted: tuple[int, ...], within: int = 6) -> bool:
     return bool(np.abs(found - np.array(wanted)).max() <= within)
 
 
-def assert_reason(picture: Picture, *words: str) -> None:
-    assert picture.pixels is None and picture.error, "expected a reason"
-    assert "\n" not in picture.error and len(picture.error) < 300
-    assert any(word in picture.error for word in words), picture.error
+def assert_reason(image: Decoded, *words: str) -> None:
+    assert image.pixels is None and image.error, "expected a reason"
+    assert "\n" not in image.error and len(image.error) < 300
+    assert any(word in image.error for word in words), image.error
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -79,14 +79,14 @@ ENCODED = {
     "gif, first of two frames": encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]),
     "webp, first of two frames": encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:], lossless=True),
     "png, first of two frames": encode(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]),
-    "mpo, first of two pictures": encode(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]),
+    "mpo, first of two images": encode(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]),
 }
 
 
 @pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED)
 def test_formats(data: bytes) -> None:
-    picture = decode.decode(data, SIZE)
-    assert close(colour(picture), RED) and (picture.width, picture.height) == (48, 40)
+    image = decode.decode(data, SIZE)
+    assert close(colour(image), RED) and (image.width, image.height) == (48, 40)
 
 
 def test_another_format_is_refused_though_pillow_knows_it() -> None:
@@ -111,9 +111,9 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decode.decode(encode(Image.fromarray(turned.copy()), kind, exif=exif, quality=95), SIZE)
-    assert (picture.width, picture.height) == (160, 96)
-    corners = [colour(picture, row, column) for row in (0.2, 0.8) for column in (0.2, 0.8)]
+    image = decode.decode(encode(Image.fromarray(turned.copy()), kind, exif=exif, quality=95), SIZE)
+    assert (image.width, image.height) == (160, 96)
+    corners = [colour(image, row, column) for row in (0.2, 0.8) for column in (0.2, 0.8)]
     assert all(close(found, wanted, 12) for found, wanted in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
 
 
@@ -128,9 +128,9 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     ],
     ids=["noise", "cut", "empty", "orientation 99", "orientation a text"],
 )
-def test_a_corrupt_exif_block_does_not_cost_the_picture(exif: bytes) -> None:
-    picture = decode.decode(encode(plain(), "JPEG", exif=exif, quality=95), SIZE)
-    assert close(colour(picture), RED) and (picture.width, picture.height) == (48, 40)
+def test_a_corrupt_exif_block_does_not_cost_the_image(exif: bytes) -> None:
+    image = decode.decode(encode(plain(), "JPEG", exif=exif, quality=95), SIZE)
+    assert close(colour(image), RED) and (image.width, image.height) == (48, 40)
 
 
 def palette_with_transparency() -> Image.Image:
@@ -160,13 +160,13 @@ def test_transparency_is_laid_over_white(data: bytes, wanted: tuple[int, ...]) -
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
 def test_a_transparent_palette_entry_is_white(kind: str) -> None:
-    picture = decode.decode(encode(palette_with_transparency(), kind, transparency=0), SIZE)
-    assert close(colour(picture, column=0.1), WHITE, 2) and close(colour(picture, column=0.9), BLUE, 2)
+    image = decode.decode(encode(palette_with_transparency(), kind, transparency=0), SIZE)
+    assert close(colour(image, column=0.1), WHITE, 2) and close(colour(image, column=0.9), BLUE, 2)
 
 
 def test_palette_with_degrees_of_transparency() -> None:
-    picture = decode.decode(encode(palette_with_transparency(), "PNG", transparency=bytes([128, 255])), SIZE)
-    assert close(colour(picture, column=0.1), HALF, 2) and close(colour(picture, column=0.9), BLUE, 2)
+    image = decode.decode(encode(palette_with_transparency(), "PNG", transparency=bytes([128, 255])), SIZE)
+    assert close(colour(image, column=0.1), HALF, 2) and close(colour(image, column=0.9), BLUE, 2)
 
 
 GREYS = {
@@ -188,16 +188,16 @@ def test_16_bit_grey_is_scaled_and_not_clipped(level: int) -> None:
 
 
 def test_cmyk_jpeg() -> None:
-    picture = decode.decode(encode(plain().convert("CMYK"), "JPEG", quality=95), SIZE)
-    assert close(colour(picture), RED, 12)
+    image = decode.decode(encode(plain().convert("CMYK"), "JPEG", quality=95), SIZE)
+    assert close(colour(image), RED, 12)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000), (7, 300)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
 def test_any_size(size: tuple[int, int], kind: str) -> None:
-    picture = decode.decode(encode(plain(size=size), kind), SIZE)
-    assert (picture.width, picture.height) == size
-    assert picture.pixels is not None and np.abs(picture.pixels.astype(int) - RED).max() <= 8
+    image = decode.decode(encode(plain(size=size), kind), SIZE)
+    assert (image.width, image.height) == size
+    assert image.pixels is not None and np.abs(image.pixels.astype(int) - RED).max() <= 8
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
@@ -217,12 +217,12 @@ def test_the_same_bytes_give_the_same_pixels() -> None:
     "name", ["A.JPG", "b.JpEg", "c.PNG", "d.Gif", "e.BMP", "f.WEBP", "with space 鶯.jpg", "a.b.jpg"]
 )
 def test_endings_of_images(name: str) -> None:
-    assert decode.has_image_ending(f"/x/{name}")
+    assert decode.has_image_extension(f"/x/{name}")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "jpg", "a.jpg.part", "a.tiff", "a.jpg/notes", ""])
 def test_other_endings(name: str) -> None:
-    assert not decode.has_image_ending(name)
+    assert not decode.has_image_extension(name)
 
 
 def test_load_and_look(tmp_path: Path) -> None:
@@ -253,15 +253,15 @@ def test_load_and_look(tmp_path: Path) -> None:
 )
 def test_a_reason_that_a_person_understands(data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "called.jpg").write_bytes(data)
-    for picture in (decode.decode(data, SIZE), decode.load(str(tmp_path / "called.jpg"), SIZE)):
-        assert_reason(picture, words) if words != "damaged: " else assert_reason(picture, "damaged", "not a JPEG")
+    for image in (decode.decode(data, SIZE), decode.load(str(tmp_path / "called.jpg"), SIZE)):
+        assert_reason(image, words) if words != "damaged: " else assert_reason(image, "damaged", "not a JPEG")
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     """100,000 x 100,000 pixels would take 30 GB; the answer needs no more than the header."""
-    picture = decode.decode(png_header(100_000, 100_000), SIZE)
-    assert_reason(picture, "too large: 100000x100000, over 100000000 pixels")
-    assert (picture.width, picture.height) == (100_000, 100_000)
+    image = decode.decode(png_header(100_000, 100_000), SIZE)
+    assert_reason(image, "too large: 100000x100000, over 100000000 pixels")
+    assert (image.width, image.height) == (100_000, 100_000)
     assert_reason(
         decode.decode(ENCODED["jpeg"], SIZE, max_pixels=48 * 40 - 1), "too large: 48x40, over 1919 pixels"
     )
@@ -287,11 +287,11 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_no_reason_to_die(tmp_path: Path) -> None:
-    place = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
-    Path(os.fsdecode(place)).write_bytes(ENCODED["jpeg"])
-    picture = decode.load(os.fsdecode(place), SIZE)
-    assert picture.error == "" or picture.pixels is None
-    picture.error.encode()  # it goes into a Parquet file
+    uri = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(uri)).write_bytes(ENCODED["jpeg"])
+    image = decode.load(os.fsdecode(uri), SIZE)
+    assert image.error == "" or image.pixels is None
+    image.error.encode()  # it goes into a Parquet file
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file permissions")
@@ -316,8 +316,8 @@ def mutated(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
     broken = bytearray(data)
     match random.integers(4):
         case 0:
-            for place in random.integers(0, len(data), random.integers(1, 20)):
-                broken[place] ^= 1 << random.integers(8)
+            for uri in random.integers(0, len(data), random.integers(1, 20)):
+                broken[uri] ^= 1 << random.integers(8)
         case 1:
             del broken[random.integers(1, len(data)) :]
         case 2:
@@ -346,18 +346,18 @@ def test_never_raises_on_500_seeded_mutations() -> None:
     failed = 0
     for number in range(500):
         data = mutated(whole[number % len(whole)], whole[random.integers(len(whole))], random)
-        picture = decode.decode(data, SIZE, max_pixels=4_000_000)
-        if picture.error:
+        image = decode.decode(data, SIZE, max_pixels=4_000_000)
+        if image.error:
             failed += 1
-            assert_reason(picture, "")
+            assert_reason(image, "")
         else:
-            assert picture.pixels is not None and picture.pixels.shape == (SIZE, SIZE, 3)
-            assert picture.pixels.dtype == np.uint8 and picture.width > 0 and picture.height > 0
+            assert image.pixels is not None and image.pixels.shape == (SIZE, SIZE, 3)
+            assert image.pixels.dtype == np.uint8 and image.width > 0 and image.height > 0
     assert 100 < failed < 450  # the mutations are neither harmless nor all deadly
 
 
 def test_real_photographs(shared: Path) -> None:
     paths = sorted((shared / "data/birds263/images to test").iterdir())
-    pictures = [decode.load(str(path), 224) for path in paths]
-    assert len(pictures) == 7 and not [picture.error for picture in pictures if picture.error]
-    assert all(picture.pixels is not None and picture.pixels.std() > 10 for picture in pictures)
+    images = [decode.load(str(path), 224) for path in paths]
+    assert len(images) == 7 and not [image.error for image in images if image.error]
+    assert all(image.pixels is not None and image.pixels.std() > 10 for image in images)

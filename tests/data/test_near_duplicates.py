@@ -1,4 +1,4 @@
-"""Which pictures look the same: no copy missed by the search, and copies told from other pictures."""
+"""Which images look the same: no copy missed by the search, and copies told from other images."""
 
 import importlib.util
 import types
@@ -77,7 +77,7 @@ def test_a_mirror_image_has_the_codes_exchanged(random: np.random.Generator) -> 
     assert near_duplicates.codes(pixels[:, ::-1]) == (mirrored, own) and own != mirrored and len(own) == 32
 
 
-def test_copies_of_drawn_pictures_are_found(tmp_path: Path) -> None:
+def test_copies_of_drawn_images_are_found(tmp_path: Path) -> None:
     draw_dataset(tmp_path / "birds", train=3, valid=1, test=1)
     shares, _, number = benchmark().measure(str(tmp_path / "birds"))
     assert number == 60

@@ -8,7 +8,7 @@ import pytest
 
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import Dataset, Split
-from ray_birds.data.inspection import Facts
+from ray_birds.data.inspection import ImageRecord
 from ray_birds.data.splits import Shares, assigned, make
 
 SHARES = Shares(valid=0.1, test=0.1, seed=0)
@@ -27,15 +27,15 @@ def dataset(*counts: int, **others: list[int]) -> Dataset:
     return Dataset("/birds", classes, splits | {name: split(name, classes, of) for name, of in others.items()})
 
 
-def facts(data: Dataset, same: tuple[tuple[str, ...], ...] = ()) -> dict[str, Facts]:
+def records(data: Dataset, same: tuple[tuple[str, ...], ...] = ()) -> dict[str, ImageRecord]:
     """Content of its own for each file but those in a group of `same`."""
     digest = {path: path for one in data.splits.values() for path in one.paths}
     digest |= {path: group[0] for group in same for path in group}
-    return {path: Facts(content, "", 9, 9, "JPEG", False, "", "") for path, content in digest.items()}
+    return {path: ImageRecord(content, "", 9, 9, "JPEG", False, "", "") for path, content in digest.items()}
 
 
 def made(data: Dataset, shares: Shares = SHARES, same: tuple[tuple[str, ...], ...] = ()) -> dict[str, Split]:
-    return make(data, facts(data, same), shares).splits
+    return make(data, records(data, same), shares).splits
 
 
 def test_each_class_gives_its_share_and_every_image_is_in_one_split() -> None:
@@ -86,7 +86,7 @@ def test_copies_are_kept_on_one_side() -> None:
     assert min(Counter(side.values()).values()) >= 10
 
 
-def test_a_picture_that_another_split_has_stays_in_train() -> None:
+def test_a_image_that_another_split_has_stays_in_train() -> None:
     data = dataset(10, 10, test=[9, 9])
     leaked = tuple((f"train/{label}/{n:03}", f"test/{label}/{n:03}") for label in "AB" for n in range(9))
     assert made(data, same=leaked)["valid"].paths == ("train/A/009", "train/B/009")

@@ -40,18 +40,18 @@ def test_has_the_real_folder_layout(birds: Path) -> None:
     assert {read(path).shape for path in birds.rglob("*.jpg")} == {(224, 224, 3)}
 
 
-def test_no_picture_occurs_twice(birds: Path) -> None:
+def test_no_image_occurs_twice(birds: Path) -> None:
     found = digests(birds)
     assert len(set(found.values())) == len(found)
 
 
-def test_the_same_seed_draws_the_same_bytes_and_a_picture_does_not_depend_on_the_counts(tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same_bytes_and_a_image_does_not_depend_on_the_counts(tmp_path: Path) -> None:
     few = {"train": 2, "valid": 1, "test": 1}
     first = digests(demo.draw_dataset(tmp_path / "first", seed=3, **few))
     assert digests(demo.draw_dataset(tmp_path / "second", seed=3, **few)) == first
     fewer = digests(demo.draw_dataset(tmp_path / "fewer", seed=3, train=1, valid=1, test=1))
-    pictures = [name for name in fewer if name != demo.RECORD]
-    assert {name: first[name] for name in pictures} == {name: fewer[name] for name in pictures}
+    images = [name for name in fewer if name != demo.RECORD]
+    assert {name: first[name] for name in images} == {name: fewer[name] for name in images}
     other = digests(demo.draw_dataset(tmp_path / "other", seed=4, train=1, valid=1, test=1))
     assert other.keys() == fewer.keys() and not set(other.values()) & set(first.values())
 

@@ -47,7 +47,7 @@ def test_the_articles_two_best_models_cannot_be_told_apart(discordant: int) -> N
     assert comparison.only_winner + comparison.only_this == discordant
     assert comparison.p == pytest.approx(1.0) and not comparison.differs
     assert said.cheapest == "plain"
-    assert "cannot be told from the winner" in said.text
+    assert "is not significantly different from the winner" in said.text
 
 
 def test_identical_models_are_the_same_and_the_cheapest_is_named() -> None:
@@ -61,7 +61,7 @@ def test_identical_models_are_the_same_and_the_cheapest_is_named() -> None:
     said = state(runs, "a")
     assert [c.p_holm for c in said.comparisons] == [1.0, 1.0, 1.0]
     assert said.cheapest == "c"
-    assert "These cannot be told from the winner" in said.text
+    assert "These are not significantly different from the winner" in said.text
     assert "b, c, d" in said.text
     assert "The cheapest of them is c: 100 s against the winner's 300 s." in said.text
 
@@ -96,7 +96,10 @@ def test_two_of_five_differ_and_holm_decides_one_of_them() -> None:
     assert {name for name, c in comparisons.items() if c.differs} == {"far", "less"}
     assert comparisons["lucky"].p < 0.05 < comparisons["lucky"].p_holm
     text = state(runs, "best").text
-    assert "cannot be told from the winner (McNemar's exact test, Holm's correction): near, lucky, same." in text
+    assert (
+        "are not significantly different from the winner (McNemar's exact test, Holm's correction): near, lucky"
+        in text
+    )
     assert "differs from far, less" in text
 
 

@@ -13,14 +13,14 @@ from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.features import store
-from ray_birds.features.store import Catalogue, Feature, Reader
-from ray_birds.model.cut import PIXELS, POOLED, Tap
+from ray_birds.features.store import Feature, FeatureSpec, Reader
+from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from tests.conftest import own_s3
 
-DEEP = Tap("block6d_add", (2, 2, 3))
-POOL = Tap(POOLED, (5,))
-RAW = Tap(PIXELS, (4, 4, 3))
-CATALOGUE = Catalogue(
+DEEP = CutPoint("block6d_add", (2, 2, 3))
+POOL = CutPoint(POOLED, (5,))
+RAW = CutPoint(PIXELS, (4, 4, 3))
+CATALOGUE = FeatureSpec(
     backbone="EfficientNetB0",
     weights="w0",
     image_size=224,
@@ -31,8 +31,8 @@ CATALOGUE = Catalogue(
 )
 
 
-def feature(tap: Tap = DEEP, dtype: str = "float16", rows: int = 150) -> Feature:
-    return dataclasses.replace(CATALOGUE, dtype=dtype, rows={"train": rows}).feature("train", tap, None)
+def feature(cut_point: CutPoint = DEEP, dtype: str = "float16", rows: int = 150) -> Feature:
+    return dataclasses.replace(CATALOGUE, dtype=dtype, rows={"train": rows}).feature("train", cut_point, None)
 
 
 def values_of(made: Feature) -> np.ndarray:
@@ -43,15 +43,15 @@ def values_of(made: Feature) -> np.ndarray:
     return random.normal(0, 3, (made.rows, *made.shape)).astype(made.dtype)
 
 
-def write(place: Path, made: Feature, shards: range | list[int] | None = None) -> np.ndarray:
+def write(uri: Path, made: Feature, shards: range | list[int] | None = None) -> np.ndarray:
     values = values_of(made)
     for shard in range(made.shards) if shards is None else shards:
-        store.write_shard(str(place), made, shard, values[slice(*made.span(shard))])
+        store.write_shard(str(uri), made, shard, values[slice(*made.span(shard))])
     return values
 
 
-def shard_files(place: Path, made: Feature) -> list[Path]:
-    return sorted((place / made.folder).glob("*.npy"))
+def shard_files(uri: Path, made: Feature) -> list[Path]:
+    return sorted((uri / made.folder).glob("*.npy"))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,9 @@ def test_every_fact_changes_the_key(change: dict[str, object]) -> None:
 
 
 def test_every_place_view_and_split_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = [(s, tap, v) for s in ("train", "valid") for tap in (DEEP, POOL, RAW) for v in (None, 0, 1, 10)]
+    asked = [
+        (s, cut_point, v) for s in ("train", "valid") for cut_point in (DEEP, POOL, RAW) for v in (None, 0, 1, 10)
+    ]
     made = [CATALOGUE.feature(*each) for each in asked]
     assert len({each.key for each in made}) == len({each.folder for each in made}) == len(asked)
     monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
@@ -86,7 +88,7 @@ def test_plain_features_are_shared_by_seeds_of_the_augmentation() -> None:
     assert CATALOGUE.feature("train", DEEP, None) == other.feature("train", DEEP, None)
 
 
-def test_pictures_are_stored_as_they_are() -> None:
+def test_images_are_stored_as_they_are() -> None:
     assert CATALOGUE.feature("train", RAW, None).dtype == "uint8"
     assert CATALOGUE.feature("train", DEEP, None).dtype == "float16"
 
@@ -99,7 +101,7 @@ def test_what_a_variant_reads() -> None:
     ]
     deep = dataclasses.replace(plain, augment=True, unfreeze=10)
     needed = CATALOGUE.needed(deep, POOL, DEEP, ["valid"])
-    assert {(each.split, each.tap, each.view) for each in needed} == {
+    assert {(each.split, each.cut_point, each.view) for each in needed} == {
         ("train", POOLED, 0),
         ("train", POOLED, 1),
         ("train", DEEP.name, 2),
@@ -122,10 +124,10 @@ def test_spans_cover_the_rows_once(rows: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tap", "dtype"), [(DEEP, "float16"), (DEEP, "float32"), (POOL, "float16"), (RAW, "uint8")]
+    ("cut_point", "dtype"), [(DEEP, "float16"), (DEEP, "float32"), (POOL, "float16"), (RAW, "uint8")]
 )
-def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, tap: Tap, dtype: str) -> None:
-    made = feature(tap, dtype)
+def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, cut_point: CutPoint, dtype: str) -> None:
+    made = feature(cut_point, dtype)
     assert store.missing(str(tmp_path), made) == [0, 1, 2]
     values = write(tmp_path, made)
     assert store.missing(str(tmp_path), made) == []
@@ -136,7 +138,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, tap: Tap, dtype: 
     for asked in (numbers, numbers.tolist(), np.array([5, 5]), range(150), []):
         rows = reader.rows(asked)
         assert rows.dtype == (np.uint8 if dtype == "uint8" else np.float32)
-        assert rows.shape == (len(asked), *tap.shape)
+        assert rows.shape == (len(asked), *cut_point.shape)
         assert np.array_equal(rows, values[np.asarray(asked, dtype=np.int64)].astype(rows.dtype))
 
 
@@ -259,14 +261,14 @@ def test_a_nodes_copy_that_lost_a_shard_is_made_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     feature = Feature("B", "train", "pooled", None, (4,), "float32", 100, "0" * 16)
     values = np.arange(400, dtype=np.float32).reshape(100, 4)
-    with own_s3() as place:
+    with own_s3() as uri:
         for shard in range(feature.shards):
-            store.write_shard(place, feature, shard, values[slice(*feature.span(shard))])
-        store.finish(place, feature)
+            store.write_shard(uri, feature, shard, values[slice(*feature.span(shard))])
+        store.finish(uri, feature)
         for lost in ("*.npy", "manifest.json"):
-            np.testing.assert_array_equal(Reader(place, feature).rows(range(100)), values)
+            np.testing.assert_array_equal(Reader(uri, feature).rows(range(100)), values)
             next(tmp_path.rglob(lost)).unlink()
-        np.testing.assert_array_equal(Reader(place, feature).rows(range(100)), values)
+        np.testing.assert_array_equal(Reader(uri, feature).rows(range(100)), values)
 
 
 def test_free_bytes(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ VARIANTS = ("--unfreeze", "0", "10")
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with own_s3() as place:
-        yield place
+    with own_s3() as uri:
+        yield uri
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,25 @@ def job(name: str, options: dict[str, str], *words: str, cwd: Path) -> "subproce
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def table(place: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(storage.read(place).decode())))
+def table(uri: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(storage.read(uri).decode())))
 
 
-def names(place: str) -> set[str]:
-    return {storage.relative(info, place) for info in storage.find(place)}
+def names(uri: str) -> set[str]:
+    return {storage.relative(info, uri) for info in storage.find(uri)}
 
 
 @pytest.fixture(scope="module")
-def places(birds: Path, bucket: str) -> dict[str, str]:
+def uris(birds: Path, bucket: str) -> dict[str, str]:
     storage.copy(str(birds), f"{bucket}/birds")
     return {"--data": f"{bucket}/birds", "--results": f"{bucket}/results", "--features-dir": f"{bucket}/store"}
 
 
 @pytest.fixture(scope="module")
-def sweep(places: dict[str, str], nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> str:
+def sweep(uris: dict[str, str], nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Output of a sweep called `first`, on half a GPU a trial."""
     here = tmp_path_factory.mktemp("here")
-    done = job("tune", places | MODEL, "--name", "first", "--gpus-per-trial", "0.5", *VARIANTS, cwd=here)
+    done = job("tune", uris | MODEL, "--name", "first", "--gpus-per-trial", "0.5", *VARIANTS, cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(here.iterdir())  # nothing is left where the job was started
     return done.stdout
@@ -119,9 +119,9 @@ def test_a_sweep_and_its_predictions_from_and_to_s3(bucket: str, nodes: Nodes, s
     assert {"report.html", "config.json", "run.json", "best/model.keras", "best/README.md"} <= found
     for name in rows:
         assert {f"trials/{name}/history.csv", f"trials/{name}/valid_predictions.parquet"} <= found
-        assert any(place.startswith(f"tensorboard/{name}/events") for place in found)
-    assert any(place.endswith("manifest.json") for place in names(f"{bucket}/store"))
-    assert not [place for place in names(bucket) if ".seen-" in place]
+        assert any(uri.startswith(f"tensorboard/{name}/events") for uri in found)
+    assert any(uri.endswith("manifest.json") for uri in names(f"{bucket}/store"))
+    assert not [uri for uri in names(bucket) if ".seen-" in uri]
 
     scored = {"--model": f"{results}/best", "--input": f"{bucket}/birds/test", "--output": f"{bucket}/predictions"}
     done = job("predict", scored, cwd=tmp_path)
@@ -132,9 +132,9 @@ def test_a_sweep_and_its_predictions_from_and_to_s3(bucket: str, nodes: Nodes, s
     best = storage.read_json(f"{results}/run.json")["winner"]
     assert accuracy == pytest.approx(float(rows[best]["test_accuracy"]))
 
-    kept = {place: storage.read(f"{bucket}/{place}") for place in names(bucket)}
+    kept = {uri: storage.read(f"{bucket}/{uri}") for uri in names(bucket)}
     kept |= {str(path): path.read_bytes() for path in nodes.folder.rglob("*.*") if path.is_file()}
-    assert len(kept) > 50 and not [place for place, data in kept.items() if SECRET.encode() in data]
+    assert len(kept) > 50 and not [uri for uri, data in kept.items() if SECRET.encode() in data]
 
 
 @pytest.mark.parametrize("option", ["--results", "--data"])
@@ -143,10 +143,10 @@ def test_a_place_that_other_nodes_do_not_see_is_refused(
 ) -> None:
     """Through /proc each process sees its own folder at the same path, as each machine does at /home."""
     own = tmp_path / "own"
-    places = {"--data": str(birds), "--results": str(tmp_path / "results")} | MODEL
+    uris = {"--data": str(birds), "--results": str(tmp_path / "results")} | MODEL
     if option == "--data":
         own.symlink_to(birds)
-    done = job("tune", places | {option: "/proc/self/cwd/own"}, "--name", "x", "--unfreeze", "0", cwd=tmp_path)
+    done = job("tune", uris | {option: "/proc/self/cwd/own"}, "--name", "x", "--unfreeze", "0", cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1 and f"error: {option} /proc/self/cwd/own" in done.stderr
     assert "not found by node" in done.stderr and "s3://" in done.stderr
@@ -154,10 +154,10 @@ def test_a_place_that_other_nodes_do_not_see_is_refused(
 
 
 def test_a_sweep_outlives_the_loss_of_a_node(
-    places: dict[str, str], bucket: str, nodes: Nodes, sweep: str, tmp_path: Path
+    uris: dict[str, str], bucket: str, nodes: Nodes, sweep: str, tmp_path: Path
 ) -> None:
     """The one that trains vanishes after the first epoch; fine-tuning is still to be compiled then."""
-    driver = start("tune", places | MODEL, "--name", "second", "--unfreeze", "10", cwd=tmp_path)
+    driver = start("tune", uris | MODEL, "--name", "second", "--unfreeze", "10", cwd=tmp_path)
     history = f"{bucket}/results/second/trials/plain-unfreeze10-lr0.001/history.csv"
     while not storage.exists(history):
         assert driver.poll() is None

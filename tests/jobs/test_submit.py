@@ -43,22 +43,22 @@ class Head:
 
 @pytest.fixture(scope="module")
 def bucket(birds: Path) -> Iterator[str]:
-    with own_s3() as place:
-        storage.copy(str(birds), f"{place}/birds")
-        yield place
+    with own_s3() as uri:
+        storage.copy(str(birds), f"{uri}/birds")
+        yield uri
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files, and others that a user has beside them."""
-    place = tmp_path_factory.mktemp("checkout")
+    uri = tmp_path_factory.mktemp("checkout")
     for name in ("ray_birds", "jobs"):
-        shutil.copytree(REPOSITORY / name, place / name)
-    shutil.copy(REPOSITORY / ".gitignore", place)
+        shutil.copytree(REPOSITORY / name, uri / name)
+    shutil.copy(REPOSITORY / ".gitignore", uri)
     for name in KEPT_AT_HOME:
-        (place / name).parent.mkdir(parents=True)
-        (place / name).write_text("stays here")
-    return place
+        (uri / name).parent.mkdir(parents=True)
+        (uri / name).write_text("stays here")
+    return uri
 
 
 @pytest.fixture(scope="module", params=["clean", "used"])
@@ -105,17 +105,17 @@ def test_driver_and_workers_import_what_travelled(head: Head) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = dict(line.split() for line in done.stdout.splitlines() if line.startswith(("here", "there")))
     assert found.keys() == {"here", "there"}
-    for place in found.values():
-        assert place.startswith(str(head.folder)) and place.endswith("ray_birds/__init__.py")
+    for uri in found.values():
+        assert uri.startswith(str(head.folder)) and uri.endswith("ray_birds/__init__.py")
     travelled = {file.name for file in Path(found["here"]).parents[1].iterdir()}
     assert travelled == {"ray_birds", "jobs", ".gitignore"}
 
 
 def test_a_sweep_and_its_predictions_as_jobs(head: Head, bucket: str) -> None:
     root = f"{bucket}/{head.folder.name}"
-    places = {"--data": f"{bucket}/birds", "--results": f"{root}/results", "--features-dir": f"{root}/store"}
+    uris = {"--data": f"{bucket}/birds", "--results": f"{root}/results", "--features-dir": f"{root}/store"}
     model = MODEL | {"--weights": "ray_birds/demo/backbone.weights.h5"}  # below the working directory
-    given = [word for pair in (places | model).items() for word in pair]
+    given = [word for pair in (uris | model).items() for word in pair]
     done = head.submit("python", "jobs/tune.py", *given, "--name", "first", "--unfreeze", "0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout.splitlines()[-2] and "Traceback" not in done.stdout

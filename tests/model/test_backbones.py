@@ -9,7 +9,7 @@ import pytest
 from ray_birds.config import BACKBONES
 from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.model import backbones, cut, head
-from ray_birds.model.cut import PIXELS, POOLED, Tap
+from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 
 keras = pytest.importorskip("keras")
 
@@ -22,13 +22,13 @@ def enliven(model: "keras.Model", size: int) -> "keras.Model":
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum, layer.trainable = 0.0, True
-    model(pictures(16, size), training=True)
+    model(images(16, size), training=True)
     for layer in norms:
         layer.trainable = False
     return model
 
 
-def pictures(count: int, size: int = SIZE) -> np.ndarray:
+def images(count: int, size: int = SIZE) -> np.ndarray:
     """(count, size, size, 3) float32 0..255: smooth random colours."""
     random = np.random.default_rng(0)
     coarse = random.uniform(0, 255, (count, 8, 8, 3))
@@ -37,16 +37,16 @@ def pictures(count: int, size: int = SIZE) -> np.ndarray:
 
 def test_efficientnet_has_the_articles_parameters_and_trainable_layers() -> None:
     network = backbones.build("EfficientNetB0", "none", 224)
-    model = head.classifier(network, Tap(PIXELS, (224, 224, 3)), 400)
+    model = head.classifier(network, CutPoint(PIXELS, (224, 224, 3)), 400)
     assert model.count_params() == 4_561_971
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == 512_400
     cut.freeze(network, 10)
     assert next(layer.name for layer in network.layers if layer.trainable) == "block7a_se_squeeze"
     assert len(model.trainable_variables) == 12
-    assert cut.cut(network, 10) == Tap("block6d_add", (7, 7, 192))
-    assert cut.cut(network, 100) == Tap("block5a_project_bn", (14, 14, 112))
-    assert cut.cut(network, "all") == Tap(PIXELS, (224, 224, 3))
-    assert cut.cut(network, 0) == Tap(POOLED, (1280,))
+    assert cut.cut(network, 10) == CutPoint("block6d_add", (7, 7, 192))
+    assert cut.cut(network, 100) == CutPoint("block5a_project_bn", (14, 14, 112))
+    assert cut.cut(network, "all") == CutPoint(PIXELS, (224, 224, 3))
+    assert cut.cut(network, 0) == CutPoint(POOLED, (1280,))
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -54,10 +54,10 @@ def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
     network = backbones.build(name, "none", SIZE)
     assert network.input.shape[1:] == (SIZE, SIZE, 3)
     for depth in (1, 10, 50, 100):
-        tap = cut.cut(network, depth)
-        before = network.layers.index(network.get_layer(tap.name))
+        cut_point = cut.cut(network, depth)
+        before = network.layers.index(network.get_layer(cut_point.name))
         assert before < len(network.layers) - depth
-        assert tap.shape == tuple(network.get_layer(tap.name).output.shape[1:])
+        assert cut_point.shape == tuple(network.get_layer(cut_point.name).output.shape[1:])
 
 
 def test_more_layers_than_there_are_is_the_users_mistake() -> None:
@@ -71,13 +71,13 @@ def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(depth: int) -> 
     import tensorflow as tf
 
     network = enliven(backbones.build("EfficientNetB0", "none", 96), 96)
-    tap = cut.cut(network, depth)
-    whole = head.classifier(network, Tap(PIXELS, (96, 96, 3)), 7)
-    tail = head.classifier(network, tap, 7)
+    cut_point = cut.cut(network, depth)
+    whole = head.classifier(network, CutPoint(PIXELS, (96, 96, 3)), 7)
+    tail = head.classifier(network, cut_point, 7)
     tail.get_layer("head").set_weights(whole.get_layer("head").get_weights())
     cut.freeze(network, depth)
-    x, labels = pictures(4, 96), np.array([0, 1, 2, 3])
-    features = cut.prefix(network, [tap])(x)[tap.name]
+    x, labels = images(4, 96), np.array([0, 1, 2, 3])
+    features = cut.prefix(network, [cut_point])(x)[cut_point.name]
     assert np.asarray(network(x)).std() > 0.05
 
     def gradients(model: "keras.Model", inputs: object) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -113,9 +113,9 @@ def test_weights_by_path_compute_what_imagenet_does(
     by_name = enliven(backbones.build(name, "imagenet", size), size)
     legacy_file(by_name, path)
     by_path = backbones.build(name, str(path), size)
-    reference = np.asarray(by_name(pictures(4, size)))
+    reference = np.asarray(by_name(images(4, size)))
     assert reference.std() > 0.05
-    np.testing.assert_allclose(by_path(pictures(4, size)), reference, rtol=1e-3, atol=1e-4 * reference.std())
+    np.testing.assert_allclose(by_path(images(4, size)), reference, rtol=1e-3, atol=1e-4 * reference.std())
 
 
 def test_weights_that_cannot_be_had_are_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ DATA: dict[str, Any] = {
 
 
 def evaluation(*wrong: int) -> Evaluation:
-    """Twelve pictures of the first three classes in turn; those numbered in `wrong` are taken for the next."""
+    """Twelve images of the first three classes in turn; those numbered in `wrong` are taken for the next."""
     labels = np.arange(12) % 3
     predictions = labels.copy()
     predictions[list(wrong)] = (labels[list(wrong)] + 1) % 3
@@ -77,7 +77,7 @@ def test_weak_classes_are_those_of_test_worst_first(text: str, scores: dict[str,
     assert "RED\\|BLUE\\_FINCH for CORAL OWL (3 of 4); CORAL OWL for MOSS TERN (2 of 4)." in weak
 
 
-def test_many_pictures_make_a_class_weak_more_surely_than_few() -> None:
+def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
     labels = np.array([0] * 40 + [1] * 1 + [2] * 9)
     predictions = np.array([0] * 20 + [2] * 20 + [2] + [2] * 9)
     text = card.markdown(VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)})
@@ -95,7 +95,7 @@ def test_without_test_it_says_so_and_takes_valid(scores: dict[str, Evaluation]) 
 
 def test_without_mistakes_no_class_is_called_weak() -> None:
     text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()})
-    assert section(text, "Weak classes").strip() == "None is known: every picture of test was recognised."
+    assert section(text, "Weak classes").strip() == "None is known: every image of test was recognised."
     assert "nan" not in text
 
 
@@ -115,7 +115,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
     text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores)
-    assert "`birds`, 4 classes, 7 unreadable pictures left out." in section(text, "Data")
+    assert "`birds`, 4 classes, 7 unreadable images left out." in section(text, "Data")
     assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
     assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
     assert "valid and test had no folder and were taken from train." in text

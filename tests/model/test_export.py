@@ -31,7 +31,7 @@ def config(model: Path, output: Path, images: str = "") -> ExportConfig:
     return ExportConfig(model=str(model), output=str(output), format=form, images=images)  # type: ignore[arg-type]
 
 
-def save(place: Path, layers: Callable[[], list[object]]) -> Path:
+def save(uri: Path, layers: Callable[[], list[object]]) -> Path:
     """A bundle of a small model whose first layer normalises, as EfficientNet's does, by numbers of its own."""
     import keras
 
@@ -45,8 +45,8 @@ def save(place: Path, layers: Callable[[], list[object]]) -> Path:
         tensor = layer(tensor)
     model = keras.Model(pixels, tensor)
     variant = Variant(image_size=SIZE)
-    bundle.save(model, str(place), CLASSES, variant, lambda classifier: {"valid": {}})
-    return place
+    bundle.save(model, str(uri), CLASSES, variant, lambda classifier: {"valid": {}})
+    return uri
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pixels(birds: Path) -> np.ndarray:
     """(5, SIZE, SIZE, 3) uint8."""
-    pictures = [decode.load(str(place), SIZE).pixels for place in sorted(birds.rglob("*.jpg"))[::5]]
-    return np.stack([picture for picture in pictures if picture is not None])
+    images = [decode.load(str(uri), SIZE).pixels for uri in sorted(birds.rglob("*.jpg"))[::5]]
+    return np.stack([image for image in images if image is not None])
 
 
 def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -108,7 +108,7 @@ def test_each_form_answers_as_the_keras_model(
         scores, classes = run(form, output, pixels[part])
         np.testing.assert_allclose(scores, expected[part], atol=1e-5)
     assert classes == list(CLASSES)
-    assert {place.name for place in output.parent.iterdir()} - {"unpacked"} == {output.name}
+    assert {uri.name for uri in output.parent.iterdir()} - {"unpacked"} == {output.name}
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
     for layer in norms:  # statistics of its own, so that its features are of order 1
         layer.momentum, layer.trainable = 0.0, True
     network(np.random.default_rng(0).uniform(0, 255, (16, 96, 96, 3)).astype("float32"), training=True)
-    whole = head.classifier(network, cut.Tap(cut.PIXELS, (96, 96, 3)), len(CLASSES))
+    whole = head.classifier(network, cut.CutPoint(cut.PIXELS, (96, 96, 3)), len(CLASSES))
     variant = Variant(backbone="MobileNetV2-0.35", image_size=96)
     bundle.save(whole, str(tmp_path / "best"), CLASSES, variant, lambda classifier: {})
     export.export(config(tmp_path / "best", tmp_path / "model.onnx"))
@@ -146,11 +146,11 @@ def test_a_model_that_answers_the_same_to_everything_proves_nothing(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_bundles_and_pictures_that_are_none(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture either")
+def test_bundles_and_images_that_are_none(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "broken.jpg").write_bytes(b"no image either")
     for folder in (tmp_path, tmp_path / "absent", tmp_path / "broken.jpg"):
-        with pytest.raises(DataError, match=r"--images .*no picture"):
+        with pytest.raises(DataError, match=r"--images .*no image"):
             export.export(config(model, tmp_path / "model.zip", images=str(folder)))
     damaged = Path(shutil.copytree(model, tmp_path / "damaged"))
     (damaged / "model.keras").write_bytes(b"")
@@ -191,8 +191,8 @@ def test_a_disk_that_is_full_when_tensorflow_writes(model: Path, tmp_path: Path)
 def test_the_lines_on_the_card_load_the_model(
     model: Path, birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = Path(shutil.copytree(model, tmp_path / "best"))
-    about = bundle.verify(str(place))
+    uri = Path(shutil.copytree(model, tmp_path / "best"))
+    about = bundle.verify(str(uri))
     data = {
         "root": "birds",
         "fingerprint": "0",
@@ -202,20 +202,20 @@ def test_the_lines_on_the_card_load_the_model(
         "made": [],
     }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
-    card.write(str(place), about.variant, "none", data, scores)
-    assert bundle.verify(str(place)).digest == about.digest
-    code = re.search(r"```python\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    card.write(str(uri), about.variant, "none", data, scores)
+    assert bundle.verify(str(uri)).digest == about.digest
+    code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(uri)
     model = classifier.load(about)
     answers = []
     for photo in sorted(birds.glob("train/*/1.jpg")):
-        shutil.copy(photo, place / "photo.jpg")
+        shutil.copy(photo, uri / "photo.jpg")
         names: dict[str, Any] = {}
         exec(code[1], names)
-        picture = decode.load(str(photo), SIZE).pixels
-        assert picture is not None
-        np.testing.assert_allclose(names["scores"], classifier(picture[None]), atol=1e-5)
+        image = decode.load(str(photo), SIZE).pixels
+        assert image is not None
+        np.testing.assert_allclose(names["scores"], classifier(image[None]), atol=1e-5)
         assert capsys.readouterr().out.splitlines()[-1] == CLASSES[names["scores"].argmax()]
         answers.append(names["scores"])
     assert np.ptp(answers, axis=0).max() > 0.01
@@ -244,15 +244,15 @@ def test_onnx_without_its_packages_names_the_extra(tmp_path: Path, monkeypatch: 
         export.export(config(tmp_path / "absent", tmp_path / "model.onnx"))
 
 
-def test_an_onnx_file_that_needs_more_than_pictures_does_not_pass(tmp_path: Path) -> None:
+def test_an_onnx_file_that_needs_more_than_images_does_not_pass(tmp_path: Path) -> None:
     onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     helper = onnx.helper
-    picture, mean, scores = (
+    image, mean, scores = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 2, 2, 3])
         for name in ("pixels", "mean", "y")
     )
     node = helper.make_node("Sub", ["pixels", "mean"], ["y"])
-    graph = helper.make_graph([node], "g", [picture, mean], [scores])
+    graph = helper.make_graph([node], "g", [image, mean], [scores])
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "model.onnx")
     with pytest.raises(ModelError, match=r"inputs \['pixels', 'mean'\]"):
@@ -275,12 +275,12 @@ def test_how_much_two_answers_may_differ() -> None:
             export._difference("zip", same, same)
 
 
-def test_drawn_pictures_are_always_the_same_and_all_different() -> None:
-    drawn = export._pictures("", SIZE)
+def test_drawn_images_are_always_the_same_and_all_different() -> None:
+    drawn = export._images("", SIZE)
     assert drawn.shape == (8, SIZE, SIZE, 3) and drawn.dtype == np.uint8
-    assert (drawn == export._pictures("", SIZE)).all()
-    assert len({picture.tobytes() for picture in drawn}) == len(drawn)
+    assert (drawn == export._images("", SIZE)).all()
+    assert len({image.tobytes() for image in drawn}) == len(drawn)
 
 
-def test_pictures_are_spread_over_the_folder(birds: Path) -> None:
-    assert len(export._pictures(str(birds), SIZE)) == len(list(birds.rglob("*.jpg")))
+def test_images_are_spread_over_the_folder(birds: Path) -> None:
+    assert len(export._images(str(birds), SIZE)) == len(list(birds.rglob("*.jpg")))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ray_birds.config import CheckConfig, DownloadConfig, PredictConfig, TuneConfig
-from ray_birds.core.errors import DataError, DataSpoiled
+from ray_birds.core.errors import BlockingFindings, DataError
 from ray_birds.data.check import check
 from ray_birds.data.sources.download import download
 from ray_birds.prediction.run import predict
@@ -25,7 +25,7 @@ ARTICLE = ("PARAKETT  AKULET", *(f"BIRD {number:03}" for number in range(399)))
 LATER = ("ABBOTTS BABBLER", "CRESTED AUKLET", "LOONEY BIRDS", "PARAKETT  AKULET", "ZEBRA DOVE")
 
 
-def pictures() -> Iterator[bytes]:
+def images() -> Iterator[bytes]:
     """JPEGs that have nothing in common."""
     random = np.random.default_rng(0)
     while True:
@@ -38,11 +38,11 @@ def encoded(pixels: np.ndarray, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def write_zip(place: Path, contents: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(place, "w") as archive:
+def write_zip(uri: Path, contents: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(uri, "w") as archive:
         for name, data in contents.items():
             archive.writestr(name, data)
-    return place
+    return uri
 
 
 def settings(folder: Path) -> TuneConfig:
@@ -62,14 +62,14 @@ def settings(folder: Path) -> TuneConfig:
 
 
 def predictions(folder: Path, *below: str) -> pd.DataFrame:
-    places = tuple(str(folder / "birds" / name) for name in below)
-    predict(PredictConfig(str(folder / "sweep/best"), places, str(folder / "predictions")))
+    uris = tuple(str(folder / "birds" / name) for name in below)
+    predict(PredictConfig(str(folder / "sweep/best"), uris, str(folder / "predictions")))
     return pd.read_parquet(folder / "predictions")
 
 
 def test_the_article_s_own_shape(tmp_path: Path, local_ray: None) -> None:
     """400 classes, `valid`, `images to test`, `birds.csv`, a class with two spaces in train alone."""
-    draw = pictures()
+    draw = images()
     contents = {
         f"{split}/{' '.join(name.split()) if split != 'train' else name}/{number}.jpg": next(draw)
         for split, count in (("train", 2), ("valid", 1), ("test", 1))
@@ -90,8 +90,8 @@ def test_the_article_s_own_shape(tmp_path: Path, local_ray: None) -> None:
 
 
 def test_the_shape_of_later_copies(tmp_path: Path, local_ray: None) -> None:
-    """`validation`, no `test`, a class misspelled, one in other letters, a joke class, tiny and huge pictures."""
-    draw = pictures()
+    """`validation`, no `test`, a class misspelled, one in other letters, a joke class, tiny and huge images."""
+    draw = images()
     names = {"ABBOTTS BABBLER": "ABBOTS BABBLER", "CRESTED AUKLET": "Crested-Auklet"}
     contents = {
         f"birds/{split}/{names.get(name, name) if split == 'validation' else name}/{number}.jpg": next(draw)
@@ -111,7 +111,7 @@ def test_the_shape_of_later_copies(tmp_path: Path, local_ray: None) -> None:
     folder.mkdir()
     download(DownloadConfig(str(folder / "birds"), source=str(write_zip(tmp_path / "b.zip", contents))))
     config = settings(folder)
-    with pytest.raises(DataSpoiled):
+    with pytest.raises(BlockingFindings):
         check(CheckConfig(config.data, str(folder / "check")))
     with pytest.raises(DataError, match=r"'ABBOTTS BABBLER'.*--exclude-class 'ABBOTS BABBLER'"):
         sweep(TuneConfig(data=config.data, results=str(folder), name="refused"))

@@ -42,7 +42,7 @@ IMAGES = {
 OTHERS = {"notes.txt", "a/Thumbs.db", "README", "a/2.jpg.part", "a/film.mp4"}
 
 
-def places(found: Found) -> list[str]:
+def uris(found: Found) -> list[str]:
     return [storage.join(inputs.root(given), path) for given, path in found.images]
 
 
@@ -50,9 +50,9 @@ def test_a_folder(folder: Path) -> None:
     found = inputs.find([str(folder)])
     assert {given for given, _ in found.images} == {str(folder)}
     assert [path for _, path in found.images] == sorted(IMAGES)
-    assert {str(Path(place).relative_to(folder)) for place, _ in found.ignored} == OTHERS
+    assert {str(Path(uri).relative_to(folder)) for uri, _ in found.ignored} == OTHERS
     assert {reason for _, reason in found.ignored} == {"not an image"}
-    assert all(Path(place).is_file() for place in places(found))
+    assert all(Path(uri).is_file() for uri in uris(found))
 
 
 def test_a_relative_folder_stays_as_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,16 +60,16 @@ def test_a_relative_folder_stays_as_given(folder: Path, monkeypatch: pytest.Monk
     for given in ("unseen birds", "unseen birds/", "./unseen birds"):
         found = inputs.find([given])
         assert {name for name, _ in found.images} == {given} and len(found.images) == len(IMAGES)
-        assert set(places(found)) == {str(folder / path) for path in IMAGES}
+        assert set(uris(found)) == {str(folder / path) for path in IMAGES}
     monkeypatch.chdir(folder / "a")
-    assert sorted(places(inputs.find(["."]))) == sorted(str(folder / p) for p in IMAGES if p.startswith("a/"))
+    assert sorted(uris(inputs.find(["."]))) == sorted(str(folder / p) for p in IMAGES if p.startswith("a/"))
 
 
 def test_several_inputs_keep_their_order(folder: Path) -> None:
     first, second = str(folder / "zero.bmp"), str(folder / "a")
     found = inputs.find([first, second])
     assert found.images[0] == (first, "zero.bmp") and found.images[1][0] == second
-    assert places(found)[0] == first and len(found.images) == 6
+    assert uris(found)[0] == first and len(found.images) == 6
 
 
 @pytest.mark.parametrize("name", sorted(IMAGES))
@@ -77,7 +77,7 @@ def test_a_file_by_itself(folder: Path, name: str) -> None:
     """A name that exists is itself, though it may look like a pattern."""
     found = inputs.find([str(folder / name)])
     given = str(folder / name)
-    assert found.images == ((given, Path(name).name),) and places(found) == [given]
+    assert found.images == ((given, Path(name).name),) and uris(found) == [given]
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_a_file_by_itself(folder: Path, name: str) -> None:
 )
 def test_a_pattern_gives_each_image_once(folder: Path, pattern: str, matched: set[str]) -> None:
     found = inputs.find([str(folder / pattern)])
-    assert sorted(places(found)) == sorted(str(folder / path) for path in matched)
+    assert sorted(uris(found)) == sorted(str(folder / path) for path in matched)
 
 
 def test_what_a_pattern_matches_and_is_no_image_is_left_aside(folder: Path) -> None:
-    ignored = {place for place, _ in inputs.find([str(folder / "*")]).ignored}
+    ignored = {uri for uri, _ in inputs.find([str(folder / "*")]).ignored}
     assert {str(folder / "notes.txt"), str(folder / "README")} <= ignored
 
 
 def test_file_uri(folder: Path) -> None:
     found = inputs.find([f"file://{folder}"])
-    assert set(places(found)) == {str(folder / path) for path in IMAGES}
+    assert set(uris(found)) == {str(folder / path) for path in IMAGES}
 
 
 @pytest.mark.parametrize("given", ["nothing", "nothing/*.jpg", "a/*.tiff"])
@@ -143,8 +143,8 @@ def test_odd_folders_and_links_are_listed_and_never_followed(folder: Path, birds
 def test_a_pattern_does_not_follow_links_either(folder: Path, pattern: str) -> None:
     (folder / "a/loop").symlink_to(folder, target_is_directory=True)
     (folder / "loop").symlink_to(folder / "a", target_is_directory=True)
-    found = places(inputs.find([str(folder / pattern)]))
-    assert len({Path(place).resolve() for place in found}) == len(found)
+    found = uris(inputs.find([str(folder / pattern)]))
+    assert len({Path(uri).resolve() for uri in found}) == len(found)
 
 
 def test_a_link_to_itself_is_left_aside(folder: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_link_to_itself_is_left_aside(folder: Path) -> None:
 
 def test_a_file_that_several_inputs_lead_to_is_scored_once(folder: Path) -> None:
     found = inputs.find([str(folder / "a/1.jpg"), str(folder / "a"), str(folder), str(folder / "**/*.png")])
-    assert sorted(places(found)) == sorted(str(folder / path) for path in IMAGES)
+    assert sorted(uris(found)) == sorted(str(folder / path) for path in IMAGES)
     assert found.images[0] == (str(folder / "a/1.jpg"), "1.jpg")
 
 

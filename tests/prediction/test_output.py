@@ -50,16 +50,16 @@ FAILED = [
 UNLABELLED = [row("1.jpg", (0.1, 0.3, 0.6)), row("2.jpg", (0.6, 0.3, 0.1))]
 
 
-def output(place: Path, parts: dict[int, list[dict[str, Any]]], *, probabilities: bool = False) -> Output:
-    made = Output(str(place))
+def output(uri: Path, parts: dict[int, list[dict[str, Any]]], *, probabilities: bool = False) -> Output:
+    made = Output(str(uri))
     for number, rows in parts.items():
         made.write_part(number, rows, schema(len(CLASSES) if probabilities else 0))
     return made
 
 
-def published(place: Path, parts: dict[int, list[dict[str, Any]]], *, probabilities: bool = False) -> Path:
-    output(place, parts, probabilities=probabilities).publish({"files": 0})
-    return place
+def published(uri: Path, parts: dict[int, list[dict[str, Any]]], *, probabilities: bool = False) -> Path:
+    output(uri, parts, probabilities=probabilities).publish({"files": 0})
+    return uri
 
 
 def test_schema_is_the_contract() -> None:
@@ -82,16 +82,16 @@ def test_schema_is_the_contract() -> None:
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_every_part_has_the_schema_though_all_its_rows_failed(tmp_path: Path, probabilities: bool) -> None:
     parts = {0: SCORED, 1: FAILED, 2: UNLABELLED}
-    place = published(tmp_path / "out", parts, probabilities=probabilities)
+    uri = published(tmp_path / "out", parts, probabilities=probabilities)
     wanted = schema(len(CLASSES) if probabilities else 0)
-    for part in sorted(place.glob("*.parquet")):
+    for part in sorted(uri.glob("*.parquet")):
         assert pq.read_schema(part).remove_metadata().equals(wanted)
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_pyarrow_reads_the_rows_back(tmp_path: Path, probabilities: bool) -> None:
-    place = published(tmp_path / "out", {0: SCORED, 1: FAILED, 2: UNLABELLED}, probabilities=probabilities)
-    rows = pads.dataset(place, format="parquet").to_table().to_pylist()
+    uri = published(tmp_path / "out", {0: SCORED, 1: FAILED, 2: UNLABELLED}, probabilities=probabilities)
+    rows = pads.dataset(uri, format="parquet").to_table().to_pylist()
     assert [r["path"] for r in rows] == [r["path"] for r in [*SCORED, *FAILED, *UNLABELLED]]
     assert [r["error"] for r in rows] == ["", "", "", "empty file", "damaged: x", "empty file", "", ""]
     assert [r["correct"] for r in rows] == [True, False, None, None, None, None, None, None]
@@ -106,8 +106,8 @@ def test_pyarrow_reads_the_rows_back(tmp_path: Path, probabilities: bool) -> Non
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_pandas_reads_the_folder(tmp_path: Path, probabilities: bool) -> None:
-    place = published(tmp_path / "out", {0: FAILED, 1: SCORED}, probabilities=probabilities)
-    frame = pd.read_parquet(place)
+    uri = published(tmp_path / "out", {0: FAILED, 1: SCORED}, probabilities=probabilities)
+    frame = pd.read_parquet(uri)
     assert len(frame) == 6 and frame.error.ne("").sum() == 3
     assert frame[frame.error == ""].probability.min() == np.float32(0.5)
     assert frame[frame.correct.notna()].correct.mean() == 0.5
@@ -116,9 +116,9 @@ def test_pandas_reads_the_folder(tmp_path: Path, probabilities: bool) -> None:
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_duckdb_reads_the_folder(tmp_path: Path, probabilities: bool) -> None:
-    place = published(tmp_path / "out", {0: FAILED, 1: SCORED}, probabilities=probabilities)
+    uri = published(tmp_path / "out", {0: FAILED, 1: SCORED}, probabilities=probabilities)
     with duckdb.connect() as connection:
-        asked = f"from '{place}/*.parquet'"
+        asked = f"from '{uri}/*.parquet'"
         counts = connection.execute(f"select error, count(*) {asked} group by error order by error").fetchall()
         assert counts == [("", 3), ("damaged: x", 1), ("empty file", 2)]
         best = connection.execute(
@@ -141,18 +141,18 @@ def test_an_output_is_in_place_only_when_published(tmp_path: Path) -> None:
 
 
 def test_an_existing_output_is_replaced_whole(tmp_path: Path) -> None:
-    place = published(tmp_path / "out", {0: FAILED, 1: FAILED, 2: FAILED})
-    again = output(place, {0: SCORED})
-    assert again.exists() and len(pd.read_parquet(place)) == 9  # still the old one
+    uri = published(tmp_path / "out", {0: FAILED, 1: FAILED, 2: FAILED})
+    again = output(uri, {0: SCORED})
+    assert again.exists() and len(pd.read_parquet(uri)) == 9  # still the old one
     again.publish({})
-    assert len(pd.read_parquet(place)) == 3 and (place / "_SUCCESS").exists()
+    assert len(pd.read_parquet(uri)) == 3 and (uri / "_SUCCESS").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_leftovers_of_a_killed_replacement_are_cleared(tmp_path: Path) -> None:
     published(tmp_path / "out.old", {0: FAILED})
-    place = published(published(tmp_path / "out", {0: FAILED}), {0: SCORED})
-    assert len(pd.read_parquet(place)) == 3
+    uri = published(published(tmp_path / "out", {0: FAILED}), {0: SCORED})
+    assert len(pd.read_parquet(uri)) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -179,22 +179,22 @@ def _killed(*_: object) -> None:
 def test_a_full_disk_while_writing_is_a_clear_error(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    place = published(tmp_path / "out", {0: SCORED})
-    again = output(place, {0: FAILED})
+    uri = published(tmp_path / "out", {0: SCORED})
+    again = output(uri, {0: FAILED})
     with full_disk(), pytest.raises(OutputError, match="cannot write predictions") as error:
         again.write_part(1, FAILED, schema())
     assert "\n" not in str(error.value) and "--resume" in str(error.value)
-    assert list(again.parts()) == [0] and len(pd.read_parquet(place)) == 3
+    assert list(again.parts()) == [0] and len(pd.read_parquet(uri)) == 3
 
 
 def test_a_full_disk_while_publishing_is_a_clear_error_and_loses_nothing(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """--resume needs the job's note to go on with the parts that are there."""
-    place = published(tmp_path / "out", {0: SCORED})
-    again = output(place, {0: FAILED, 1: FAILED})
+    """--resume needs the job's note to resume the parts that are there."""
+    uri = published(tmp_path / "out", {0: SCORED})
+    again = output(uri, {0: FAILED, 1: FAILED})
     storage.write_json(storage.join(again.staging, JOB), {"images": ["x" * 200]})
     with full_disk(), pytest.raises(OutputError):
         again.publish({"failures": "x" * 200})
-    assert len(pd.read_parquet(place)) == 3
+    assert len(pd.read_parquet(uri)) == 3
     assert list(again.parts()) == [0, 1] and storage.exists(storage.join(again.staging, JOB))

@@ -45,7 +45,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def striped(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """A picture whose pixels are not all the same."""
+    """An image whose pixels are not all the same."""
     ramp = np.add.outer(np.arange(height), np.arange(width)) * 7 % 256
     return Image.fromarray(np.dstack([ramp, ramp[::-1], 255 - ramp]).astype(np.uint8)).convert(mode)
 
@@ -56,7 +56,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def odd_files(photo: bytes) -> dict[str, tuple[bytes, str]]:
-    """Name -> content, and the words a row's error begins with ("" where the picture can be had)."""
+    """Name -> content, and the words a row's error begins with ("" where the image can be had)."""
     still = striped(48, 40)
     deep = Image.fromarray((np.arange(48 * 40).reshape(40, 48) * 30).astype(np.uint16))
     exif = photo[:2] + b"\xff\xe1\x00\x20Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(14) + photo[2:]
@@ -120,7 +120,7 @@ def scored(settings: PredictConfig, local_ray: None) -> Path:
 
 
 def same_numbers(first: np.ndarray, second: np.ndarray) -> bool:
-    """Equal but for the last digits: a picture's place in its batch decides how TensorFlow adds its numbers up."""
+    """Equal but for the last digits: an image's place in its batch decides how TensorFlow adds its numbers up."""
     return np.allclose(first, second, rtol=0, atol=1e-6)
 
 
@@ -180,7 +180,7 @@ def test_the_manifest_accounts_for_everything(scored: Path, settings: PredictCon
     assert found["failures"] == {
         "damaged": 1,
         "empty file": 1,
-        "not a JPEG, PNG, GIF, BMP or WebP picture": 1,
+        "not a JPEG, PNG, GIF, BMP or WebP image": 1,
         "too large": 1,
         "file has vanished": 1,
     }
@@ -223,7 +223,7 @@ def test_duckdb_and_pyarrow_read_what_pandas_reads(scored: Path) -> None:
 def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
     scored: Path, settings: PredictConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alone, a picture gets the numbers that it got among others; a file may go between listing and reading."""
+    """Alone, an image gets the numbers that it got among others; a file may go between listing and reading."""
     photo, other, output = folder / "labelled/MOSS TERN/1.jpg", tmp_path / "other.jpg", tmp_path / "out"
     shutil.copy(photo, other)
     find = inputs.find
@@ -283,23 +283,23 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["model.keras", "classes.json", "variant.json"])
     def test_a_damaged_bundle(self, settings: PredictConfig, tmp_path: Path, name: str) -> None:
-        place = Path(shutil.copytree(settings.model, tmp_path / "bundle"))
-        data = bytearray((place / name).read_bytes())
+        uri = Path(shutil.copytree(settings.model, tmp_path / "bundle"))
+        data = bytearray((uri / name).read_bytes())
         data[len(data) // 2] ^= 1
-        (place / name).write_bytes(data)
+        (uri / name).write_bytes(data)
         self.refused(
-            replace(settings, model=str(place), output=str(tmp_path / "out")), ModelError, f"{name}: damaged"
+            replace(settings, model=str(uri), output=str(tmp_path / "out")), ModelError, f"{name}: damaged"
         )
 
     def test_a_bundle_of_another_version(self, settings: PredictConfig, tmp_path: Path) -> None:
-        place = Path(shutil.copytree(settings.model, tmp_path / "bundle"))
-        about = json.loads((place / "versions.json").read_text())
-        (place / "versions.json").write_text(json.dumps(about | {"format": 99}))
-        self.refused(replace(settings, model=str(place), output=str(tmp_path / "out")), ModelError, "format 99")
+        uri = Path(shutil.copytree(settings.model, tmp_path / "bundle"))
+        about = json.loads((uri / "versions.json").read_text())
+        (uri / "versions.json").write_text(json.dumps(about | {"format": 99}))
+        self.refused(replace(settings, model=str(uri), output=str(tmp_path / "out")), ModelError, "format 99")
 
     def test_no_bundle_at_all(self, settings: PredictConfig, folder: Path, tmp_path: Path) -> None:
-        for place in (tmp_path / "nothing", folder, folder / "odd/README"):
-            self.refused(replace(settings, model=str(place)), ModelError, "not a bundle")
+        for uri in (tmp_path / "nothing", folder, folder / "odd/README"):
+            self.refused(replace(settings, model=str(uri)), ModelError, "not a bundle")
 
     def test_another_digest(self, settings: PredictConfig, tmp_path: Path) -> None:
         pinned = replace(settings, model_digest="0" * 32, output=str(tmp_path / "out"))
@@ -319,11 +319,9 @@ class TestRefusals:
         self.refused(settings, OutputError, "--overwrite")
         (tmp_path / "photos").mkdir()
         (tmp_path / "photos/mine.jpg").touch()
-        for place in (tmp_path / "photos", tmp_path / "photos/mine.jpg"):
-            self.refused(replace(settings, output=str(place)), OutputError, "exists")
-            self.refused(
-                replace(settings, output=str(place), overwrite=True), OutputError, "other things than pred"
-            )
+        for uri in (tmp_path / "photos", tmp_path / "photos/mine.jpg"):
+            self.refused(replace(settings, output=str(uri)), OutputError, "exists")
+            self.refused(replace(settings, output=str(uri), overwrite=True), OutputError, "other things than pred")
         assert (tmp_path / "photos/mine.jpg").exists()
 
     def test_an_output_that_cannot_be_written(self, settings: PredictConfig, folder: Path) -> None:
@@ -341,7 +339,7 @@ class TestRefusals:
         first = replace(settings, output=str(tmp_path / "out"))
         with pytest.raises(KeyboardInterrupt):
             predict(first)
-        self.refused(first, OutputError, "--resume goes on")
+        self.refused(first, OutputError, "--resume continues")
         again = replace(first, resume=True)
         for changed, words in (
             (replace(again, top_k=2), r"--top-k \(5, not 2\)"),
@@ -498,11 +496,11 @@ def test_killed_between_the_two_renames(scored: Path, settings: PredictConfig, t
     storage.write_json(
         storage.join(output.staging, JOB), note | {"images": [[r["input"], r["path"]] for r in pairs]}
     )
-    config = replace(settings, output=output.place, resume=True)
+    config = replace(settings, output=output.uri, resume=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "session", _interrupted)
         predict(config)
-    pd.testing.assert_frame_equal(read(output.place), read(scored), check_exact=True)
+    pd.testing.assert_frame_equal(read(output.uri), read(scored), check_exact=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
@@ -534,13 +532,13 @@ def test_a_damaged_part_is_found_and_not_published(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    uri = tmp_path / "small"
+    uri.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(uri)], capture_output=True)
     if mounted.returncode:
         pytest.skip("cannot mount a small disk here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield uri
+    subprocess.run(["umount", "-l", str(uri)], check=True)
 
 
 def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
@@ -561,8 +559,8 @@ def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
 @pytest.fixture
 def bucket() -> Iterator[str]:
     """An S3 of our own on this machine, with a bucket in it."""
-    with own_s3() as place:
-        yield place
+    with own_s3() as uri:
+        yield uri
 
 
 def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, folder: Path, bucket: str) -> None:
@@ -619,7 +617,7 @@ def test_a_replacement_on_an_object_store_counts_when_success_is_there(bucket: s
     assert not output.complete() and output.interrupted() == {"images": []} and list(output.parts()) == [0]
     output.publish({"files": 1})
     assert output.complete() and output.interrupted() is None and not storage.find(output.staging)
-    names = [storage.relative(info, output.place) for info in storage.find(output.place)]
+    names = [storage.relative(info, output.uri) for info in storage.find(output.uri)]
     assert names == ["_SUCCESS", "_manifest.json", "part-000000.parquet"]
 
 
@@ -668,9 +666,9 @@ def test_2000_mutated_files_are_2000_rows(
         if untouched:
             (whole / f"{number:04}.jpg").write_bytes(data)
     outputs = {}
-    for place in (damaged, whole):
-        predict(replace(settings, input=(str(place),), output=f"{place}-out", probabilities=True))
-        outputs[place] = pd.read_parquet(f"{place}-out").set_index("path").drop(columns="input")
+    for uri in (damaged, whole):
+        predict(replace(settings, input=(str(uri),), output=f"{uri}-out", probabilities=True))
+        outputs[uri] = pd.read_parquet(f"{uri}-out").set_index("path").drop(columns="input")
     rows = outputs[damaged]
     assert len(rows) == 2000 and rows.index.is_unique
     assert set(rows.index) == {f"{number:04}.jpg" for number in range(2000)}

@@ -1,4 +1,4 @@
-"""One photo: what is said of it on the terminal, and the picture of it."""
+"""One photo: what is said of it on the terminal, and the image of it."""
 
 import subprocess
 import sys
@@ -26,22 +26,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_models_choices_and_saves_the_picture(
+def test_the_command_prints_the_models_choices_and_saves_the_image(
     bundles: Path, birds: Path, folder: Path
 ) -> None:
-    place = birds / "test/CORAL OWL/1.jpg"
-    words = ["--model", str(bundles / "bundle"), "--input", str(place), "--show"]
+    uri = birds / "test/CORAL OWL/1.jpg"
+    words = ["--model", str(bundles / "bundle"), "--input", str(uri), "--show"]
     command = [sys.executable, str(REPOSITORY / "jobs/predict.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0 and done.stderr == ""
     first, *lines, last = done.stdout.splitlines()
 
-    scores = plain_scores(bundles / "bundle/model.keras", place)
+    scores = plain_scores(bundles / "bundle/model.keras", uri)
     best = CLASSES[scores.argmax()]
-    assert first == f"{place}: " + ("right" if best == "CORAL OWL" else f"wrong, it is {place.parent.name}")
+    assert first == f"{uri}: " + ("right" if best == "CORAL OWL" else f"wrong, it is {uri.parent.name}")
     expected = sorted(zip(CLASSES, scores, strict=True), key=lambda pair: -pair[1])
     assert [(line.split("  ")[0], line.split()[-1]) for line in lines] == [(n, f"{s:.1%}") for n, s in expected]
-    assert last == f"picture      {folder / '1-prediction.png'}" and (folder / "1-prediction.png").exists()
+    assert last == f"image        {folder / '1-prediction.png'}" and (folder / "1-prediction.png").exists()
 
 
 _PLAIN = """
@@ -51,9 +51,9 @@ print(*keras.models.load_model(sys.argv[1]).predict(pixels[None], verbose=0)[0].
 """
 
 
-def plain_scores(model: Path, place: Path) -> np.ndarray:
+def plain_scores(model: Path, uri: Path) -> np.ndarray:
     """(classes,) by plain Keras in a process of its own."""
-    pixels = decode.load(str(place), SIZE).pixels
+    pixels = decode.load(str(uri), SIZE).pixels
     assert pixels is not None
     np.save("pixels.npy", pixels)
     command = [sys.executable, "-c", _PLAIN, str(model), "pixels.npy"]
@@ -72,18 +72,18 @@ def plain_scores(model: Path, place: Path) -> np.ndarray:
 def test_right_or_wrong_is_said_where_it_is_known(
     folder: Path, capsys: pytest.CaptureFixture[str], label: str | None, words: str, colour: str
 ) -> None:
-    place = folder / "some photo.png"
-    Image.new("RGB", (90, 60), "green").save(place)
-    config = PredictConfig(model="m", input=(str(place),), show=True)
-    single.show(config, str(place), label, CHOICES)
+    uri = folder / "some photo.png"
+    Image.new("RGB", (90, 60), "green").save(uri)
+    config = PredictConfig(model="m", input=(str(uri),), show=True)
+    single.show(config, str(uri), label, CHOICES)
     first, *bars, last = capsys.readouterr().out.splitlines()
-    assert first == f"{place}{words}"
+    assert first == f"{uri}{words}"
     assert [bar.split("  ")[0] for bar in bars] == ["CORAL OWL", "MOSS TERN"]
     assert [bar.count("━") for bar in bars] == [22, 7]  # of 30, the half ones not counted
     saved = folder / "some photo-prediction.png"
-    assert last == f"picture      {saved}"
+    assert last == f"image        {saved}"
     pixels = np.asarray(Image.open(saved).convert("RGB")).reshape(-1, 3)
-    asked = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    asked = [int(colour[uri : uri + 2], 16) for uri in (1, 3, 5)]
     assert (pixels == asked).all(axis=1).sum() > 50  # the title
     shown = np.argwhere((np.asarray(Image.open(saved).convert("RGB")) == [0, 128, 0]).all(axis=2))
     height, width = np.ptp(shown, axis=0) + 1

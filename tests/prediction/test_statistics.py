@@ -38,7 +38,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Output:
 
 @pytest.fixture(scope="module")
 def frame(many: Output) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(place) for place in many.parts().values()], ignore_index=True)
+    return pd.concat([pd.read_parquet(uri) for uri in many.parts().values()], ignore_index=True)
 
 
 def test_counts_are_those_of_the_rows(many: Output, frame: pd.DataFrame) -> None:

@@ -50,8 +50,8 @@ def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tu
 class Writer:
     """Writes a results folder as the contract has it."""
 
-    def __init__(self, place: Path, data: Path, recipes: list[Recipe], *, failed: bool = False) -> None:
-        self.place, self.data = place, scan(str(data))
+    def __init__(self, uri: Path, data: Path, recipes: list[Recipe], *, failed: bool = False) -> None:
+        self.uri, self.data = uri, scan(str(data))
         self.rng = np.random.default_rng(1)
         names = [self._name(recipe) for recipe in recipes]
         rows = [self._trial(name, recipe) for name, recipe in zip(names, recipes, strict=True)]
@@ -60,7 +60,7 @@ class Writer:
             best["test_accuracy"] = self._predict(best["trial"], "test", float(best["valid_accuracy"]))
         if failed:
             rows.insert(0, self._failed())
-        _write_csv(place / "trials.csv", rows)
+        _write_csv(uri / "trials.csv", rows)
         self._facts(best["trial"] if best else None)
 
     @staticmethod
@@ -103,7 +103,7 @@ class Writer:
             "probability": pa.array(probability, pa.float32()),
             "correct": right,
         }
-        folder = self.place / "trials" / trial
+        folder = self.uri / "trials" / trial
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(table), folder / f"{split}_predictions.parquet")
         return float(right.mean())
@@ -127,12 +127,12 @@ class Writer:
                     "images_per_second": 100,
                 }
             )
-        _write_csv(self.place / "trials" / trial / "history.csv", rows)
+        _write_csv(self.uri / "trials" / trial / "history.csv", rows)
         return epochs
 
     def _facts(self, winner: str | None) -> None:
         config = TuneConfig(data=self.data.root, name="tried", unfreeze=(0, 10, 100))
-        (self.place / "config.json").write_text(config.to_json())
+        (self.uri / "config.json").write_text(config.to_json())
         about = {"layers": 238, "parameters": 4049571, "trainable": {"0": [], "10": ["block7a_se", "top_bn"]}}
         run = {
             "command": ["python", "jobs/tune.py", "--data", "with space"],
@@ -140,21 +140,21 @@ class Writer:
             "versions": {"python": "3.11", "ray": "2.60.0"}, "machine": {"nodes": 1, "cpus": 2, "gpus": 0},
             "winner": winner, "backbones": {"EfficientNetB0": about},
         }  # fmt: skip
-        (self.place / "run.json").write_text(json.dumps(run))
+        (self.uri / "run.json").write_text(json.dumps(run))
         splits = {name: len(split) for name, split in self.data.splits.items()}
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
             "splits": splits, "notes": ["a <note>"], "bad_images": 1,
         }  # fmt: skip
-        (self.place / "dataset.json").write_text(json.dumps(facts))
+        (self.uri / "dataset.json").write_text(json.dumps(facts))
         _write_csv(
-            self.place / "bad_images.csv", [{"split": "train", "path": "train/x.jpg", "reason": "empty file"}]
+            self.uri / "bad_images.csv", [{"split": "train", "path": "train/x.jpg", "reason": "empty file"}]
         )
 
 
-def _write_csv(place: Path, rows: list[dict[str, Any]]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("w", newline="") as file:
+def _write_csv(uri: Path, rows: list[dict[str, Any]]) -> None:
+    uri.parent.mkdir(parents=True, exist_ok=True)
+    with uri.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -165,7 +165,7 @@ class Page(HTMLParser):
 
     VOID = frozenset({"img", "meta", "br", "link", "input"})
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, uri: str) -> None:
         super().__init__()
         self.tables: dict[str, list[tuple[dict[str, str], list[tuple[dict[str, str], str]]]]] = {}
         self.sections: dict[str, str] = {}
@@ -173,8 +173,8 @@ class Page(HTMLParser):
         self.images: list[str] = []
         self.links: list[str] = []
         self.stack: list[tuple[str, dict[str, str]]] = []
-        self.place = Path(place)
-        self.source = self.place.read_text()
+        self.uri = Path(uri)
+        self.source = self.uri.read_text()
         self.heading = self.table = ""
         self.feed(self.source)
         assert self.stack == []
@@ -186,7 +186,7 @@ class Page(HTMLParser):
             self.stack.append((tag, found))
         if tag == "img":
             self.images.append(found["src"])
-            self.sections[self.heading] += "[picture]"
+            self.sections[self.heading] += "[image]"
         elif tag == "svg":
             self.sections[self.heading] += "[chart]"
         elif tag == "h2":
@@ -306,7 +306,7 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
         if t.valid
     ]
     said = significance.state(runs, winner)
-    assert page.by_id["statement"] == "".join(said.sentences)
+    assert page.by_id["significance"] == "".join(said.sentences)
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
     for one in said.comparisons:
         assert float(shown[one.name][0]["data-value"]) == one.p_holm
@@ -368,17 +368,17 @@ def test_odd_names_are_text_and_never_markup(sweep: tuple[Path, Page]) -> None:
     assert "python jobs/tune.py --data 'with space'" in page.by_id["command"]
 
 
-def test_sweep_shows_mistakes_beside_training_pictures_and_views(sweep: tuple[Path, Page]) -> None:
+def test_sweep_shows_mistakes_beside_training_images_and_views(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
     mistakes = page.sections["The most confident mistakes"]
     winner = json.loads((folder / "run.json").read_text())["winner"]
     rows = pq.read_table(folder / "trials" / winner / "test_predictions.parquet").to_pylist()
     wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["probability"])[:12]
-    assert mistakes.count("[picture]") == 2 * len(wrong) == 2 * mistakes.count("a training picture") - 2
+    assert mistakes.count("[image]") == 2 * len(wrong) == 2 * mistakes.count("a training image") - 2
     for row in wrong:
         assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
     views = page.sections["The data as the models see them"]
-    assert views.count("[picture]") == 6 * 5 and views.count("epoch 4") == 6
+    assert views.count("[image]") == 6 * 5 and views.count("epoch 4") == 6
     assert len(set(page.images)) > 6 * 5
     assert "seed" in page.sections["To run it again"] and "train/x.jpg" in page.sections["The data set"]
 
@@ -442,7 +442,7 @@ def test_a_data_set_that_is_gone_leaves_the_numbers(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [60, 61, 263, 525])
 def test_many_classes(tmp_path: Path, number: int) -> None:
-    classes = [f"SPECIES NUMBER {place:03d}" for place in range(number)]
+    classes = [f"SPECIES NUMBER {uri:03d}" for uri in range(number)]
     data = draw_data(tmp_path / "data", classes, 1, 2, ("train", "valid", "test"))
     Writer(tmp_path / "results", data, FOUR)
     page = Page(write_sweep_report(str(tmp_path / "results")))
@@ -452,7 +452,7 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
     assert ("SPECIES NUMBER 059" in matrix.split("taken for")[0]) == (number == 60)
 
 
-def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True) -> Page:
+def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True) -> Page:
     """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
 
     The input is the folder, or, where labels are not known, each file by itself.
@@ -467,7 +467,7 @@ def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: boo
     for number, path in enumerate(split.paths if scored else ()):
         top = top_k(scores[number], classes, 3)
         label = classes[split.labels[number]] if labelled else None
-        given = (str(data), path) if labelled else (dataset.place(path), Path(path).name)
+        given = (str(data), path) if labelled else (dataset.uri(path), Path(path).name)
         row = {"input": given[0], "path": given[1], "label": label, "prediction": top[0]["label"]}
         row |= {"probability": top[0]["probability"], "top_k": top, "width": 32, "height": 32, "error": ""}
         rows.append(row | {"correct": label == top[0]["label"] if labelled else None, "model": "abc"})
@@ -475,7 +475,7 @@ def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: boo
         reason = "empty file" if number % 3 else "damaged: <broken> & cut"
         row = {"input": str(data), "path": f"bad {number}.jpg", "width": 0, "height": 0}
         rows.append(row | {"error": reason, "model": "abc"})
-    output = Output(str(place))
+    output = Output(str(uri))
     for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
         output.write_part(number, [rows[row] for row in part], schema())
     counts = statistics.count(output.parts().values(), classes)
@@ -485,7 +485,7 @@ def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: boo
         "failures": dict(counts.failures),
         "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
         "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
-        "model": {"place": "results/first/best", "digest": "abc"},
+        "model": {"uri": "results/first/best", "digest": "abc"},
         "settings": {"input": [str(data)], "batch_size": 32, "model": "best"},
         "versions": {"keras": "3.15.1"},
         "started": "2026-01-01T10:00:00",
@@ -494,13 +494,13 @@ def run_job(place: Path, data: Path, *, labelled: bool, failed: int, scored: boo
     }
     output.publish(manifest)
     if evaluation:
-        (place / "_evaluation").mkdir()
-        (place / "_evaluation/metrics.json").write_text(json.dumps(evaluation.to_json()))
-        (place / "_evaluation/per_class.csv").write_text(evaluation.per_class_csv())
-    page = Page(write_prediction_report(str(place), counts, evaluation, manifest))
+        (uri / "_evaluation").mkdir()
+        (uri / "_evaluation/metrics.json").write_text(json.dumps(evaluation.to_json()))
+        (uri / "_evaluation/per_class.csv").write_text(evaluation.per_class_csv())
+    page = Page(write_prediction_report(str(uri), counts, evaluation, manifest))
     check_page(page)
-    assert page.place == place / "_report.html"
-    assert pq.read_table(place).num_rows == len(rows)  # the page is no obstacle to readers of the folder
+    assert page.uri == uri / "_report.html"
+    assert pq.read_table(uri).num_rows == len(rows)  # the page is no obstacle to readers of the folder
     return page
 
 
@@ -529,15 +529,15 @@ def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
             assert float(cell["data-value"]) == float(rows[attributes["data-class"]][name])
 
 
-def test_prediction_report_shows_pictures(tmp_path: Path) -> None:
+def test_prediction_report_shows_images(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ODD, 1, 20, ("train", "valid", "test"))
     page = run_job(tmp_path / "out", data, labelled=True, failed=0)
-    assert page.sections["A sample of the predictions"].count("[picture]") == 24
-    assert page.sections["The least certain"].count("[picture]") == 12
+    assert page.sections["A sample of the predictions"].count("[image]") == 24
+    assert page.sections["The least certain"].count("[image]") == 12
     rows = pq.read_table(tmp_path / "out").to_pylist()
     wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["probability"])[:12]
     mistakes = page.sections["The most confident mistakes"]
-    assert mistakes.count("[picture]") == 2 * len(wrong) == 2 * mistakes.count("one it named right")
+    assert mistakes.count("[image]") == 2 * len(wrong) == 2 * mistakes.count("one it named right")
     for row in wrong:
         assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
 
@@ -546,7 +546,7 @@ def test_prediction_report_without_labels(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
     page = run_job(tmp_path / "out", data, labelled=False, failed=0)
     assert "scores" not in page.tables and "No label is known" in page.source
-    assert page.sections["A sample of the predictions"].count("[picture]") == 6
+    assert page.sections["A sample of the predictions"].count("[image]") == 6
     assert "There are none" in page.sections["Files that could not be scored"]
 
 
@@ -557,10 +557,10 @@ def test_prediction_report_where_every_file_failed(tmp_path: Path) -> None:
     assert "No file was scored" in page.sections["The least certain"]
 
 
-def test_prediction_report_where_the_pictures_are_gone(tmp_path: Path) -> None:
+def test_prediction_report_where_the_images_are_gone(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 3, ("train", "valid", "test"))
-    for picture in (data / "test").rglob("*.jpg"):
-        picture.write_bytes(b"")  # found, but no longer a picture
+    for image in (data / "test").rglob("*.jpg"):
+        image.write_bytes(b"")  # found, but no longer an image
     page = run_job(tmp_path / "out", data, labelled=True, failed=0)
     assert "no longer where they were" in page.sections["A sample of the predictions"] and page.images == []
     assert "6 of 6 files scored" in page.source

@@ -1,4 +1,4 @@
-"""What a killed trial goes on from: written by turns in two files, so that damage costs one epoch."""
+"""What a killed trial resumes from: written by turns in two files, so that damage costs one epoch."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,16 +9,16 @@ import pytest
 
 from ray_birds.core.errors import OutputError
 from ray_birds.sweep import checkpoint
-from ray_birds.sweep.checkpoint import Epoch, State
+from ray_birds.sweep.checkpoint import Checkpoint, Epoch
 from ray_birds.sweep.results import Results
 
 
-def after(epochs: int) -> State:
-    """A state after so many epochs, with weights and moments of their own."""
+def after(epochs: int) -> Checkpoint:
+    """A checkpoint after so many epochs, with weights and moments of their own."""
     random = np.random.default_rng(epochs)
     history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32) for n in range(epochs)]
     weights = {"head/kernel": random.normal(size=(8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
-    return State(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)])
+    return Checkpoint(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)])
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def results(tmp_path: Path) -> Results:
     """Of a trial `t` that has written its state after each of three epochs."""
     results = Results(str(tmp_path))
     for epochs in (1, 2, 3):
-        results.write_state("t", epochs, after(epochs).to_bytes())
+        results.write_checkpoint("t", epochs, after(epochs).to_bytes())
     return results
 
 
@@ -37,7 +37,7 @@ def newest(results: Results) -> Path:
     )
 
 
-def same(found: State, expected: State) -> bool:
+def same(found: Checkpoint, expected: Checkpoint) -> bool:
     arrays = zip(found.optimizer, expected.optimizer, strict=True)
     return (
         found.history == expected.history
@@ -49,7 +49,7 @@ def same(found: State, expected: State) -> bool:
 
 def test_the_last_state_counts(results: Results) -> None:
     assert same(checkpoint.last(results, "t"), after(3))
-    assert checkpoint.last(results, "never started") == State()
+    assert checkpoint.last(results, "never started") == Checkpoint()
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.99, -1])
@@ -75,14 +75,14 @@ def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
 def test_a_trial_that_begins_again_forgets_what_it_had(results: Results) -> None:
     """As one with half the batch does: its first epoch counts, not the third of the run that it replaces."""
     for epochs in (1, 2):
-        results.write_state("t", epochs, after(epochs).to_bytes())
+        results.write_checkpoint("t", epochs, after(epochs).to_bytes())
         assert same(checkpoint.last(results, "t"), after(epochs))
 
 
 def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
     for path in Path(results.path("trials", "t")).iterdir():
         path.write_bytes(b"PK\x03\x04 no archive")
-    assert checkpoint.last(results, "t") == State()
+    assert checkpoint.last(results, "t") == Checkpoint()
 
 
 def test_a_full_disk_is_one_line_that_says_the_way_out(
@@ -90,8 +90,8 @@ def test_a_full_disk_is_one_line_that_says_the_way_out(
 ) -> None:
     with (
         full_disk(),
-        pytest.raises(OutputError, match=r"cannot be written .*--resume goes on$") as caught,
+        pytest.raises(OutputError, match=r"cannot be written .*--resume continues$") as caught,
         results.writing(),
     ):
-        results.write_state("t", 4, after(4).to_bytes())
-    assert "\n" not in str(caught.value) and str(caught.value).startswith(results.place)
+        results.write_checkpoint("t", 4, after(4).to_bytes())
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(results.uri)

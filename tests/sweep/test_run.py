@@ -217,7 +217,7 @@ def test_predictions_equal_the_sweep_and_plain_keras(stored: Path, drawn: Path, 
     assert len(unlabelled) and unlabelled["label"].isna().all() and unlabelled["correct"].isna().all()
     assert rows["correct"].mean() == trials(stored).loc[winner(stored), "test_accuracy"]
 
-    # In a process that never imports ray_birds; drawn pictures are decoded there by Pillow alone.
+    # In a process that never imports ray_birds; drawn images are decoded there by Pillow alone.
     some = rows[rows["label"].notna()].iloc[:5]
     paths = [str(drawn / "test" / path) for path in some["path"]]
     command = [sys.executable, "-c", _PLAIN_KERAS, str(stored / "best/model.keras"), json.dumps(paths)]
@@ -250,11 +250,11 @@ def test_what_finds_no_room_in_the_store_is_trained_from_images(
     settings: TuneConfig, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "ray_birds.features.store.free_bytes", lambda place: 500_000
+        "ray_birds.features.store.free_bytes", lambda uri: 500_000
     )  # for the pooled features alone
-    place = str(stored.with_name("small"))
-    Path(place).mkdir()
-    sweep(replace(settings, name="short", augment=("off",), unfreeze=(0, 10), features_dir=place))
+    uri = str(stored.with_name("small"))
+    Path(uri).mkdir()
+    sweep(replace(settings, name="short", augment=("off",), unfreeze=(0, 10), features_dir=uri))
     short = stored.with_name("short")
     assert json.loads((short / "run.json").read_text())["from_features"] == ["plain-unfreeze0-lr0.005"]
     told = capsys.readouterr().out
@@ -269,12 +269,12 @@ def test_halving_decides_once_and_stops_no_trial_by_an_epoch_that_it_has_gone_on
     for trial in (best, worse, taken_up):
         halving.on_trial_add(None, trial)
 
-    def decision(trial: SimpleNamespace, epoch: int, accuracy: float, *, went_on: bool = False) -> str:
-        result = {"epoch": epoch, "valid_accuracy": accuracy, "went_on": went_on}
+    def decision(trial: SimpleNamespace, epoch: int, accuracy: float, *, resumed: bool = False) -> str:
+        result = {"epoch": epoch, "valid_accuracy": accuracy, "went_on": resumed}
         return halving.on_trial_result(None, trial, result)
 
     assert decision(best, 2, 0.9) == decision(best, 4, 0.1) == decision(worse, 1, 0.1) == halving.CONTINUE
-    assert decision(taken_up, 2, 0.2, went_on=True) == halving.CONTINUE
+    assert decision(taken_up, 2, 0.2, resumed=True) == halving.CONTINUE
     assert decision(worse, 2, 0.1) == halving.STOP
 
 

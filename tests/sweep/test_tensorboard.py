@@ -43,15 +43,15 @@ def hparams(read: EventAccumulator) -> tuple[dict[str, Any], list[str], bool]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("logs")
-    made = Logs(str(place), VARIANTS)
+    uri = tmp_path_factory.mktemp("logs")
+    made = Logs(str(uri), VARIANTS)
     for epoch in (1, 2):
         for number, trial in enumerate(VARIANTS):
             made.epoch(trial, {"epoch": epoch} | dict.fromkeys(KEYS, epoch + number + 0.5))
     made.success("plain")
     made.success("aug")
     made.close()
-    return place
+    return uri
 
 
 def test_scalars_of_every_epoch(written: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_row_of_the_hparams_table_for_each_trial(written: Path) -> None:
     assert not hparams(events(written / "failed"))[2]
 
 
-def test_a_picture_is_added_to_a_trial_that_has_ended(written: Path) -> None:
+def test_a_image_is_added_to_a_trial_that_has_ended(written: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8)
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
-    tensorboard.add_picture(str(written / "plain"), "confusion", png.getvalue())
+    tensorboard.add_image(str(written / "plain"), "confusion", png.getvalue())
     read = events(written / "plain")
     (image,) = read.Images("confusion")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.encoded_image_string))), pixels)

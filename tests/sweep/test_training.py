@@ -23,7 +23,7 @@ tf.config.set_logical_device_configuration(
 from ray_birds.model import backbones, train_step
 from ray_birds.sweep import training
 from ray_birds.config import Variant
-from ray_birds.sweep.checkpoint import State
+from ray_birds.sweep.checkpoint import Checkpoint
 
 variant = Variant(backbone="MobileNetV2-0.35", image_size=32, unfreeze=3, batch_size=8, head_epochs=1,
                   fine_tune_epochs=1, learning_rate=0.01)
@@ -34,19 +34,21 @@ def run(most=10**9, devices=(), **settings):
     sizes = {"train": 21, "valid": 9}
     labels = {split: random.integers(0, 3, size).astype(np.int32) for split, size in sizes.items()}
 
-    def inputs(tap, most):
-        rows = {split: random.normal(size=(size, *tap.shape)).astype(np.float32) for split, size in sizes.items()}
+    def inputs(cut_point, most):
+        def draw(size):
+            return random.normal(size=(size, *cut_point.shape)).astype(np.float32)
+        rows = {split: draw(size) for split, size in sizes.items()}
         def train(numbers, epoch):
             if len(numbers) > most:
                 tf.zeros((1 << 50,))  # more than any device has
             return rows["train"][numbers]
-        return training.Inputs(tap, train, lambda split, numbers: rows[split][numbers])
+        return training.Inputs(cut_point, train, lambda split, numbers: rows[split][numbers])
 
     chosen = dataclasses.replace(variant, **settings)
-    phases = inputs(about.pooled, 10**9), inputs(about.taps[3], most)
+    phases = inputs(about.pooled, 10**9), inputs(about.cut_points[3], most)
     states = []
     task = training.Task(chosen, "none", 3, labels, *phases, devices)
-    training.train(task, State(), lambda state, scores: states.append(state))
+    training.train(task, Checkpoint(), lambda state, scores: states.append(state))
     return states[-1]
 
 def told(state):

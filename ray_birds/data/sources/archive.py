@@ -64,11 +64,11 @@ def _path(entry: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
     raise DataError(f"{where} {reason}; nothing was unpacked, do not trust this archive")
 
 
-def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None:
+def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, uri: Path) -> None:
     if entry.is_dir() or entry.filename.endswith("\\"):
-        place.mkdir(parents=True, exist_ok=True)
+        uri.mkdir(parents=True, exist_ok=True)
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with opened.open(entry) as source, place.open("xb") as target:
+    uri.parent.mkdir(parents=True, exist_ok=True)
+    with opened.open(entry) as source, uri.open("xb") as target:
         while data := source.read(CHUNK):
             target.write(data)

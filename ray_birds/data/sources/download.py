@@ -17,7 +17,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.core.terminal import say
 from ray_birds.data.dataset import scan
-from ray_birds.data.decode import has_image_ending
+from ray_birds.data.decode import has_image_extension
 from ray_birds.data.sources import parquet
 from ray_birds.data.sources.archive import unpack
 from ray_birds.data.sources.disk import FULL, GB
@@ -54,12 +54,12 @@ def _carry_out(source: Source, output: Path, cap: int) -> None:
         finally:
             _tidy(output, was_there)
     except OSError as error:
-        place = error.filename or output
+        uri = error.filename or output
         if error.errno in FULL:
             reason = "the disk, or your quota on it, is full; make room"
         else:
             reason = f"{error.strerror or error}; mend this"
-        raise OutputError(f"{place}: {reason} and run the same command again") from error
+        raise OutputError(f"{uri}: {reason} and run the same command again") from error
 
 
 def _finished(output: Path, source: Source) -> bool:
@@ -104,13 +104,13 @@ def _prepare(source: Source, staging: Path, cap: int) -> None:
     for rest in (unpacked, arranged):  # of a run that was stopped
         shutil.rmtree(rest, ignore_errors=True)
     fetched.mkdir(exist_ok=True)
-    place = source.bring(fetched, cap)
+    uri = source.bring(fetched, cap)
     try:
-        digest = _digest(place) if place.is_file() else ""
-        if place.is_file() and not parquet.is_parquet(place):
-            unpack(place, unpacked, cap)
-            place = unpacked
-        _arrange(place, arranged, source.fetched or place == unpacked, cap)
+        digest = _digest(uri) if uri.is_file() else ""
+        if uri.is_file() and not parquet.is_parquet(uri):
+            unpack(uri, unpacked, cap)
+            uri = unpacked
+        _arrange(uri, arranged, source.fetched or uri == unpacked, cap)
     except DataError:
         shutil.rmtree(fetched)  # damaged or hostile: the next run fetches it again
         raise
@@ -137,7 +137,7 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
     """Lay out a folder or a Parquet file as the folder contract asks. Raises DataError where it cannot be."""
     found = files_below(content) if content.is_dir() else [content]
     tables = [file for file in found if file.suffix == ".parquet" or file == content]
-    if tables and not any(has_image_ending(file.name) for file in found):
+    if tables and not any(has_image_extension(file.name) for file in found):
         parquet.convert(tables, arranged, cap)
         return
     root = find_root(content)

@@ -17,33 +17,33 @@ def find_root(folder: Path) -> Path | None:
     """
     level = [folder]
     while level:
-        holding = [place for place in level if SPLIT_FOLDERS["train"][0] in map(str.lower, _folders(place))]
+        holding = [uri for uri in level if SPLIT_FOLDERS["train"][0] in map(str.lower, _folders(uri))]
         if len(holding) > 1:
-            names = ", ".join(str(place.relative_to(folder)) for place in holding)
+            names = ", ".join(str(uri.relative_to(folder)) for uri in holding)
             raise DataError(
                 f"several folders hold train/ ({names}); unpack it yourself and give one with --from DIR"
             )
         if holding:
             return holding[0]
-        level = [place / name for place in level for name in _folders(place)]
+        level = [uri / name for uri in level for name in _folders(uri)]
     return None
 
 
-def _folders(place: Path) -> list[str]:
+def _folders(uri: Path) -> list[str]:
     """Names of the folders in a place, sorted. Links count: only a tree of the user's own has any."""
-    return sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+    return sorted(entry.name for entry in os.scandir(uri) if entry.is_dir())
 
 
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder, links followed, sorted. Raises DataError where a link leads back up."""
     found: list[Path] = []
     seen: set[Path] = set()
-    for place, _, names in os.walk(folder, followlinks=True):
-        real = Path(place).resolve()
+    for uri, _, names in os.walk(folder, followlinks=True):
+        real = Path(uri).resolve()
         if real in seen:
-            raise DataError(f"{place}: leads to {real}, which is in {folder} already; remove the link")
+            raise DataError(f"{uri}: leads to {real}, which is in {folder} already; remove the link")
         seen.add(real)
-        found.extend(Path(place, name) for name in names)
+        found.extend(Path(uri, name) for name in names)
     return sorted(found)
 
 
@@ -56,7 +56,7 @@ def copy_tree(source: Path, target: Path, cap: int) -> None:
     target.mkdir()
     with progress("copying", len(files), "files") as meter:
         for file in files:
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+            uri = target / file.relative_to(source)
+            uri.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, uri)
             meter.advance(1)

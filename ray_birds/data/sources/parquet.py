@@ -1,6 +1,6 @@
 """Image data sets in Hugging Face's Parquet form, turned into the folder contract.
 
-The form: a column of structs {bytes, path} holds the encoded pictures, a column of integers their classes;
+The form: a column of structs {bytes, path} holds the encoded images, a column of integers their classes;
 the schema's metadata, under the key `huggingface`, names the classes (`ClassLabel`) and says which columns
 these are (https://huggingface.co/docs/datasets/image_dataset). The split is in the file's name.
 """
@@ -17,17 +17,17 @@ from pyarrow import parquet
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
 from ray_birds.data.dataset import SPLIT_FOLDERS
-from ray_birds.data.decode import has_image_ending
+from ray_birds.data.decode import has_image_extension
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 
 ROWS = 16  # rows in memory at a time
 UNLABELLED = "images to test"
-# First bytes -> ending, for pictures whose path is not recorded.
+# First bytes -> ending, for images whose path is not recorded.
 BEGINNINGS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
 
 
 class Columns(NamedTuple):
-    """Where pictures and classes are; `names` of the classes by number, empty where labels are texts."""
+    """Where images and classes are; `names` of the classes by number, empty where labels are texts."""
 
     image: str
     label: str
@@ -40,20 +40,20 @@ def is_parquet(file: Path) -> bool:
 
 
 def convert(files: list[Path], folder: Path, cap: int) -> None:
-    """Write the pictures of Parquet files to a new folder as SPLIT/CLASS/NUMBER.ENDING, bytes unchanged.
+    """Write the images of Parquet files to a new folder as SPLIT/CLASS/NUMBER.ENDING, bytes unchanged.
 
     Rows without a label go to `images to test`. `cap` is the most bytes that the folder may take.
-    Raises DataError where a file is damaged or holds no labelled pictures, OutputError where it does not fit.
+    Raises DataError where a file is damaged or holds no labelled images, OutputError where it does not fit.
     """
     try:
         opened = [(split_of(file), parquet.ParquetFile(file)) for file in files]
         size = sum(_size(table) for _, table in opened)
-        check_cap(size, cap, "the Parquet files, as pictures,")
-        check_room(folder.parent, size, "the Parquet files, as pictures,")
+        check_cap(size, cap, "the Parquet files, as images,")
+        check_room(folder.parent, size, "the Parquet files, as images,")
         folder.mkdir()
         written: Counter[str] = Counter()
-        taken = 0  # counted while writing too: a dictionary of one picture may stand for a million rows
-        with progress("unpacking", sum(table.metadata.num_rows for _, table in opened), "pictures") as meter:
+        taken = 0  # counted while writing too: a dictionary of one image may stand for a million rows
+        with progress("unpacking", sum(table.metadata.num_rows for _, table in opened), "images") as meter:
             for file, (split, table) in zip(files, opened, strict=True):
                 columns = find_columns(table.schema_arrow, file)
                 for batch in table.iter_batches(ROWS, columns=[columns.image, columns.label]):
@@ -61,7 +61,7 @@ def convert(files: list[Path], folder: Path, cap: int) -> None:
                         written[split] += 1
                         stem = f"{split}-{written[split]:06}"
                         taken += _write(row, columns, folder / split, stem, file)
-                        check_cap(taken, cap, "the Parquet files, as pictures,")
+                        check_cap(taken, cap, "the Parquet files, as images,")
                     meter.advance(batch.num_rows)
     except (pa.ArrowException, ValueError) as error:  # ValueError: metadata that is not JSON
         raise DataError(_damaged(files, error)) from error
@@ -92,7 +92,7 @@ def split_of(file: Path) -> str:
 
 
 def find_columns(schema: pa.Schema, file: Path) -> Columns:
-    """The columns of pictures and labels: by the metadata, else by type and name. Raises DataError."""
+    """The columns of images and labels: by the metadata, else by type and name. Raises DataError."""
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
     images = [name for name, kind in features.items() if kind.get("_type") == "Image"]
@@ -102,7 +102,7 @@ def find_columns(schema: pa.Schema, file: Path) -> Columns:
     labels = labels or [field.name for field in schema if field.name in ("label", "labels")]
     if len(images) != 1 or len(labels) != 1:
         raise DataError(
-            f"{file.name}: expected a column of pictures and one of labels, found {', '.join(schema.names)}; "
+            f"{file.name}: expected a column of images and one of labels, found {', '.join(schema.names)}; "
             "this is not an image classification data set of Hugging Face"
         )
     names = tuple(features.get(labels[0], {}).get("names", ()))
@@ -118,27 +118,27 @@ def folder_name(label: str, file: Path) -> str:
 
 
 def _write(row: dict[str, Any], columns: Columns, folder: Path, stem: str, file: Path) -> int:
-    """Write one picture as `folder`/CLASS/`stem`.ENDING; returns the bytes it takes on the disk."""
+    """Write one image as `folder`/CLASS/`stem`.ENDING; returns the bytes it takes on the disk."""
     image, label = row[columns.image] or {}, row[columns.label]
     data = image.get("bytes")
     if not isinstance(data, bytes):
-        raise DataError(f"{file.name}: holds paths instead of pictures; fetch a copy with pictures embedded")
+        raise DataError(f"{file.name}: holds paths instead of images; fetch a copy with images embedded")
     if label is None or (isinstance(label, int) and label < 0):
-        place = folder.parent / UNLABELLED
+        uri = folder.parent / UNLABELLED
     elif isinstance(label, int) and columns.names:
         if label >= len(columns.names):
             raise DataError(
                 f"{file.name}: label {label}, but only {len(columns.names)} class names; fetch it again"
             )
-        place = folder / columns.names[label]
+        uri = folder / columns.names[label]
     else:
-        place = folder / folder_name(str(label), file)
-    place.mkdir(parents=True, exist_ok=True)
-    (place / (stem + _ending(data, image.get("path")))).write_bytes(data)
+        uri = folder / folder_name(str(label), file)
+    uri.mkdir(parents=True, exist_ok=True)
+    (uri / (stem + _ending(data, image.get("path")))).write_bytes(data)
     return on_disk(len(data))
 
 
 def _ending(data: bytes, path: str | None) -> str:
-    if path and has_image_ending(path):
+    if path and has_image_extension(path):
         return Path(path).suffix.lower()
-    return next((ending for start, ending in BEGINNINGS.items() if data.startswith(start)), ".jpg")
+    return next((extension for start, extension in BEGINNINGS.items() if data.startswith(start)), ".jpg")

@@ -43,12 +43,12 @@ def choose(config: DownloadConfig, output: Path) -> Source:
         return Source(shown, storage.digest(["url", given]), _from_url(given), fetched=True)
     if not storage.is_local(given):
         raise SettingsError(f"--from {given}: expected an http address, a zip file or a folder")
-    place = Path(storage.resolve(given))
-    if not place.exists():
-        raise DataError(f"--from {place}: no such file or folder")
-    if output.resolve().is_relative_to(place.resolve()):
-        raise SettingsError(f"--output {output}: lies inside --from {place}; choose a folder outside it")
-    return Source(str(place), storage.digest(["local", str(place)]), lambda folder, cap: place, fetched=False)
+    uri = Path(storage.resolve(given))
+    if not uri.exists():
+        raise DataError(f"--from {uri}: no such file or folder")
+    if output.resolve().is_relative_to(uri.resolve()):
+        raise SettingsError(f"--output {output}: lies inside --from {uri}; choose a folder outside it")
+    return Source(str(uri), storage.digest(["local", str(uri)]), lambda folder, cap: uri, fetched=False)
 
 
 def _from_kaggle(dataset: str) -> Callable[[Path, int], Path]:
@@ -69,9 +69,9 @@ def _from_url(url: str) -> Callable[[Path, int], Path]:
         try:
             if not huggingface.repository(url):
                 name = Path(urlsplit(url).path).name
-                place = folder / (name if re.fullmatch(r"\w[\w.-]{0,99}", name) else "archive.zip")
-                fetch(requests.Request("GET", url).prepare(), place, cap)
-                return place
+                uri = folder / (name if re.fullmatch(r"\w[\w.-]{0,99}", name) else "archive.zip")
+                fetch(requests.Request("GET", url).prepare(), uri, cap)
+                return uri
             for name, address in huggingface.parquet_files(url).items():
                 before = sum(file.stat().st_size for file in folder.glob("*.parquet"))
                 fetch(requests.Request("GET", address).prepare(), folder / name, cap - before)

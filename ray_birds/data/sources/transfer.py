@@ -160,7 +160,7 @@ def _receive(session: requests.Session, request: requests.PreparedRequest, part:
         length = answer.headers.get("Content-Length")
         size = start + int(length) if length else None
         check_cap(size or 0, cap, WHAT)
-        # Pictures do not shrink in an archive: unpacked it takes its own size once more, at least.
+        # Images do not shrink in an archive: unpacked it takes its own size once more, at least.
         check_room(part.parent, 2 * size - start if size else 0, WHAT)
         if not start:
             part.unlink(missing_ok=True)  # before the note that would vouch for it

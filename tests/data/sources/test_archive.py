@@ -15,12 +15,12 @@ from ray_birds.data.sources.archive import unpack
 CAP = 10**9
 
 
-def _zip(place: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
-    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+def _zip(uri: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(uri, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that occur twice
         for name, data in entries:
             archive.writestr(name, data)
-    return place
+    return uri
 
 
 def _special(name: str, kind: int) -> zipfile.ZipInfo:
@@ -114,7 +114,7 @@ def test_says_what_is_encrypted(tmp_path: Path) -> None:
         unpack(archive, tmp_path / "out", CAP)
 
 
-def zeros_archive(place: Path, entries: int, chunks: int) -> Path:
+def zeros_archive(uri: Path, entries: int, chunks: int) -> Path:
     """A valid zip of `entries` files of `chunks` times 16 MiB of zeros each, compressed once and repeated."""
     block = bytes(1 << 24)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -125,7 +125,7 @@ def zeros_archive(place: Path, entries: int, chunks: int) -> Path:
         checksum = zlib.crc32(block, checksum)
     common = (20, 0, 8, 0, 0x21, checksum, len(stream), chunks << 24)
     directory = b""
-    with place.open("wb") as file:
+    with uri.open("wb") as file:
         for number in range(entries):
             name = f"train/A/{number:05}.jpg".encode()
             directory += struct.pack(
@@ -135,7 +135,7 @@ def zeros_archive(place: Path, entries: int, chunks: int) -> Path:
         start = file.tell()
         end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, entries, entries, len(directory), start, 0)
         file.write(directory + end)
-    return place
+    return uri
 
 
 def test_refuses_100_gb_of_zeros(tmp_path: Path) -> None:

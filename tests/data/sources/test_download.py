@@ -33,16 +33,16 @@ STORAGE = f"/storage/{OWNER_NAME}/newest"
 CLASSES = ("ABBOTTS BABBLER", "PARAKETT  AKULET", "ZEBRA DOVE")
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), (shade % 256, 100, 50)).save(file, "JPEG")
     return file.getvalue()
 
 
 def birds(splits: dict[str, int], classes: tuple[str, ...] = CLASSES) -> dict[str, bytes]:
-    """Path -> JPEG of a small data set: split folder -> pictures a class."""
+    """Path -> JPEG of a small data set: split folder -> images a class."""
     numbered = [(s, c, n) for s, count in splits.items() for c in classes for n in range(count)]
-    return {f"{s}/{c}/{n:03}.jpg": picture(i) for i, (s, c, n) in enumerate(numbered)}
+    return {f"{s}/{c}/{n:03}.jpg": image(i) for i, (s, c, n) in enumerate(numbered)}
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -90,7 +90,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    return tmp_path / "place" / "birds"
+    return tmp_path / "uri" / "birds"
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -368,13 +368,13 @@ def test_the_cap_holds_where_no_length_is_told(stub: Stub, output: Path) -> None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 1.2 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(place)]
+    uri = tmp_path / "small"
+    uri.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(uri)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("may not mount a small file system here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield uri
+    subprocess.run(["umount", str(uri)], check=True)
 
 
 def test_a_disk_too_small_for_the_archive(stub: Stub, small_disk: Path) -> None:
@@ -556,7 +556,7 @@ ROWS = b"filepaths,labels,data set\ntrain/ABBOTTS BABBLER/000.jpg,A,train\ntrain
 def test_shapes(tmp_path: Path, output: Path, wrap: str, valid: str) -> None:
     """The original shape (400 species) has `images to test` and birds.csv, the 525 one a model file."""
     extra = {
-        **{f"images to test/{number}.jpg": picture(number) for number in range(7)},
+        **{f"images to test/{number}.jpg": image(number) for number in range(7)},
         "birds.csv": ROWS,
         "EfficientNetB0-525-(224 X 224)- 98.97.h5": b"model",
     }
@@ -607,9 +607,9 @@ Rows = list[tuple[bytes | None, str | None, int | str | None]]
 def table(rows: Rows, names: tuple[str, ...] = CLASSES, group: int = 7) -> bytes:
     """A Parquet file as `datasets.push_to_hub` writes it; without metadata if there are no `names`."""
     features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
-    pictures = [{"bytes": data, "path": path} for data, path, _ in rows]
+    images = [{"bytes": data, "path": path} for data, path, _ in rows]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    made = pa.table({"image": pa.array(pictures, kind), "label": [label for *_, label in rows]})
+    made = pa.table({"image": pa.array(images, kind), "label": [label for *_, label in rows]})
     if names:
         made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file = io.BytesIO()
@@ -618,11 +618,11 @@ def table(rows: Rows, names: tuple[str, ...] = CLASSES, group: int = 7) -> bytes
 
 
 def hub(part: str) -> bytes:
-    return table([(picture(40 * i + len(part)), f"{i}.jpg" if i % 2 else None, i % 3) for i in range(9)])
+    return table([(image(40 * i + len(part)), f"{i}.jpg" if i % 2 else None, i % 3) for i in range(9)])
 
 
 def labelled(folder: Path) -> dict[tuple[str, str], set[bytes]]:
-    """(split, class) -> pictures, whatever they are called."""
+    """(split, class) -> images, whatever they are called."""
     found: dict[tuple[str, str], set[bytes]] = {}
     for path, data in images(folder).items():
         found.setdefault((path.split("/")[0], path.split("/")[1]), set()).add(data)
@@ -631,7 +631,7 @@ def labelled(folder: Path) -> dict[tuple[str, str], set[bytes]]:
 
 def expected(parts: dict[str, str]) -> dict[tuple[str, str], set[bytes]]:
     return {
-        (split, CLASSES[label]): {picture(40 * i + len(part)) for i in range(label, 9, 3)}
+        (split, CLASSES[label]): {image(40 * i + len(part)) for i in range(label, 9, 3)}
         for split, part in parts.items()
         for label in range(3)
     }
@@ -680,7 +680,7 @@ def test_a_hub_that_names_other_places(stub: Stub, output: Path, monkeypatch: py
 def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")
-    rows = [(picture(1), None, "A"), (png.getvalue(), None, "B/C"), (picture(2), None, None)]
+    rows = [(image(1), None, "A"), (png.getvalue(), None, "B/C"), (image(2), None, None)]
     source = write(tmp_path / "hub", {"train.parquet": table(rows, ())})
     take(output, source)
     found = sorted(path for path in snapshot(output) if not path.startswith("."))
@@ -694,9 +694,9 @@ def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: P
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("train.parquet", table([(None, "x.jpg", 0)]), "holds paths instead of pictures"),
-        ("train.parquet", table([(picture(0), None, 3)]), "label 3, but only 3 class names"),
-        ("train.parquet", table([(picture(0), None, 0)], ("..",)), "cannot be the name of a folder"),
+        ("train.parquet", table([(None, "x.jpg", 0)]), "holds paths instead of images"),
+        ("train.parquet", table([(image(0), None, 3)]), "label 3, but only 3 class names"),
+        ("train.parquet", table([(image(0), None, 0)], ("..",)), "cannot be the name of a folder"),
         ("train.parquet", hub("train")[:-200], "damaged Parquet file"),
         ("train.parquet", hub("train")[:50] + b"\0" * 300 + hub("train")[350:], "damaged Parquet file"),
         ("extra.parquet", hub("train"), "no split in its name"),
@@ -709,8 +709,8 @@ def test_parquet_that_cannot_be(tmp_path: Path, output: Path, name: str, content
 
 
 def test_parquet_that_unpacks_beyond_the_cap(tmp_path: Path, output: Path) -> None:
-    """One picture of 100 kB in the dictionary stands for 2,000 rows: 200 MB from a file of few kB."""
+    """One image of 100 kB in the dictionary stands for 2,000 rows: 200 MB from a file of few kB."""
     source = write(tmp_path / "hub", {"train.parquet": table([(bytes(100_000), None, 0)] * 2000, group=2000)})
     assert (source / "train.parquet").stat().st_size < 300_000
     message = refused(output, OutputError, dataset="", source=str(source), max_size=0.02)
-    assert "as pictures, would take" in message and not output.exists()
+    assert "as images, would take" in message and not output.exists()
