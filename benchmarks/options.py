@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-from ray_birds.config import Variant
+from ray_birds.sweep.factors import Variant
 
 Part = Literal["keras", "direct", "store", "again", "asha"]
 SweepName = Literal["heads", "pair", "depths", "all"]

@@ -33,8 +33,8 @@ class Plain:
 
 
 def make(plain: Plain) -> None:
-    from ray_birds.config import Variant
     from ray_birds.model import backbones, bundle, cut, head
+    from ray_birds.sweep.factors import Variant
 
     size = plain.image_size
     base = backbones.build(plain.backbone, "none", size)

@@ -22,7 +22,7 @@ import tyro
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from ray_birds.config import PredictConfig, TuneConfig, Variant
+from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.core import cluster, terminal
 from ray_birds.data.dataset import Dataset
 from ray_birds.model.bundle import Bundle
@@ -31,6 +31,7 @@ from ray_birds.prediction.output import Output
 from ray_birds.prediction.pipeline import Job, Unit
 from ray_birds.sweep import run
 from ray_birds.sweep.checkpoint import Epoch
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.results import Results
 

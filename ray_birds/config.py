@@ -1,103 +1,31 @@
-"""Settings: frozen dataclasses, validated when made, to JSON and back. Nothing heavy is imported here."""
+"""The options of each command: typed, checked when made. Nothing heavy is imported here.
+
+Those of a sweep's factors are made from their declarations in sweep/factors.py.
+"""
 
 import dataclasses
-import json
+import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from ray_birds.core.errors import SettingsError
+from ray_birds.core.settings import Settings, check, option
+from ray_birds.sweep import factors
+from ray_birds.sweep.factors import Factor, Variant
 
-Depth = int | Literal["all"]
-Switch = Literal["off", "on"]
-
-BACKBONES = (
-    "EfficientNetB0",
-    "EfficientNetB2",
-    "EfficientNetV2B0",
-    "MobileNetV2-1.0",
-    "MobileNetV2-0.35",
-    "MobileNetV3Small",
-    "ResNet50V2",
+# The four models that the article compares.
+ARTICLE: tuple[dict[str, Any], ...] = (
+    {"augment": "off", "unfreeze": 0},
+    {"augment": "on", "unfreeze": 0},
+    {"augment": "on", "unfreeze": 10},
+    {"augment": "off", "unfreeze": 100},
 )
-BackboneName = Literal[
-    "EfficientNetB0",
-    "EfficientNetB2",
-    "EfficientNetV2B0",
-    "MobileNetV2-1.0",
-    "MobileNetV2-0.35",
-    "MobileNetV3Small",
-    "ResNet50V2",
-]
-
-# The four models that the article compares: (augmentation, unfrozen layers).
-ARTICLE: tuple[tuple[Switch, Depth], ...] = (("off", 0), ("on", 0), ("on", 10), ("off", 100))
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise SettingsError(message)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all settings share: JSON in both directions, unknown keys refused."""
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The settings in `text`. Raises SettingsError on a key this class does not have."""
-        values: dict[str, Any] = json.loads(text)
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        _check(not unknown, f"{cls.__name__}: unknown setting {', '.join(unknown)}; known are {sorted(known)}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Variant(Settings):
-    """One recipe to train: everything that decides the numbers of a trial, and nothing else."""
-
-    backbone: str = "EfficientNetB0"
-    augment: bool = False
-    unfreeze: Depth = 0
-    learning_rate: float = 1e-3
-    seed: int = 0
-    image_size: int = 224
-    batch_size: int = 32
-    head_epochs: int = 5
-    fine_tune_epochs: int = 5
-    fine_tune_factor: float = 0.1
-    augment_seed: int = 0
-    augment_views: int = 0
-    precision: str = "float32"
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of both phases; with nothing unfrozen there is no second phase (the article's model 1)."""
-        return self.head_epochs + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
-
-    def view(self, epoch: int) -> int | None:
-        """Number of the augmented view that `epoch` (from 0) trains on; None for the image itself."""
-        if not self.augment:
-            return None
-        return epoch % self.augment_views if self.augment_views else epoch
-
-    def name(self, *, with_backbone: bool = False, with_seed: bool = False) -> str:
-        """The trial's name, such as `aug-unfreeze100-lr0.001`; stable, it names folders and rows."""
-        text = f"{'aug' if self.augment else 'plain'}-unfreeze{self.unfreeze}-lr{self.learning_rate:g}"
-        if with_backbone:
-            text = f"{self.backbone}-{text}"
-        return f"{text}-seed{self.seed}" if with_seed else text
-
-
-@dataclass(frozen=True)
-class TuneConfig(Settings):
-    """Fine-tune a pretrained classifier in many variants on a folder of labelled images; keep the best."""
-
+class _Sweep(Settings):
     data: str = ""
     """Folder with train/, valid/ and test/, each with one folder per class; train/ alone will do."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -114,14 +42,41 @@ class TuneConfig(Settings):
     """This sweep's folder in --results; by default date and time."""
     preset: Literal["grid", "article"] = "grid"
     """grid: all combinations of the options below; article: the four models that the article compares."""
-    augment: tuple[Switch, ...] = ("off", "on")
-    """Train on the images as they are (off), on randomly changed views of them (on), or try both."""
-    unfreeze: tuple[Depth, ...] = (0, 10, 100)
-    """Layers at the top of the backbone to fine-tune after the head phase: numbers, or all."""
-    learning_rate: tuple[float, ...] = (1e-3,)
-    """Learning rates of the head phase (Adam)."""
-    backbone: tuple[BackboneName, ...] = ("EfficientNetB0",)
-    """Pretrained networks to try."""
+
+
+def _with_factors(base: type[Settings], variant: type[Variant]) -> type[Settings]:
+    """`base` with an option for each factor: a tuple of the values to try."""
+    types: dict[str, Any] = factors.types(variant)
+
+    def values(name: str, about: Factor) -> Any:
+        return Annotated[tuple[types[name], ...], tyro.conf.arg(help=about.help)]  # type: ignore[valid-type]
+
+    options = [
+        (name, values(name, about), dataclasses.field(default=about.tried))
+        for name, about in factors.factors(variant).items()
+    ]
+    return dataclasses.make_dataclass("Factors", options, bases=(base,), frozen=True)
+
+
+if TYPE_CHECKING:
+
+    class _Factors(_Sweep):
+        """What a type checker sees of the next line: the options of the factors are known when it runs."""
+
+        def __init__(self, **options: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    _Factors = _with_factors(_Sweep, Variant)
+
+
+@dataclass(frozen=True)
+class TuneConfig(_Factors):
+    """Fine-tune a pretrained classifier in many variants on a folder of labelled images; keep the best."""
+
+    variant: ClassVar[type[Variant]] = Variant
+
     weights: str = "imagenet"
     """imagenet (downloaded by Keras once), the path of a Keras weight file, or none (random weights)."""
     image_size: int = 224
@@ -134,8 +89,6 @@ class TuneConfig(Settings):
     """Epochs of the second phase, which trains the unfrozen layers too; none of it where nothing is unfrozen."""
     fine_tune_factor: float = 0.1
     """Learning rate of the second phase, as a share of that of the first."""
-    seed: tuple[int, ...] = (0,)
-    """Seeds of the head's first weights and of the order of images; several give replicates of each variant."""
     samples: int = 0
     """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
     scheduler: Literal["none", "asha"] = "none"
@@ -165,46 +118,63 @@ class TuneConfig(Settings):
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **options: Any) -> None: ...
+
     def __post_init__(self) -> None:
-        for option in ("augment", "unfreeze", "learning_rate", "backbone", "seed"):
-            values = getattr(self, option)
-            _check(len(values) > 0, f"--{option.replace('_', '-')} needs at least one value")
-            _check(len(set(values)) == len(values), f"--{option.replace('_', '-')} names a value twice: {values}")
-        for depth in self.unfreeze:
-            _check(depth == "all" or depth >= 0, f"--unfreeze {depth}: a number of layers from 0, or all")
-        for seed in self.seed:
-            _check(seed >= 0, f"--seed {seed}: expected 0 or more")
-        for rate in self.learning_rate:
-            _check(0 < rate < 10, f"--learning-rate {rate}: expected a number above 0, such as 0.001")
-        for option, least in (
+        for name, about in factors.factors(self.variant).items():
+            _check_values(name, self.grid[name], about)
+        for name, least in (
             ("image_size", 32),
             ("batch_size", 1),
             ("head_epochs", 1),
             ("fine_tune_epochs", 1),
         ):
-            value = getattr(self, option)
-            _check(value >= least, f"--{option.replace('_', '-')} {value}: expected at least {least}")
-        _check(
-            0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1"
-        )
-        _check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
-        _check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
-        for option in ("samples", "augment_views", "max_failures", "split_seed"):
-            value = getattr(self, option)
-            _check(value >= 0, f"--{option.replace('_', '-')} {value}: expected 0 or more")
-        _check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
-        _check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
-        _check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
+            value = getattr(self, name)
+            check(value >= least, f"{option(name)} {value}: expected at least {least}")
+        check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
+        check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
+        check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
+        for name in ("samples", "augment_views", "max_failures", "split_seed"):
+            value = getattr(self, name)
+            check(value >= 0, f"{option(name)} {value}: expected 0 or more")
+        check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
+        check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
+        check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0
-        _check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
-        _check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
-        _check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
-        _check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
-        given = (self.augment, self.unfreeze, self.samples)
-        _check(
-            self.preset == "grid" or given == (("off", "on"), (0, 10, 100), 0),
+        check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
+        check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
+        check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
+        check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
+        check(
+            self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and not self.samples),
             "--preset article fixes --augment and --unfreeze and has no --samples: leave these out",
         )
+
+    @property
+    def grid(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each factor that the sweep may try, by name."""
+        return {name: getattr(self, name) for name in factors.factors(self.variant)}
+
+    def _is_as_tried(self, names: Iterable[str]) -> bool:
+        """Whether these factors are left at what a sweep tries by itself."""
+        known = factors.factors(self.variant)
+        return all(self.grid[name] == known[name].tried for name in names)
+
+
+def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
+    check(len(values) > 0, f"{option(name)} needs at least one value")
+    check(len(set(values)) == len(values), f"{option(name)} names a value twice: {values}")
+    for value in values:
+        check(about.accepts(value), f"{option(name)} {value}: expected {about.expected}")
+
+
+def with_factors(variant: type[Variant]) -> type[TuneConfig]:
+    """TuneConfig for a class of variants that declares more factors."""
+    made = _with_factors(TuneConfig, variant)
+    made.variant = variant  # type: ignore[attr-defined]
+    return typing.cast(type[TuneConfig], made)
 
 
 @dataclass(frozen=True)
@@ -244,22 +214,22 @@ class PredictConfig(Settings):
     """Show what TensorFlow and Ray print."""
 
     def __post_init__(self) -> None:
-        _check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
-        for option in ("overwrite", "resume", "probabilities", "embeddings"):
-            _check(bool(self.output) or not getattr(self, option), f"--{option} needs an --output")
-        for option in ("batch_size", "top_k", "max_pixels"):
-            value = getattr(self, option)
-            _check(value >= 1, f"--{option.replace('_', '-')} {value}: expected at least 1")
-        _check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
-        _check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
+        check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
+        for name in ("overwrite", "resume", "probabilities", "embeddings"):
+            check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
+        for name in ("batch_size", "top_k", "max_pixels"):
+            value = getattr(self, name)
+            check(value >= 1, f"{option(name)} {value}: expected at least 1")
+        check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
+        check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
 
 
 @dataclass(frozen=True)
 class DemoConfig(Settings):
-    """Draw the demo's birds: a small labelled data set of species that do not exist."""
+    """Draw birds of species that do not exist, run a sweep on them, and predict, in some minutes."""
 
-    output: Annotated[str, tyro.conf.Positional]
-    """Folder to draw into."""
+    output: str = "results/demo"
+    """Folder for the drawn birds, the sweep and its predictions."""
     seed: int = 0
     """Another seed draws other images of the same species."""
 
@@ -278,8 +248,8 @@ class DownloadConfig(Settings):
     """Cap on the unpacked size in GB."""
 
     def __post_init__(self) -> None:
-        _check(bool(self.dataset) != bool(self.source), "give either --dataset OWNER/NAME or --from URL|ZIP|DIR")
-        _check(self.max_size > 0, f"--max-size {self.max_size}: expected GB above 0")
+        check(bool(self.dataset) != bool(self.source), "give either --dataset OWNER/NAME or --from URL|ZIP|DIR")
+        check(self.max_size > 0, f"--max-size {self.max_size}: expected GB above 0")
 
 
 @dataclass(frozen=True)
@@ -313,6 +283,4 @@ class ExportConfig(Settings):
 
     def __post_init__(self) -> None:
         extension = "" if self.format == "saved_model" else f".{self.format}"
-        _check(
-            self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}"
-        )
+        check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")

@@ -33,7 +33,7 @@ from ray_birds.model import head
 from ray_birds.model import device
 from ray_birds.model import cut
 from ray_birds.model import backbones, bundle
-from ray_birds.config import Variant
+from ray_birds.sweep.factors import Variant
 place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
 device.use_threads(1)
 base = backbones.build("MobileNetV2-0.35", "none", size)

@@ -6,18 +6,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ray_birds.config import (
-    BACKBONES,
-    CheckConfig,
-    DemoConfig,
-    DownloadConfig,
-    PredictConfig,
-    Settings,
-    TuneConfig,
-    Variant,
-)
+from ray_birds.cli import run_job
+from ray_birds.config import CheckConfig, DemoConfig, DownloadConfig, PredictConfig, TuneConfig
 from ray_birds.core.errors import SettingsError
-from ray_birds.core.terminal import run_job
+from ray_birds.core.settings import Settings
+from ray_birds.sweep.factors import BACKBONES, Variant
 
 Made = TypeVar("Made")
 PREDICT = ("--model", "m", "--input", "a", "--output", "o")
@@ -143,7 +136,7 @@ def parse(settings: type[Made], words: str | tuple[str, ...], monkeypatch: pytes
     """What a job gets from this command line."""
     made: list[Made] = []
     monkeypatch.setattr(sys, "argv", ["job", *(words.split() if isinstance(words, str) else words)])
-    run_job(settings, made.append)
+    run_job(settings, lambda config, given: made.append(config), sys.argv[1:], "job")
     return made[0]
 
 
@@ -240,7 +233,7 @@ def test_an_empty_grid_is_refused(field: str, value: tuple[()]) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        Variant(backbone="ResNet50V2", augment=True, unfreeze="all", learning_rate=3e-4, seed=7, augment_views=2),
+        Variant(backbone="ResNet50V2", augment="on", unfreeze="all", learning_rate=3e-4, seed=7, augment_views=2),
         TuneConfig(unfreeze=(0, "all"), learning_rate=(0.1, 1e-5), gpus_per_trial=0.5, name="ÉTÉ 鶯"),
         TuneConfig(),
         PredictConfig(model="m", input=("a b", "é"), output="o", probabilities=True),
@@ -271,7 +264,7 @@ def test_settings_cannot_be_changed() -> None:
     [
         (Variant(), "plain-unfreeze0-lr0.001", "EfficientNetB0-plain-unfreeze0-lr0.001-seed0"),
         (
-            Variant(augment=True, unfreeze=100, seed=4),
+            Variant(augment="on", unfreeze=100, seed=4),
             "aug-unfreeze100-lr0.001",
             "EfficientNetB0-aug-unfreeze100-lr0.001-seed4",
         ),
@@ -283,7 +276,7 @@ def test_settings_cannot_be_changed() -> None:
     ],
 )
 def test_the_name_of_a_variant_is_stable(variant: Variant, name: str, full: str) -> None:
-    assert (variant.name(), variant.name(with_backbone=True, with_seed=True)) == (name, full)
+    assert (variant.name(), variant.name(["backbone", "seed"])) == (name, full)
 
 
 def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
@@ -293,6 +286,6 @@ def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
 
 
 def test_views_by_epoch() -> None:
-    assert [Variant(augment=False, augment_views=2).view(epoch) for epoch in range(3)] == [None] * 3
-    assert [Variant(augment=True).view(epoch) for epoch in range(4)] == [0, 1, 2, 3]
-    assert [Variant(augment=True, augment_views=2).view(epoch) for epoch in range(4)] == [0, 1, 0, 1]
+    assert [Variant(augment="off", augment_views=2).view(epoch) for epoch in range(3)] == [None] * 3
+    assert [Variant(augment="on").view(epoch) for epoch in range(4)] == [0, 1, 2, 3]
+    assert [Variant(augment="on", augment_views=2).view(epoch) for epoch in range(4)] == [0, 1, 0, 1]

@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +13,11 @@ from dataclasses import dataclass
 
 import ray
 import ray.data
-from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_birds.core import storage, terminal
+from ray_birds.core import ray_compat, storage, terminal
 from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
@@ -64,8 +65,7 @@ def check_address() -> bool:
     """
     if "://" in os.environ.get("RAY_ADDRESS", ""):
         return True
-    # As ray.init finds it: RAY_ADDRESS, or the last `ray start`; None is what it gives there itself.
-    address = canonicalize_bootstrap_address(None)  # type: ignore[arg-type]
+    address = ray_compat.bootstrap_address()
     if address is None:
         return False
     terminal.say(f"Joining the Ray at {address}")
@@ -88,7 +88,7 @@ def _connect(verbose: bool) -> bool:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    with terminal.quiet(verbose):
+    with terminal.quiet(verbose), _own_signals():
         ray.init(
             runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
             log_to_driver=verbose,
@@ -102,6 +102,16 @@ def _connect(verbose: bool) -> bool:
     if not verbose:
         _quieten()
     return not joined
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which Ray would replace by one that prints its stack."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if main:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _resources(own: bool) -> Resources:

@@ -1,5 +1,8 @@
 """The exception tree. Each message is one line: what was wrong, what was expected, what to do now."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RayBirdsError(Exception):
     """Anything that the person at the command line can mend; jobs print it without a traceback."""
@@ -21,13 +24,15 @@ class OutputError(RayBirdsError):
     """A place for results that is taken, incomplete, full, or cannot be written."""
 
 
-class BlockingFindings(RayBirdsError):  # noqa: N818 - reads as what was found
-    """A check found what blocks a sweep; its page and tables are in place."""
-
-
 class OutOfMemoryError(RayBirdsError):
     """A trial does not fit into the memory of its device."""
 
 
-class TrialsFailed(RayBirdsError):  # noqa: N818 - reads as what happened
-    """Some trials of a sweep ended in an error; the results of the others are in place."""
+@contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """An interrupt of what runs within carries a note of `how` it is resumed, for whoever shows it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(how)
+        raise

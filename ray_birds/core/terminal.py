@@ -1,14 +1,11 @@
-"""The terminal: command lines in, progress and tables out, a user's mistake as one line and exit code 2."""
+"""The terminal: lines, tables, bars and progress."""
 
-import errno
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
-import tyro
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,52 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ray_birds.core.errors import BlockingFindings, RayBirdsError, TrialsFailed
-
 PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
 
 out = Console(soft_wrap=True, highlight=False)
-SettingsClass = TypeVar("SettingsClass")
-
-
-def run_job(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> None:
-    """Parse the command line into `settings` and run `job` on it.
-
-    Exit codes: 0 done, 1 some trials failed or the data blocks a sweep, 2 a mistake that the user can
-    mend, 130 interrupted.
-    """
-    before = "ray" in sys.modules
-    code = _run(settings, job)
-    if "ray" in sys.modules and not before:
-        # All is written and Ray is shut down; its threads have been seen to abort an exit by the book.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    if code:
-        raise SystemExit(code)
-
-
-def _run(settings: type[SettingsClass], job: Callable[[SettingsClass], None]) -> int:
-    try:
-        job(tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except (TrialsFailed, BlockingFindings) as error:
-        return _fail(str(error), 1)
-    except RayBirdsError as error:
-        return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on, with --resume where it has that option", 130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _fail(
-            f"{error.filename or 'the disk'}: {error.strerror}; free some space, --resume then continues", 2
-        )
-    return 0
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 def say(message: str = "") -> None:

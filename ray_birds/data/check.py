@@ -1,16 +1,48 @@
 """What is in a folder, before GPU hours are spent on it: counts, faults, a page, and a line of verdict."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import BlockingFindings
 from ray_birds.data import findings, inspect_job, near_duplicates
 from ray_birds.data.dataset import SPLIT_FOLDERS, Dataset, survey
 from ray_birds.data.inspection import Finding, ImageRecord
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def check(config: CheckConfig) -> None:
-    """Carry out `jobs/check.py`. Raises DataError where there is nothing to look at, DataSpoiled where the
-    folder holds what blocks a sweep."""
+
+@dataclass(frozen=True)
+class Check:
+    """What was found in a folder of labelled images; `report` is the page, beside it lie the tables."""
+
+    dataset: Dataset
+    records: dict[str, ImageRecord]
+    found: tuple[Finding, ...]
+    report: str
+
+    @property
+    def findings(self) -> "pd.DataFrame":
+        """One row per finding: `kind`, `blocking`, `text`, and `images`, the number that it is about."""
+        import pandas as pd
+
+        rows = [(one.kind, one.blocking, one.text, sum(map(len, one.groups))) for one in self.found]
+        return pd.DataFrame(rows, columns=["kind", "blocking", "text", "images"])
+
+    @property
+    def blocking(self) -> str:
+        """One line on the findings that block a sweep; empty where none does."""
+        count = sum(finding.blocking for finding in self.found)
+        verb = "finding blocks" if count == 1 else "findings block"
+        return f"{self.dataset.root}: {count} {verb} a sweep; see {self.report}" if count else ""
+
+    def __repr__(self) -> str:
+        return f"<Check: {self.dataset.root!r}, {len(self.found)} findings, blocking: {bool(self.blocking)}>"
+
+
+def check(config: CheckConfig) -> Check:
+    """Read every image of the folder once. Raises DataError where there is nothing to look at."""
     dataset, problems = survey(config.data, config.exclude_class)
     with cluster.session(config.verbose):
         cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
@@ -28,24 +60,22 @@ def check(config: CheckConfig) -> None:
     ]
     from ray_birds.report.check import write_check_report  # drawing is of no use before
 
-    output = storage.resolve(config.output)
-    page = write_check_report(output, dataset, records, found)
-    _show(dataset, records, found)
-    terminal.say(f"page      {page}")
-    terminal.say(f"findings  {storage.join(output, 'findings.csv')}")
-    blocking_findings = [finding for finding in found if finding.blocking]
-    if blocking_findings:
-        raise BlockingFindings(f"{dataset.root}: {len(blocking_findings)} finding(s) blocks a sweep; see {page}")
-    terminal.say(f"{dataset.root}: nothing in it blocks a sweep")
+    report = write_check_report(storage.resolve(config.output), dataset, records, found)
+    return Check(dataset, records, tuple(found), report)
 
 
-def _show(dataset: Dataset, records: dict[str, ImageRecord], found: list[Finding]) -> None:
+def show(check: Check) -> None:
+    """Print the splits, the findings and where the page lies."""
     columns = ("split", "images", "unreadable", "classes", "smallest class", "largest class")
-    rows = []
+    dataset, rows = check.dataset, []
     for name, split in dataset.splits.items():
-        bad = sum(bool(records[path].error) for path in split.paths)
+        bad = sum(bool(check.records[path].error) for path in split.paths)
         counts = [(split.labels == number).sum() for number in range(len(dataset.classes))]
         rows.append((name, len(split), bad, sum(map(bool, counts)), min(counts), max(counts)))
     terminal.show(terminal.table(dataset.root, columns, rows))
-    for finding in found:
+    for finding in check.found:
         terminal.say(f"{'blocking' if finding.blocking else 'note'}: {finding.text}")
+    terminal.say(f"page      {check.report}")
+    terminal.say(f"findings  {storage.join(storage.parent(check.report), 'findings.csv')}")
+    if not check.blocking:
+        terminal.say(f"{dataset.root}: nothing in it blocks a sweep")

@@ -17,9 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_birds.config import DemoConfig
 from ray_birds.core.errors import DataError
-from ray_birds.core.terminal import run_job, say
 
 Points = NDArray[np.float32]
 Decoded = NDArray[Any]  # uint8; cv2's types promise no more than an array
@@ -522,12 +520,3 @@ def _recorded(folder: Path) -> object:
         return json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return None
-
-
-def main(config: DemoConfig) -> None:
-    folder = draw_dataset(Path(config.output), config.seed)
-    say(f"{folder}: drawn birds of {len(SPECIES)} species that do not exist, for trying things out")
-
-
-if __name__ == "__main__":
-    run_job(DemoConfig, main)

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.model.cut import PIXELS, CutPoint
+from ray_birds.sweep.factors import Variant
 
 FORMAT = 1  # part of every key: raise it when decoding, augmentation or layout change
 MANIFEST = "manifest.json"

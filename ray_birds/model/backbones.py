@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ray_birds.config import Depth
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError
 from ray_birds.model.cut import CutPoint, cut, freeze
 from ray_birds.model.device import grow_memory
+from ray_birds.sweep.factors import Depth
 
 if TYPE_CHECKING:
     import keras

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError
+from ray_birds.sweep.factors import Variant
 
 if TYPE_CHECKING:
     import keras

@@ -6,9 +6,10 @@ What it should say follows M. Mitchell et al., Model Cards for Model Reporting, 
 from collections.abc import Sequence
 from typing import Any
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.evaluation.metrics import Estimate, Evaluation
+from ray_birds.sweep import factors
+from ray_birds.sweep.factors import Variant
 
 _WEAK = 10  # classes in the table
 _PAIRS = 5  # confused pairs in the line below it
@@ -114,10 +115,17 @@ def _recipe(variant: Variant, weights: str) -> str:
 - Backbone: {variant.backbone} with {_first_weights(weights)}, {size} x {size} pixels
 - Head: softmax on global average pooling, {head}
 - Fine-tuning: {"none" if variant.unfreeze == 0 else tuned}
-- Augmentation: {f"random flip, rotation, zoom, height and width, {views}" if variant.augment else "none"}
-- Batches of {variant.batch_size}, seed {variant.seed}, BatchNorm in inference mode throughout
+- Augmentation: {f"random flip, rotation, zoom, height and width, {views}" if variant.augmented else "none"}
+{_others(variant)}- Batches of {variant.batch_size}, seed {variant.seed}, BatchNorm in inference mode throughout
 
 `variant.json` has all settings."""
+
+
+def _others(variant: Variant) -> str:
+    """A line for each factor that the lines above do not tell."""
+    told = {"backbone", "augment", "unfreeze", "learning_rate", "seed"}
+    labels = {name: about.label for name, about in factors.factors(type(variant)).items() if name not in told}
+    return "".join(f"- {label.capitalize()}: {variant.values[name]}\n" for name, label in labels.items())
 
 
 def _data(data: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ray_birds.config import Depth
 from ray_birds.core.errors import SettingsError
+from ray_birds.sweep.factors import Depth
 
 if TYPE_CHECKING:
     import keras

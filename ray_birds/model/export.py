@@ -40,8 +40,8 @@ Write = Callable[[Bundle, Path], None]
 Run = Callable[[Path, np.ndarray], np.ndarray]
 
 
-def export(config: ExportConfig) -> None:
-    """Write the bundle `config.model` in another form to `config.output`, which appears when it has passed.
+def export(config: ExportConfig) -> str:
+    """Write the bundle `config.model` in another form to `config.output`; returns where, once it has passed.
 
     Raises ModelError where what was written does not run or computes something else, OutputError where the
     output exists or cannot be written, DataError for --images without images, SettingsError for --format
@@ -63,7 +63,7 @@ def export(config: ExportConfig) -> None:
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
     terminal.say(f"Its probabilities differ from those of the Keras model by {difference:.1e} at most")
-    terminal.say(f"written      {output}")
+    return str(output)
 
 
 def _new(uri: str) -> Path:

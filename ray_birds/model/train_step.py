@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.config import Depth, Variant
 from ray_birds.model import backbones, cut, device, head
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.sweep.factors import Depth, Variant
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
 

@@ -106,13 +106,13 @@ class Output:
         self.write(f"part-{number:06d}.parquet", buffer.getvalue())
 
     def parts(self) -> dict[int, str]:
-        """Number -> place of the parts in staging; a part under its final name is whole."""
-        found = {}
-        for info in storage.find(self.staging):
-            match = _PART.search(info.path)
-            if match:
-                found[int(match[1])] = storage.join(self.staging, match[0])
-        return dict(sorted(found.items()))
+        """Number -> URI of the parts in staging; a part under its final name is whole."""
+        return _parts(self.staging)
+
+    def published(self) -> Iterator[pa.Table]:
+        """The parts of a complete output, with all their columns, one at a time."""
+        for uri in _parts(self.uri).values():
+            yield pq.read_table(io.BytesIO(storage.read(uri)))
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Complete the output and put it in its place; an existing one is removed only then.
@@ -157,15 +157,24 @@ class Output:
             ) from error
 
 
-def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str) -> None:
-    """Compare the parts with the files, (input, path), that each should hold: every file is one row, in order.
+def _parts(folder: str) -> dict[int, str]:
+    found = {}
+    for info in storage.find(folder):
+        match = _PART.search(info.path)
+        if match:
+            found[int(match[1])] = storage.join(folder, match[0])
+    return dict(sorted(found.items()))
+
+
+def checked(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str) -> Iterator[pa.Table]:
+    """The parts in staging, each compared with the files, (input, path), that it should hold, in order.
 
     Raises OutputError where a part is missing, damaged or holds something else.
     """
     uris = output.parts()
     for number, expected in enumerate(units):
         try:
-            table = read_part(uris[number], ["input", "path", "model"])
+            table = read_part(uris[number])
         except (KeyError, OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
@@ -176,7 +185,21 @@ def check(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: s
                 f"{uris[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
                 "remove it and run again with --resume"
             )
+        yield table
 
 
-def read_part(uri: str, columns: list[str]) -> pa.Table:
-    return pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+def read_part(uri: str) -> pa.Table:
+    """A part's rows, without the large columns that are asked for by name alone."""
+    names = [field.name for field in schema()]
+    return pq.read_table(io.BytesIO(storage.read(uri)), columns=names)
+
+
+def scored(scores: np.ndarray, classes: Sequence[str], label: str | None, k: int) -> dict[str, Any]:
+    """The columns that a row has of an image's probabilities `scores` (classes,)."""
+    ranked = top_k(scores, classes, k)
+    return {
+        "prediction": ranked[0]["label"],
+        "probability": ranked[0]["probability"],
+        "top_k": ranked,
+        "correct": None if label is None else label == ranked[0]["label"],
+    }

@@ -24,7 +24,7 @@ from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
 from ray_birds.prediction import inputs
-from ray_birds.prediction.output import Output, schema, top_k
+from ray_birds.prediction.output import Output, schema, scored
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # Decoding is a few percent of a forward pass on a CPU, and writing less: they count for little, so that they run
@@ -186,12 +186,7 @@ class Writer:
 
 def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
     """The columns that a scored row has; those that the schema does not name are left out of the part."""
-    ranked = top_k(scores, job.model.classes, job.config.top_k)
-    return {
-        "prediction": ranked[0]["label"],
-        "probability": ranked[0]["probability"],
-        "top_k": ranked,
-        "correct": None if label is None else label == ranked[0]["label"],
+    return scored(scores, job.model.classes, label, job.config.top_k) | {
         "probabilities": scores if job.config.probabilities else None,
         "embeddings": features if job.config.embeddings else None,
     }

@@ -10,14 +10,15 @@ from typing import Any
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError
+from ray_birds.core.errors import ModelError, OutputError, SettingsError, resumable
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import inputs, pipeline, single, statistics
 from ray_birds.prediction.inputs import Found
-from ray_birds.prediction.output import Output, check
+from ray_birds.prediction.output import Output, checked
 from ray_birds.prediction.pipeline import Job, Unit
+from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
@@ -36,43 +37,46 @@ class Work:
             yield Unit(number, self.found.images[start : start + self.unit])
 
 
-def predict(config: PredictConfig) -> None:
-    """Score all inputs. The model is checked, and the output's place, before Ray starts.
+def predict(config: PredictConfig) -> Predictions:
+    """Score all inputs. The model and the output are checked before Ray starts.
 
-    Without an output a single photo is shown, and nothing is written.
+    Without an output a single photo is scored, and nothing is written.
 
     Raises ModelError, DataError or OutputError, one line each, where the job cannot be done; an output that
     is there already stays as it is until the new one is complete.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
     if not config.output:
-        single.predict(config, model)
-        return
+        return single.predict(config)
     output = Output(storage.resolve(config.output))
+    with resumable(f"--output {config.output} --resume continues"):
+        return _predict(config, model, output)
+
+
+def _predict(config: PredictConfig, model: Bundle, output: Output) -> Predictions:
+    started, clock = datetime.now(UTC), time.monotonic()
     work = _open(config, output, model)
     if work is None:
         terminal.say(f"{output.uri} is complete already; nothing to do")
-        return
+        tally = statistics.count(output.published(), model.classes)
+        return Predictions(output.uri, output.manifest() or {}, tally.evaluation())
     count = len(work.found.images)
     terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
     rate = _score(config, output, model, work)
-    check(output, (unit.files for unit in work.units()), model.digest)
-    counts = statistics.count(output.parts().values(), model.classes)
-    evaluation = _evaluate(output, counts)
+    tally = statistics.count(checked(output, (unit.files for unit in work.units()), model.digest), model.classes)
+    evaluation = _evaluate(output, tally)
     manifest = {
-        **_manifest(config, model, work.found, counts),
+        **_manifest(config, model, work.found, tally),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "images_per_second": rate,  # of this run, from the first unit on; null where there was no second one
     }
     output.publish(manifest)
-    _show(output, counts, evaluation)
-    _show_photo(config, work.found, counts)
-    _report(output, counts, evaluation, manifest)
+    _report(output, tally, evaluation, manifest)
+    return Predictions(output.uri, manifest, evaluation)
 
 
 def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -167,9 +171,9 @@ def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | N
     return round(scored / (time.monotonic() - start), 1) if scored else None
 
 
-def _evaluate(output: Output, counts: Tally) -> metrics.Evaluation | None:
+def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
     """Scores against the folders' names, where they are class names; also written beside the parts."""
-    evaluation = counts.evaluation()
+    evaluation = tally.evaluation()
     if evaluation is None:
         return None
     scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
@@ -178,12 +182,12 @@ def _evaluate(output: Output, counts: Tally) -> metrics.Evaluation | None:
     return evaluation
 
 
-def _manifest(config: PredictConfig, model: Bundle, found: Found, counts: Tally) -> dict[str, Any]:
+def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) -> dict[str, Any]:
     return {
         "files": len(found.images),
-        "rows": counts.rows,
-        "failed": counts.failures.total(),
-        "failures": dict(counts.failures.most_common()),
+        "rows": tally.rows,
+        "failed": tally.failures.total(),
+        "failures": dict(tally.failures.most_common()),
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "roots": found.roots,
         "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
@@ -194,36 +198,12 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, counts: Tally)
     }
 
 
-def _show(output: Output, counts: Tally, evaluation: metrics.Evaluation | None) -> None:
-    failed = counts.failures.total()
-    terminal.say(f"{counts.rows:,} rows, {failed:,} of them files that could not be decoded")
-    for reason, count in counts.failures.most_common(5):
-        terminal.say(f"  {count:,} x {reason}")
-    scores = evaluation.to_json() if evaluation else {}
-    for name, value in scores.items():
-        if isinstance(value, dict):
-            interval = f"(95 % interval {value['low']:.4f} to {value['high']:.4f})"
-            terminal.say(f"{name:9} {value['value']:.4f}  {interval}")
-    terminal.say(f"predictions  {output.uri}")
-
-
-def _show_photo(config: PredictConfig, found: Found, counts: Tally) -> None:
-    """What a job without --output says, of a job that was of a single photo."""
-    if counts.rows == 1:
-        for row in counts.sample.rows:
-            single.show(config, storage.join(found.roots[row["input"]], row["path"]), row["label"], row["top_k"])
-    elif config.show:
-        terminal.say(f"--show is for a single photo: of {counts.rows:,} none was saved")
-
-
-def _report(
-    output: Output, counts: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]
-) -> None:
+def _report(output: Output, tally: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]) -> None:
     """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        terminal.say(f"report       {write_prediction_report(output.uri, counts, evaluation, manifest)}")
+        write_prediction_report(output.uri, tally, evaluation, manifest)
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

@@ -1,24 +1,69 @@
-"""One photo: the classes it most probably shows, on the terminal and, if asked for, as an image.
+"""A bundle's model in this process, without Ray: a photo, or as many images as fit into memory.
 
-It is scored in this process: Ray would take longer to start than the model takes to load.
+It gives the rows of the batch job, from the same decoder, the same compiled shape and the same columns.
 """
 
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
-from ray_birds.model import classifier
-from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import inputs, output
+from ray_birds.model import bundle, classifier
+from ray_birds.prediction import inputs
+from ray_birds.prediction.inputs import Found
+from ray_birds.prediction.output import schema, scored
+from ray_birds.prediction.result import Predictions
 
-_SIDE = 512  # pixels of the saved image, before it gets its own shape again
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def predict(config: PredictConfig, model: Bundle) -> None:
-    """Score the one image that --input leads to.
+class Model:
+    """The model of a bundle. `classes` are its classes, in the order of the probabilities."""
+
+    def __init__(self, uri: str) -> None:
+        """Raises ModelError where there is no bundle, or a damaged one, at `uri`."""
+        self.bundle = bundle.verify(uri)
+        self.classes = self.bundle.classes
+        with terminal.quiet(verbose=False):
+            self._classifier = classifier.load(self.bundle)
+
+    def __repr__(self) -> str:
+        return f"<Model: {self.bundle.variant.backbone}, {len(self.classes)} classes, {self.bundle.uri!r}>"
+
+    def predict(self, images: str | Iterable[str], top_k: int = 5) -> "pd.DataFrame":
+        """One row per image, with the columns of the batch job, of files, folders or patterns.
+
+        Raises DataError where one of these leads nowhere; a file that cannot be decoded is a row with its error.
+        """
+        found = inputs.find((images,) if isinstance(images, str) else tuple(images))
+        rows = [self._row(found, given, path, top_k, decode.MAX_PIXELS) for given, path in found.images]
+        return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
+
+    def _row(self, found: Found, given: str, path: str, top_k: int, max_pixels: int) -> dict[str, Any]:
+        root = found.roots[given]
+        image = decode.load(storage.join(root, path), self.bundle.variant.image_size, max_pixels)
+        label = inputs.label(root, path, frozenset(self.classes))
+        row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
+        row |= {"error": image.error, "model": self.bundle.digest}
+        return (
+            row
+            if image.pixels is None
+            else row | scored(self.probabilities(image.pixels[None])[0], self.classes, label, top_k)
+        )
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, size, size, 3) uint8 -> (n, classes) float32."""
+        return self._classifier(pixels)
+
+
+def predict(config: PredictConfig) -> Predictions:
+    """Score the one image that --input leads to; nothing is written.
 
     Raises SettingsError where there are several, DataError where it cannot be read or decoded, or ModelError.
     """
@@ -28,34 +73,9 @@ def predict(config: PredictConfig, model: Bundle) -> None:
             f"--output is missing: the folder for the predictions of {len(found.images):,} images; "
             "without it a single photo is shown"
         )
-    given, path = found.images[0]
-    uri = storage.join(found.roots[given], path)
-    image = decode.load(uri, model.variant.image_size, config.max_pixels)
-    if image.pixels is None:
-        raise DataError(f"{uri}: {image.error}")
-    with terminal.quiet(config.verbose):
-        scores = classifier.load(model, batch_size=1)(image.pixels[None])[0]
-    label = inputs.label(found.roots[given], path, frozenset(model.classes))
-    show(config, uri, label, output.top_k(scores, model.classes, config.top_k))
-
-
-def show(config: PredictConfig, uri: str, label: str | None, choices: list[dict[str, Any]]) -> None:
-    """Print the most probable classes of the photo at `uri`, and with --show save it with the first of them.
-
-    `choices` are those of the column top_k; `label` is None where it is not known.
-    """
-    first = choices[0]
-    judged = "" if label is None else ": right" if first["label"] == label else f": wrong, it is {label}"
-    terminal.say(f"{uri}{judged}")
-    terminal.bars([(choice["label"], choice["probability"]) for choice in choices])
-    if config.show:
-        from ray_birds.report.photo import write_photo  # matplotlib
-
-        image = decode.load(uri, _SIDE, config.max_pixels)
-        if image.pixels is None:
-            raise DataError(f"{uri}: {image.error}")
-        title = f"{first['label']}, {first['probability']:.0%}{judged}"
-        right = None if label is None else first["label"] == label
-        target = Path.cwd() / f"{PurePath(uri).stem}-prediction.png"
-        write_photo(str(target), image.pixels, (image.width, image.height), title, right)
-        terminal.say(f"image        {target}")
+    ((given, path),) = found.images
+    row = Model(config.model)._row(found, given, path, config.top_k, config.max_pixels)
+    if row["error"]:
+        raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
+    manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}
+    return Predictions("", manifest, None, pa.Table.from_pylist([row], schema=schema()))

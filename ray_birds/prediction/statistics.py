@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Evaluation
-from ray_birds.prediction.output import read_part, schema
+from ray_birds.prediction.output import schema
 
 SAMPLE = 24  # rows drawn at random
 EXTREMES = 12  # of the least certain, and of the most confident mistakes
@@ -102,9 +102,9 @@ class Tally:
                 self.named_right[self.classes[number]] = rows.slice(np.flatnonzero(right)[first], 1).to_pylist()[0]
 
 
-def count(parts: Iterable[str], classes: tuple[str, ...]) -> Tally:
-    """Read the parts at these places, one at a time."""
+def count(parts: Iterable[pa.Table], classes: tuple[str, ...]) -> Tally:
+    """Count the rows of these parts, one at a time."""
     tally = Tally(classes)
-    for uri in parts:
-        tally.add(read_part(uri, _COLUMNS))
+    for part in parts:
+        tally.add(part.select(_COLUMNS))
     return tally

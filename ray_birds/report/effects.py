@@ -3,15 +3,10 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from ray_birds.report.results import Trial
-
-FACTORS = {
-    "augment": "augmentation",
-    "unfreeze": "unfrozen layers",
-    "learning_rate": "learning rate",
-    "backbone": "backbone",
-}
+from ray_birds.sweep import factors
+from ray_birds.sweep.results import Trial
 
 
 @dataclass(frozen=True)
@@ -42,31 +37,32 @@ class Effect:
 def effects(trials: tuple[Trial, ...]) -> list[Effect]:
     """The effect of each step of each factor (off to on, 0 to 10, 10 to 100 ...) that some pair shows."""
     scored = [t for t in trials if t.status == "finished" and not math.isnan(t.valid_accuracy)]
+    known = factors.factors(type(scored[0].variant)) if scored else {}
     found = []
-    for factor, title in FACTORS.items():
-        values = sorted({trial.settings[factor] for trial in scored}, key=_rank)
-        for before, after in pairwise(values):
-            pairs = _pairs(scored, factor, before, after)
+    for name, factor in known.items():
+        values = sorted({trial.variant.values[name] for trial in scored}, key=_rank)
+        for before, after in pairwise(
+            values if name != "seed" else ()
+        ):  # of seeds only the spread means something
+            pairs = _pairs(scored, name, before, after)
             if pairs:
-                found.append(Effect(title, before, after, pairs))
+                found.append(Effect(factor.label, str(before), str(after), pairs))
     return found
 
 
-def _pairs(trials: list[Trial], factor: str, before: str, after: str) -> tuple[tuple[Trial, Trial], ...]:
-    def others(trial: Trial) -> tuple[str, ...]:
-        return tuple(value for key, value in trial.settings.items() if key != factor)
+def _pairs(trials: list[Trial], factor: str, before: Any, after: Any) -> tuple[tuple[Trial, Trial], ...]:
+    def others(trial: Trial) -> tuple[Any, ...]:
+        return (*(value for key, value in trial.variant.values.items() if key != factor), trial.batch_size)
 
-    starts = {others(trial): trial for trial in trials if trial.settings[factor] == before}
-    ends = {others(trial): trial for trial in trials if trial.settings[factor] == after}
+    starts = {others(trial): trial for trial in trials if trial.variant.values[factor] == before}
+    ends = {others(trial): trial for trial in trials if trial.variant.values[factor] == after}
     return tuple((starts[key], ends[key]) for key in starts if key in ends)
 
 
-def _rank(value: str) -> tuple[int, float, str]:
+def _rank(value: Any) -> tuple[bool, float, str]:
     """Numbers by size, then words: 0, 10, 100, all; off, on."""
-    try:
-        return 0, float(value), ""
-    except ValueError:
-        return 1, 0.0, value
+    number = isinstance(value, (int, float))
+    return not number, value if number else 0.0, str(value)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import augment, decode, splits
 from ray_birds.data.dataset import Dataset, scan
-from ray_birds.report.results import Predictions
+from ray_birds.sweep.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4

@@ -7,30 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Estimate
-from ray_birds.evaluation.significance import Run, Significance, state
 from ray_birds.report import effects, score_charts, sweep_charts
 from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
-from ray_birds.report.results import Predictions, Sweep, Trial, read_sweep
 from ray_birds.report.scores import Scores, score
+from ray_birds.sweep.results import Predictions, Results, Trial
 
 
-def write_sweep_report(results: str) -> str:
-    """Write <results>/report.html and the PNG files in <results>/report/; returns the page's place.
+def write_sweep_report(sweep: Results) -> str:
+    """Write report.html and the PNG files in report/ into the sweep's directory; returns the page's URI.
 
-    Reads nothing but the results folder and the images of the data set; where these are gone the page says
-    so. Raises OSError where the folder does not hold a sweep.
+    Of the data set only some images are read; where these are gone the page says so.
     """
-    sweep = read_sweep(results)
     trials = sweep.trials
     drawn = [trial for trial in trials if trial.history]
     limits = sweep_charts.curve_limits(drawn)
-    significance = compare(sweep)
+    significance = sweep.significance
     estimates = {trial.name: (valid_estimate(sweep, trial), test_estimate(sweep, trial)) for trial in trials}
     scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
     found = effects.effects(sweep.trials)
@@ -54,42 +50,30 @@ def write_sweep_report(results: str) -> str:
         "certainty": certainty,
         "missing": album.missing,
         "mistakes": album.mistakes(rows) if rows else [],
-        "samples": album.samples(Variant().augment_seed, _views(sweep)),
+        "samples": album.samples(sweep.config.seed[0], _views(sweep)),
         "augmented": _views(sweep) > 0,
         "command": shlex.join(sweep.run["command"]),
         "splits": ", ".join(f"{name} {images:,}" for name, images in sweep.dataset["splits"].items()),
         "run_facts": _run_facts(sweep),
         "settings": [(name, _text(value)) for name, value in dataclasses.asdict(sweep.config).items()],
     }
-    folder = storage.join(sweep.uri, "report")
+    folder = storage.join(sweep.directory.uri, "report")
     single = [values[key] for key in ("variants", "factors", "over_fitting", "certainty") if values[key]]
     write_charts(folder, [*single, *values["curves"], *(scores.charts if scores else [])])
     for name in ("mistakes", "samples"):
         if values[name]:
             write_sheet(storage.join(folder, f"{name}.png"), values[name])
-    uri = storage.join(sweep.uri, "report.html")
+    uri = storage.join(sweep.directory.uri, "report.html")
     write_page(uri, "sweep.html.j2", values)
     return uri
 
 
-def compare(sweep: Sweep) -> Significance | None:
-    """The statement on the finished trials; None where no trial won."""
-    if sweep.winner is None or sweep.winner.valid is None:
-        return None
-    runs = [
-        Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
-        for t in sweep.trials
-        if t.status == "finished" and t.valid is not None
-    ]
-    return state(runs, sweep.winner.name)
-
-
-def valid_estimate(sweep: Sweep, trial: Trial) -> Estimate:
+def valid_estimate(sweep: Results, trial: Trial) -> Estimate:
     """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images."""
     return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"]["valid"])
 
 
-def test_estimate(sweep: Sweep, trial: Trial) -> Estimate:
+def test_estimate(sweep: Results, trial: Trial) -> Estimate:
     return _estimate(trial.test_accuracy, trial.test, sweep.dataset["splits"].get("test", 0))
 
 
@@ -100,7 +84,7 @@ def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:
     return metrics.wilson(round(value * total), total)._replace(value=value)
 
 
-def winner_rows(sweep: Sweep) -> tuple[str, Predictions | None]:
+def winner_rows(sweep: Results) -> tuple[str, Predictions | None]:
     """The winner's predictions on test, or on valid where there is no test split; and which these are."""
     if sweep.winner is None or sweep.winner.test is None:
         return "valid", sweep.winner.valid if sweep.winner else None
@@ -124,14 +108,14 @@ def _variants_chart(trials: list[Trial], estimates: dict[str, tuple[Estimate, Es
     return sweep_charts.comparison([trial.name for trial in trials], [valid for valid, _ in pairs], tests)
 
 
-def _views(sweep: Sweep) -> int:
+def _views(sweep: Results) -> int:
     """How many different views of an image the sweep trained on, at most VIEWS; 0 without augmentation."""
-    if all(trial.settings["augment"] == "off" for trial in sweep.trials):
+    if not any(trial.variant.augmented for trial in sweep.trials):
         return 0
     return min(sweep.config.augment_views or VIEWS, VIEWS)
 
 
-def _run_facts(sweep: Sweep) -> list[tuple[str, str]]:
+def _run_facts(sweep: Results) -> list[tuple[str, str]]:
     run, machine = sweep.run, sweep.run["machine"]
     return [
         ("started", run["started"]),

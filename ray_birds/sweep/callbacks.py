@@ -1,13 +1,12 @@
 """What a sweep shows while it runs: one live table on the terminal; and its logs for TensorBoard."""
 
+import re
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ray import cloudpickle
-from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from rich.live import Live
@@ -23,6 +22,16 @@ _COLUMNS = (
 )
 
 
+_HEADING = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # of each failure in Tune's error file
+
+
+class Failure(NamedTuple):
+    """A trial's failure: the last line of what was said, and whether the trial `raised` it or died."""
+
+    reason: str
+    raised: bool
+
+
 class Silence(ProgressReporter):
     """Keeps Tune's own tables off the terminal."""
 
@@ -36,7 +45,7 @@ class Silence(ProgressReporter):
         pass
 
 
-class Watch(Callback):
+class Progress(Callback):
     """Follows the trials. `logs` is a local folder for TensorBoard.
 
     A trial that was killed reports again the epochs that it has: only new ones count. A trial whose process or
@@ -46,7 +55,8 @@ class Watch(Callback):
 
     def __init__(self, plan: Plan, logs: str) -> None:
         self._plan, self._variants, self._logs = plan, plan.variants, Logs(logs, plan.variants)
-        self._failures: list[dict[str, Any]] = list(plan.results.failures())
+        self.errors: dict[str, str] = {}  # why each failed trial did, by name
+        self._failures: list[dict[str, Any]] = list(plan.directory.failures())
         self._told_of_gpu = False
         self._last: dict[str, dict[str, Any]] = {}
         self._state = dict.fromkeys(plan.variants, "waiting")
@@ -56,7 +66,7 @@ class Watch(Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune keeps its callbacks for a restore of its own, which is never made
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "Progress":
         if terminal.out.is_terminal:
             self._live.start()
         return self
@@ -92,35 +102,35 @@ class Watch(Callback):
         self._end(name, "finished" if done else "stopped")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = self._count(trial)
-        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayActorError):
+        if self._count(trial).raised:
             trial.max_failures = trial.num_failures
         self._state[str(trial)] = "waiting"
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._count(trial)
+        self.errors[str(trial)] = self._count(trial).reason
         self._end(str(trial), "failed")
 
-    def _count(self, trial: Trial) -> BaseException | None:
+    def _count(self, trial: Trial) -> Failure:
         """Note a failure in the results and on the terminal; returns what it was."""
         name = str(trial)
-        error = None
-        with suppress(OSError, EOFError):  # a full disk leaves it empty
-            if trial.pickled_error_file:
-                error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        text = ""
+        with suppress(OSError):  # a full disk
+            if trial.error_file:
+                text = Path(trial.error_file).read_text(encoding="utf-8")
+        failure = last_failure(text)
         last = self._last.get(name, {})
         row = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "trial": name,
             "epoch": last.get("epoch", 0),
             "node": last.get("node_ip", ""),
-            "reason": reason(error) if error else "unknown",
+            "reason": failure.reason,
         }
         self._failures.append(row)
         with suppress(OSError):  # a full disk, which may be what failed; all rows are written again with the next
-            self._plan.results.write_failures(self._failures)
+            self._plan.directory.write_failures(self._failures)
         terminal.say(f"{name}: failed after epoch {row['epoch']}: {row['reason']}")
-        return error
+        return failure
 
     def _end(self, name: str, state: str) -> None:
         self._state[name] = state
@@ -165,7 +175,11 @@ class Watch(Callback):
         ]
 
 
-def reason(error: BaseException) -> str:
-    """The last line of a trial's error, which names it; the traceback is in Tune's folder."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+def last_failure(text: str) -> Failure:
+    """The last of the failures in a trial's error file, which Tune writes; the traceback stays there."""
+    lines = [line.strip() for line in _HEADING.split(text)[-1].splitlines() if line.strip()]
+    if not lines:
+        return Failure("unknown; the disk may be full", False)
+    # What a task raised begins with the task; of one that ended for an actor's death Ray's own error comes last.
+    raised = "ray::" in lines[0] and not lines[-1].startswith("ray.exceptions.")
+    return Failure(lines[-1], raised)

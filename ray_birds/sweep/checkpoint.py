@@ -7,23 +7,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ray_birds.sweep.results import Results
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave. Losses are categorical cross-entropy in nats, accuracies shares."""
-
-    epoch: int  # from 1, over both phases
-    phase: str  # head | fine-tune
-    learning_rate: float
-    loss: float
-    accuracy: float
-    valid_loss: float
-    valid_accuracy: float
-    seconds: float
-    images_per_second: float  # while training
-    batch_size: int  # half of what was asked for where that was too large for the device's memory
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.results import Epoch
 
 
 @dataclass
@@ -52,9 +37,9 @@ class Checkpoint:
         return cls(history, weights, optimizer)
 
 
-def last(results: Results, name: str) -> Checkpoint:
+def last(directory: SweepDirectory, name: str) -> Checkpoint:
     """What a trial resumes from: the newer of its two states that can be read; from nothing where none can."""
-    checkpoints = [found for data in results.checkpoints(name) if (found := _read(data)) is not None]
+    checkpoints = [found for data in directory.checkpoints(name) if (found := _read(data)) is not None]
     return max(checkpoints, key=lambda state: len(state.history), default=Checkpoint())
 
 

@@ -3,14 +3,21 @@
 import itertools
 import math
 import random
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
-from ray_birds.config import ARTICLE, Depth, TuneConfig, Variant
+from ray_birds.config import ARTICLE, TuneConfig
+from ray_birds.core.errors import SettingsError
 from ray_birds.data.dataset import Dataset
 from ray_birds.features.store import Feature, FeatureSpec
 from ray_birds.model.backbones import Description
-from ray_birds.sweep.results import Results
+from ray_birds.sweep import factors
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Depth, Variant
+
+Point = dict[str, Any]  # a value of each factor, by name
+_DRAWS = 1000  # for each sample, before no other one is expected
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Plan:
     """All that the trials of a sweep are told, resolved on the driver; places are absolute."""
 
     config: TuneConfig
-    results: Results
+    directory: SweepDirectory
     store: str
     data: Dataset
     backbones: dict[str, Description]
@@ -42,51 +49,72 @@ class Plan:
 
 
 def variants(config: TuneConfig) -> dict[str, Variant]:
-    """The variants that the settings ask for, by trial name; those that share a compiled step side by side."""
-    pairs: Iterable[tuple[str, Depth]] = (
-        ARTICLE if config.preset == "article" else itertools.product(config.augment, config.unfreeze)
-    )
-    if config.samples:
-        points = _samples(config)
-    else:
-        points = [
-            (name, depth, augment, rate)
-            for name, (augment, depth), rate in itertools.product(config.backbone, pairs, config.learning_rate)
-        ]
-    points.sort(key=lambda point: (config.backbone.index(point[0]), math.inf if point[1] == "all" else point[1]))
+    """The variants that the settings ask for, by trial name; those that share a compiled step side by side.
+
+    Raises SettingsError where two have the same name.
+    """
+    points = _samples(config) if config.samples else _points(config)
+    points.sort(key=lambda point: (config.grid["backbone"].index(point["backbone"]), _depth(point["unfreeze"])))
     made = [
-        Variant(
-            backbone=name,
-            augment=augment == "on",
-            unfreeze=depth,
-            learning_rate=rate,
-            seed=seed,
+        config.variant(
+            **point,
             image_size=config.image_size,
             batch_size=config.batch_size,
             head_epochs=config.head_epochs,
             fine_tune_epochs=config.fine_tune_epochs,
             fine_tune_factor=config.fine_tune_factor,
-            augment_seed=config.seed[0],
+            augment_seed=config.grid["seed"][0],
             augment_views=config.augment_views,
             precision=config.precision,
         )
-        for name, depth, augment, rate in points
-        for seed in config.seed
+        for point in points
     ]
-    several = {"with_backbone": len(config.backbone) > 1, "with_seed": len(config.seed) > 1}
-    return {variant.name(**several): variant for variant in made}
+    varied = factors.varied(made)
+    named = {variant.name(varied): variant for variant in made}
+    if len(named) < len(made):
+        twice = next(name for name, count in Counter(one.name(varied) for one in made).items() if count > 1)
+        raise SettingsError(f"two variants of this sweep are called {twice}; give values that differ more")
+    return named
 
 
-def _samples(config: TuneConfig) -> list[tuple[str, Depth, str, float]]:
-    """--samples points of the grid's ranges; learning rates log-uniform between the smallest and the largest."""
-    draw = random.Random(config.seed[0])
-    low, high = math.log(min(config.learning_rate)), math.log(max(config.learning_rate))
+def _points(config: TuneConfig) -> list[Point]:
+    """Every combination of the factors' values; of the article's factors only its four."""
+    fixed = ARTICLE if config.preset == "article" else ({},)
     return [
-        (
-            draw.choice(config.backbone),
-            draw.choice(config.unfreeze),
-            draw.choice(config.augment),
-            float(f"{math.exp(draw.uniform(low, high)):.3g}"),
-        )
-        for _ in range(config.samples)
+        dict(zip(free, values, strict=True)) | pair
+        for pair in fixed
+        for free in [[name for name in config.grid if name not in pair]]
+        for values in itertools.product(*(config.grid[name] for name in free))
     ]
+
+
+def _samples(config: TuneConfig) -> list[Point]:
+    """--samples different points of the grid's ranges, each with every seed.
+
+    Raises SettingsError where there are not as many.
+    """
+    draw = random.Random(config.grid["seed"][0])
+    seeds = config.grid["seed"]
+    drawn: dict[tuple[Any, ...], Point] = {}
+    for _ in range(_DRAWS * config.samples):
+        point = {name: _draw(draw, config, name) for name in config.grid if name != "seed"}
+        drawn.setdefault(tuple(point.values()), point)
+        if len(drawn) == config.samples:
+            return [point | {"seed": seed} for point in drawn.values() for seed in seeds]
+    raise SettingsError(
+        f"--samples {config.samples}: only {len(drawn)} different variants can be drawn from these values; "
+        "give fewer samples, or two learning rates to draw between"
+    )
+
+
+def _draw(draw: random.Random, config: TuneConfig, name: str) -> Any:
+    """A value of a factor: one of those given or, of a range, a number of three digits."""
+    values = config.grid[name]
+    if factors.factors(config.variant)[name].drawn == "choice":
+        return draw.choice(values)
+    low, high = math.log(min(values)), math.log(max(values))
+    return float(f"{math.exp(draw.uniform(low, high)):.3g}")
+
+
+def _depth(unfreeze: Depth) -> float:
+    return math.inf if unfreeze == "all" else unfreeze

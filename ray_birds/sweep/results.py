@@ -1,243 +1,292 @@
-"""What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
+"""A sweep's results, read once into typed objects: trials with histories and predictions, winner, significance.
 
-config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
-tensorboard/  best/
-trials/<trial>/history.csv               one row per epoch
-trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
-trials/<trial>/test_predictions.parquet  where the trial was scored on test
-trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes from: its last two epochs
+The terminal, trials.csv, the report, the model card and the Python API all take their numbers from here.
 """
 
-import csv
-import io
+import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ray_birds.config import TuneConfig, Variant
+from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.data.dataset import Split
-from ray_birds.data.inspection import BadImage, Inspection
+from ray_birds.evaluation import significance
+from ray_birds.evaluation.significance import Run, Significance
+from ray_birds.sweep import factors
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Variant
 
-TRIAL_COLUMNS = (
-    "trial",
-    "backbone",
-    "augment",
-    "unfreeze",
-    "learning_rate",
-    "seed",
-    "batch_size",
-    "precision",
-    "status",
-    "epochs",
-    "valid_accuracy",
-    "valid_loss",
-    "test_accuracy",
-    "seconds",
-    "images_per_second",
-    "gpus",
-    "failures",
-    "error",
-)
-FAILURES = ("time", "trial", "epoch", "node", "reason")
+if TYPE_CHECKING:
+    import pandas as pd
 
-PREDICTIONS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("prediction", pa.string()),
-        ("probability", pa.float32()),
-        ("correct", pa.bool_()),
-    ]
-)
+Status = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Losses are categorical cross-entropy in nats, accuracies shares."""
+
+    epoch: int  # from 1, over both phases
+    phase: str  # head | fine-tune
+    learning_rate: float
+    loss: float
+    accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+    seconds: float
+    images_per_second: float  # while training
+    batch_size: int  # half of what was asked for where that was too large for the device's memory
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labelled rows: texts as (n,) object arrays, `probability` (n,) float64, `correct` (n,) bool."""
+
+    path: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    probability: np.ndarray
+    correct: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.mean(self.correct))
+
+    def mistakes(self) -> np.ndarray:
+        """Indices of the wrong rows, the most confident first."""
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One variant of a sweep and what became of it. Numbers are NaN where there are none."""
+
+    name: str
+    variant: Variant
+    recipe: str  # the name without the seed: the same for all replicates
+    error: str  # why it failed, or ""
+    gpus: float
+    failures: int  # how often its process or node died, or it raised
+    history: tuple[Epoch, ...]
+    valid: Predictions | None
+    test: Predictions | None
+
+    @property
+    def status(self) -> Status:
+        if self.error:
+            return "failed"
+        return "finished" if self.epochs == self.variant.epochs else "stopped"
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history)
+
+    @property
+    def valid_accuracy(self) -> float:
+        return self.history[-1].valid_accuracy if self.history else math.nan
+
+    @property
+    def valid_loss(self) -> float:
+        return self.history[-1].valid_loss if self.history else math.nan
+
+    @property
+    def test_accuracy(self) -> float:
+        return self.test.accuracy if self.test else math.nan
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.history)
+
+    @property
+    def images_per_second(self) -> float:
+        """While training: of equal numbers of images per epoch, the harmonic mean of the epochs' rates."""
+        if not self.history:
+            return math.nan
+        return len(self.history) / sum(1 / epoch.images_per_second for epoch in self.history)
+
+    @property
+    def batch_size(self) -> int:
+        return self.history[-1].batch_size if self.history else self.variant.batch_size
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """Sort key, best first: finished ones, by valid accuracy, then by valid loss."""
+        scores = (-self.valid_accuracy, self.valid_loss)
+        accuracy, loss = (math.inf if math.isnan(score) else score for score in scores)
+        return self.status != "finished", accuracy, loss
+
+    def row(self) -> dict[str, Any]:
+        """The row of trials.csv: the factors by name, and what came of them; None for NaN."""
+        row = {
+            "trial": self.name,
+            **self.variant.values,
+            "batch_size": self.batch_size,
+            "precision": self.variant.precision,
+            "status": self.status,
+            "epochs": self.epochs,
+            "valid_accuracy": self.valid_accuracy,
+            "valid_loss": self.valid_loss,
+            "test_accuracy": self.test_accuracy,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "gpus": f"{self.gpus:g}",
+            "failures": self.failures,
+            "error": self.error,
+        }
+        return {name: None if value != value else value for name, value in row.items()}
 
 
 @dataclass(frozen=True)
 class Results:
-    """A sweep's directory at an absolute place."""
+    """A finished sweep; `trials` the best first, `run` and `dataset` are the files' content."""
 
-    uri: str
+    directory: SweepDirectory
+    config: TuneConfig
+    run: dict[str, Any]
+    dataset: dict[str, Any]
+    bad_images: list[dict[str, str]]
+    splits: dict[str, str]  # split of each image by path, where the sweep made splits
+    trials: tuple[Trial, ...]
 
-    def path(self, *names: str) -> str:
-        return storage.join(self.uri, *names)
+    @property
+    def winner(self) -> Trial | None:
+        return next((trial for trial in self.trials if trial.name == self.run["winner"]), None)
+
+    @property
+    def failed(self) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.trials if trial.status == "failed")
+
+    @cached_property
+    def significance(self) -> Significance | None:
+        """How the other finished trials compare with the winner on valid; None where no trial won."""
+        if self.winner is None or self.winner.valid is None:
+            return None
+        runs = [
+            Run(trial.name, trial.recipe, trial.variant.seed, trial.seconds, trial.valid.correct)
+            for trial in self.trials
+            if trial.status == "finished" and trial.valid is not None
+        ]
+        return significance.state(runs, self.winner.name)
+
+
+def trials(
+    directory: SweepDirectory, variants: dict[str, Variant], errors: dict[str, str], gpus: float
+) -> tuple[Trial, ...]:
+    """What the trials of these variants left behind, the best first; `errors` by name."""
+    varied = factors.varied(variants.values())
+    failures = [row["trial"] for row in directory.failures()]
+    found = [
+        Trial(
+            name=name,
+            variant=variant,
+            recipe=variant.recipe(varied),
+            error=errors.get(name, ""),
+            gpus=gpus,
+            failures=failures.count(name),
+            history=tuple(Epoch(**epoch) for epoch in directory.history(name)),
+            valid=_predictions(directory.predictions(name, "valid")),
+            test=_predictions(directory.predictions(name, "test")),
+        )
+        for name, variant in variants.items()
+    ]
+    return tuple(sorted(found, key=lambda trial: trial.rank))
+
+
+def read(directory: SweepDirectory, config_class: type[TuneConfig] = TuneConfig) -> Results:
+    """The results of a sweep that has ended. Raises OSError where a file that every sweep writes is missing."""
+    run = directory.run()
+    variants = {name: config_class.variant.from_values(about["variant"]) for name, about in run["trials"].items()}
+    errors = {name: about["error"] for name, about in run["trials"].items()}
+    return assemble(
+        directory, directory.config(config_class), run, trials(directory, variants, errors, run["gpus_per_trial"])
+    )
+
+
+def assemble(
+    directory: SweepDirectory, config: TuneConfig, run: dict[str, Any], found: tuple[Trial, ...]
+) -> Results:
+    """The results whose run and trials are known already; the rest is read."""
+    return Results(directory, config, run, directory.dataset(), directory.bad_images(), directory.splits(), found)
+
+
+def trial_facts(found: tuple[Trial, ...]) -> dict[str, dict[str, Any]]:
+    """What run.json says of each trial, for `read`."""
+    return {trial.name: {"variant": dataclasses.asdict(trial.variant), "error": trial.error} for trial in found}
+
+
+def _predictions(table: pa.Table | None) -> Predictions | None:
+    if table is None:
+        return None
+    return Predictions(
+        path=table["path"].to_numpy(),
+        label=table["label"].to_numpy(),
+        prediction=table["prediction"].to_numpy(),
+        probability=table["probability"].to_numpy().astype(np.float64),
+        correct=table["correct"].to_numpy().astype(bool),
+    )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, as the Python API gives it; `results` holds the same as typed objects."""
+
+    results: Results
+
+    @classmethod
+    def at(cls, uri: str) -> "Sweep":
+        """The sweep in this directory. Raises OutputError where there is no finished one."""
+        directory = SweepDirectory(storage.resolve(uri))
+        try:
+            return cls(read(directory))
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(f"{directory.uri}: holds no finished sweep; expected <results>/<name>") from error
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial, the best first, with the columns of trials.csv."""
+        import pandas as pd
+
+        return pd.DataFrame([trial.row() for trial in self.results.trials])
+
+    @property
+    def winner(self) -> str | None:
+        """The name of the winning trial; None where none finished."""
+        return self.results.winner.name if self.results.winner else None
+
+    @property
+    def significance(self) -> Significance | None:
+        return self.results.significance
 
     @property
     def best(self) -> str:
-        return self.path("best")
+        """The winner's bundle."""
+        return self.results.directory.best
 
-    def exists(self) -> bool:
-        return storage.exists(self.path("config.json"))
+    @property
+    def report(self) -> str:
+        """The page with all of it."""
+        return self.results.directory.report
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """What cannot be written, by a worker either, is an OutputError that says the way out."""
-        try:
-            yield
-        except OSError as error:
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise OutputError(
-                f"{self.uri}: cannot be written ({reason[0]}); when this is mended, --resume continues"
-            ) from error
+    def history(self, trial: str) -> "pd.DataFrame":
+        """One row per epoch of a trial. Raises KeyError where there is no such trial."""
+        import pandas as pd
 
-    def config(self) -> TuneConfig:
-        return TuneConfig.from_json(storage.read(self.path("config.json")).decode())
+        epochs = {one.name: one.history for one in self.results.trials}[trial]
+        return pd.DataFrame([dataclasses.asdict(epoch) for epoch in epochs])
 
-    def checkpoints(self, trial: str) -> list[bytes]:
-        """The states that a trial has written, of its last two epochs, in no order."""
-        found = []
-        for uri in self._checkpoints(trial):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found.append(storage.read(uri))
-        return found
+    def __repr__(self) -> str:
+        valid = self.results.winner.valid_accuracy if self.results.winner else math.nan
+        return f"<Sweep: {len(self.results.trials)} trials, winner {self.winner}, valid accuracy {valid:.4f}>"
 
-    def write_checkpoint(self, trial: str, epoch: int, state: bytes) -> None:
-        """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
-        if epoch == 1:  # of a trial that restarts, with half the batch: what it had counts no more
-            storage.remove_file(self._checkpoints(trial)[0])
-        storage.write(self._checkpoints(trial)[epoch % 2], state)
-
-    def _checkpoints(self, trial: str) -> list[str]:
-        return [self.path("trials", trial, f"checkpoint{slot}.npz") for slot in range(2)]
-
-    def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
-        write_csv(self.path("trials", trial, "history.csv"), list(epochs[0]), epochs)
-
-    def history(self, trial: str) -> list[dict[str, str]]:
-        """Rows of a trial's history, values as text; empty where it has not finished an epoch."""
-        try:
-            return read_csv(self.path("trials", trial, "history.csv"))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def write_predictions(self, trial: str, split: Split, classes: tuple[str, ...], scores: np.ndarray) -> None:
-        """`scores` (n, classes) are the probabilities of the split's images, in its order."""
-        chosen = scores.argmax(axis=1)
-        columns = {
-            "path": split.paths,
-            "label": [classes[label] for label in split.labels],
-            "prediction": [classes[label] for label in chosen],
-            "probability": scores[np.arange(len(chosen)), chosen],
-            "correct": chosen == split.labels,
-        }
-        buffer = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=PREDICTIONS), buffer)
-        storage.write(self._predictions(trial, split.name), buffer.getvalue())
-
-    def predictions(self, trial: str, split: str) -> pa.Table | None:
-        """The table of PREDICTIONS; None where the trial was not scored on the split."""
-        try:
-            return pq.read_table(io.BytesIO(storage.read(self._predictions(trial, split))))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _predictions(self, trial: str, split: str) -> str:
-        return self.path("trials", trial, f"{split}_predictions.parquet")
-
-    def write_dataset(self, inspection: Inspection) -> None:
-        data = inspection.dataset
-        write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in inspection.bad))
-        if inspection.made:
-            rows = ({"split": name, "path": path} for name in data.splits for path in data.splits[name].paths)
-            write_csv(self.path("splits.csv"), ("split", "path"), rows)
-        facts = {
-            "root": data.root,
-            "fingerprint": _fingerprint(inspection),
-            "classes": list(data.classes),
-            "splits": {name: len(split) for name, split in data.splits.items()},
-            "notes": list(data.notes),
-            "made": list(inspection.made),
-            "bad_images": len(inspection.bad),
-        }
-        storage.write_json(self.path("dataset.json"), facts)
-
-    def began_with(self, inspection: Inspection) -> bool:
-        """Whether the sweep's images are these; also where it ended before it had looked at them."""
-        try:
-            return bool(self.dataset()["fingerprint"] == _fingerprint(inspection))
-        except FileNotFoundError:
-            return True
-
-    def dataset(self) -> dict[str, Any]:
-        """What `write_dataset` wrote."""
-        return dict(storage.read_json(self.path("dataset.json")))
-
-    def failures(self) -> list[dict[str, str]]:
-        """Rows of FAILURES, values as text: each time that a trial's process or node died, or it raised."""
-        try:
-            return read_csv(self.path("failures.csv"))
-        except FileNotFoundError:
-            return []
-
-    def write_failures(self, rows: Sequence[dict[str, Any]]) -> None:
-        write_csv(self.path("failures.csv"), FAILURES, rows)
-
-    def trial_row(self, trial: str, variant: Variant, gpus: float, error: str) -> dict[str, Any]:
-        """A trial's row of trials.csv, from what it left behind; `gpus` is its share of them."""
-        history = self.history(trial)
-        last = history[-1] if history else {}
-        test = self.predictions(trial, "test")
-        seconds = sum(float(epoch["seconds"]) for epoch in history)
-        rates = [float(epoch["images_per_second"]) for epoch in history]
-        finished = len(history) == variant.epochs
-        return {
-            "trial": trial,
-            "backbone": variant.backbone,
-            "augment": "on" if variant.augment else "off",
-            "unfreeze": variant.unfreeze,
-            "learning_rate": variant.learning_rate,
-            "seed": variant.seed,
-            "batch_size": last.get("batch_size", variant.batch_size),
-            "precision": variant.precision,
-            "status": "failed" if error else "finished" if finished else "stopped",
-            "epochs": len(history),
-            "valid_accuracy": last.get("valid_accuracy", ""),
-            "valid_loss": last.get("valid_loss", ""),
-            "test_accuracy": "" if test is None else accuracy(test),
-            "seconds": round(seconds, 2),
-            # Of equal numbers of images per epoch, the overall rate is the harmonic mean of the epochs' rates.
-            "images_per_second": round(len(rates) / sum(1 / rate for rate in rates), 2) if rates else "",
-            "gpus": f"{gpus:g}",
-            "failures": sum(row["trial"] == trial for row in self.failures()),
-            "error": error,
-        }
-
-    def trials(self) -> list[dict[str, str]]:
-        """Rows of trials.csv, values as text."""
-        return read_csv(self.path("trials.csv"))
-
-    def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
-        write_csv(self.path("trials.csv"), TRIAL_COLUMNS, rows)
-
-
-def _fingerprint(inspection: Inspection) -> str:
-    return storage.digest(f"{split} {value}" for split, value in sorted(inspection.fingerprints.items()))
-
-
-def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
-    """Sort key of rows of trials.csv, best first: finished ones, by valid accuracy, then by valid loss."""
-    accuracy = float(row["valid_accuracy"] or -math.inf)
-    return row["status"] != "finished", -accuracy, float(row["valid_loss"] or math.inf)
-
-
-def accuracy(predictions: pa.Table) -> float:
-    return float(np.mean(predictions["correct"].to_numpy()))
-
-
-def read_csv(uri: str) -> list[dict[str, str]]:
-    """Rows below the heading, values as text."""
-    return list(csv.DictReader(io.StringIO(storage.read(uri).decode(), newline="")))
-
-
-def write_csv(uri: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    storage.write(uri, buffer.getvalue().encode())
+    def _repr_html_(self) -> str:
+        scores = ["trial", "status", "epochs", "valid_accuracy", "valid_loss", "test_accuracy", "seconds"]
+        return str(self.trials[scores].to_html(index=False, na_rep=""))

@@ -1,7 +1,7 @@
 """The winner of a sweep: chosen on valid alone, made a bundle, scored on test once."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,15 +17,15 @@ from ray_birds.evaluation import metrics
 from ray_birds.model import bundle, card, device
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import rank
+from ray_birds.sweep.results import Trial
 
 _PART = 256  # images decoded at a time when the winner is scored
 
 
-def choose(rows: list[dict[str, Any]]) -> str | None:
+def choose(trials: Iterable[Trial]) -> str | None:
     """The name of the best finished trial; None where none finished. The test split has no say."""
-    finished = [row for row in rows if row["status"] == "finished"]
-    return min(finished, key=rank)["trial"] if finished else None
+    finished = [trial for trial in trials if trial.status == "finished"]
+    return min(finished, key=lambda trial: trial.rank).name if finished else None
 
 
 def export_winner(plan: Plan, name: str) -> None:
@@ -46,7 +46,7 @@ def _make(plan: Plan, name: str) -> None:
     from ray_birds.sweep import checkpoint
 
     device.use_threads(plan.threads)
-    last, classes = checkpoint.last(plan.results, name), plan.data.classes
+    last, classes = checkpoint.last(plan.directory, name), plan.data.classes
     variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
     model = train_step.assemble(variant, plan.config.weights, len(classes), last.weights)
 
@@ -56,15 +56,15 @@ def _make(plan: Plan, name: str) -> None:
         classifier, test = Classifier(path), _test(plan)
         if test is not None:
             parts = [classifier(pixels) for pixels in _pixels(plan, test)]
-            plan.results.write_predictions(name, test, classes, np.concatenate(parts))
-        tables = {split: plan.results.predictions(name, split) for split in ("valid", "test")}
+            plan.directory.write_predictions(name, test, classes, np.concatenate(parts))
+        tables = {split: plan.directory.predictions(name, split) for split in ("valid", "test")}
         evaluations.update(
             {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
         )
         return {split: evaluation.to_json() for split, evaluation in evaluations.items()}
 
-    bundle.save(model, plan.results.best, classes, variant, score)
-    card.write(plan.results.best, variant, plan.config.weights, plan.results.dataset(), evaluations)
+    bundle.save(model, plan.directory.best, classes, variant, score)
+    card.write(plan.directory.best, variant, plan.config.weights, plan.directory.dataset(), evaluations)
 
 
 def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:

@@ -9,8 +9,9 @@ from PIL import Image
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
+from ray_birds.sweep import factors
+from ray_birds.sweep.factors import Variant
 
 _SCALARS = ("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate", "images_per_second")
 _METRICS = ("valid_accuracy", "valid_loss", "accuracy", "loss")  # columns of the HParams table: the last of these
@@ -25,7 +26,7 @@ class Logs:
         self._full = False  # the disk; the trials say so, and a writer whose thread has ended would wait for ever
 
     def epoch(self, trial: str, result: dict[str, Any]) -> None:
-        """An epoch's numbers, which checkpoint.Epoch names; none any more once the disk was full."""
+        """An epoch's numbers, which results.Epoch names; none any more once the disk was full."""
         if self._full:
             return
         try:
@@ -57,12 +58,10 @@ class Logs:
     def _session(self, trial: str) -> tuple[Any, Any, Any]:
         """The table's columns, this trial's settings, and that it has ended well, as the plugin's summaries."""
         variant = self._variants[trial]
+        types = factors.types(type(variant))
+        # One kind of value in every trial: a depth is a text, since it may be "all".
         settings = {
-            "backbone": variant.backbone,
-            "augment": "on" if variant.augment else "off",
-            "unfreeze": str(variant.unfreeze),  # a text in every trial, since it may be "all"
-            "learning_rate": variant.learning_rate,
-            "seed": variant.seed,
+            name: value if types[name] in (int, float) else str(value) for name, value in variant.values.items()
         }
         columns: tuple[Any, Any, Any] = hparams(settings, dict.fromkeys(_METRICS, 0.0))
         return columns

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.config import Variant
 from ray_birds.core.errors import DataError, OutOfMemoryError
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
@@ -21,6 +20,7 @@ from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.model.train_step import Shape, Stage, Stages
 from ray_birds.sweep.checkpoint import Checkpoint, Epoch
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split

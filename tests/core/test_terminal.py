@@ -1,97 +1,12 @@
-"""The terminal: exit codes of a job in a process of its own, durations, progress with and without a terminal."""
+"""The terminal: durations, progress with and without a terminal."""
 
 import io
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ray_birds.core import terminal
-
-JOB = '''
-from dataclasses import dataclass
-from ray_birds.core import errors
-from ray_birds.config import Settings, _check
-from ray_birds.core.terminal import run_job, say
-
-@dataclass(frozen=True)
-class Config(Settings):
-    """Raise what is asked for."""
-    ending: str
-    """What."""
-    count: int = 1
-    """How many."""
-    def __post_init__(self) -> None:
-        _check(self.count > 0, f"--count {self.count}: expected above 0")
-
-def main(config: Config) -> None:
-    if config.ending == "interrupt":
-        raise KeyboardInterrupt
-    if config.ending == "full":
-        raise OSError(28, "No space left on device", "results/x")
-    if config.ending == "bug":
-        raise RuntimeError("a bug")
-    if config.ending != "well":
-        raise getattr(errors, config.ending)("birds/x: what was wrong; what to do")
-    say("done")
-
-if __name__ == "__main__":
-    run_job(Config, main)
-'''
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    uri = tmp_path_factory.mktemp("job") / "job.py"
-    uri.write_text(JOB)
-    return uri
-
-
-def run(job: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(job), *words], capture_output=True, text=True)
-
-
-@pytest.mark.parametrize(
-    ("extension", "code"),
-    [
-        ("DataError", 2),
-        ("OutputError", 2),
-        ("RayBirdsError", 2),
-        ("TrialsFailed", 1),
-        ("interrupt", 130),
-    ],
-)
-def test_an_error_of_the_user_is_one_line_and_a_code(job: Path, extension: str, code: int) -> None:
-    done = run(job, "--ending", extension)
-    assert done.returncode == code and done.stdout == ""
-    assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
-    assert "interrupted" in done.stderr if extension == "interrupt" else "what to do" in done.stderr
-
-
-def test_a_full_disk_is_one_line(job: Path) -> None:
-    done = run(job, "--ending", "full")
-    assert done.returncode == 2
-    assert done.stderr == "error: results/x: No space left on device; free some space, --resume then continues\n"
-
-
-def test_a_job_that_ends_well(job: Path) -> None:
-    done = run(job, "--ending", "well")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
-def test_a_bug_keeps_its_traceback(job: Path) -> None:
-    done = run(job, "--ending", "bug")
-    assert done.returncode == 1 and "Traceback" in done.stderr and "RuntimeError: a bug" in done.stderr
-
-
-def test_mistakes_on_the_command_line(job: Path) -> None:
-    refused = run(job, "--ending", "well", "--count", "0")
-    assert refused.returncode == 2 and refused.stderr == "error: --count 0: expected above 0\n"
-    misspelled = run(job, "--ending", "well", "--cuont", "2")
-    assert misspelled.returncode == 2 and "--count" in misspelled.stdout + misspelled.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_birds.config import Variant
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.features import store
 from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.sweep.factors import Variant
 from tests.conftest import own_s3
 
 DEEP = CutPoint("block6d_add", (2, 2, 3))
@@ -99,7 +99,7 @@ def test_what_a_variant_reads() -> None:
         CATALOGUE.feature("train", POOL, None),
         CATALOGUE.feature("valid", POOL, None),
     ]
-    deep = dataclasses.replace(plain, augment=True, unfreeze=10)
+    deep = dataclasses.replace(plain, augment="on", unfreeze=10)
     needed = CATALOGUE.needed(deep, POOL, DEEP, ["valid"])
     assert {(each.split, each.cut_point, each.view) for each in needed} == {
         ("train", POOLED, 0),

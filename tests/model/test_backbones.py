@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from ray_birds.config import BACKBONES
 from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.model import backbones, cut, head
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.sweep.factors import BACKBONES
 
 keras = pytest.importorskip("keras")
 

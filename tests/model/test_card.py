@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ray_birds.config import Variant
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.model import card
+from ray_birds.sweep.factors import Variant
 
 NAMES = ("CORAL OWL", "MOSS TERN", "RED|BLUE_FINCH", "UNSEEN GULL")
-VARIANT = Variant(augment=True, unfreeze=100, image_size=96, head_epochs=1, learning_rate=0.002)
+VARIANT = Variant(augment="on", unfreeze=100, image_size=96, head_epochs=1, learning_rate=0.002)
 DATA: dict[str, Any] = {
     "root": "/home/somebody/private/birds",
     "fingerprint": "0123456789abcdef",
@@ -109,7 +109,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     assert "Fine-tuning: all layers of the backbone" in recipe(unfreeze="all")
     assert "Fine-tuning: none\n" in recipe(unfreeze=0)
     assert "a new view in every epoch" in recipe() and "4 views of each" in recipe(augment_views=4)
-    assert "Augmentation: none\n" in recipe(augment=False)
+    assert "Augmentation: none\n" in recipe(augment="off")
 
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:

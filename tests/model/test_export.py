@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ray_birds.config import ExportConfig, Variant
+from ray_birds.config import ExportConfig
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
 from ray_birds.model import backbones, bundle, card, classifier, cut, export, head
+from ray_birds.sweep.factors import Variant
 from tests.conftest import CLASSES
 
 SIZE = 32

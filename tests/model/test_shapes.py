@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ray_birds.config import CheckConfig, DownloadConfig, PredictConfig, TuneConfig
-from ray_birds.core.errors import BlockingFindings, DataError
+from ray_birds.core.errors import DataError
 from ray_birds.data.check import check
 from ray_birds.data.sources.download import download
 from ray_birds.prediction.run import predict
@@ -111,11 +111,10 @@ def test_the_shape_of_later_copies(tmp_path: Path, local_ray: None) -> None:
     folder.mkdir()
     download(DownloadConfig(str(folder / "birds"), source=str(write_zip(tmp_path / "b.zip", contents))))
     config = settings(folder)
-    with pytest.raises(BlockingFindings):
-        check(CheckConfig(config.data, str(folder / "check")))
+    assert check(CheckConfig(config.data, str(folder / "check"))).blocking
     with pytest.raises(DataError, match=r"'ABBOTTS BABBLER'.*--exclude-class 'ABBOTS BABBLER'"):
         sweep(TuneConfig(data=config.data, results=str(folder), name="refused"))
-    check(CheckConfig(config.data, str(folder / "check"), exclude_class=config.exclude_class))
+    assert not check(CheckConfig(config.data, str(folder / "check"), exclude_class=config.exclude_class)).blocking
     sweep(config)
     made = pd.read_csv(folder / "sweep/splits.csv")
     assert made.groupby("split").size().to_dict() == {"train": 38, "valid": 6, "test": 4}

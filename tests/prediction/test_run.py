@@ -29,7 +29,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.prediction import inputs
-from ray_birds.prediction.output import JOB, SUCCESS, Output, schema
+from ray_birds.prediction.output import JOB, SUCCESS, Output, checked, schema
 from ray_birds.prediction.run import _with_gpus, predict
 from tests.conftest import CLASSES, REPOSITORY, own_s3
 
@@ -516,7 +516,7 @@ def test_a_damaged_part_is_found_and_not_published(
         for part in output.parts().values()
     ]
     model = manifest(scored)["model"]["digest"]
-    output.check(output, map(tuple, units), model)
+    assert sum(map(len, checked(output, map(tuple, units), model))) == sum(map(len, units))
     first, second = list(output.parts().values())[:2]
     if damage == "cut":
         Path(second).write_bytes(Path(second).read_bytes()[:1000])
@@ -525,7 +525,7 @@ def test_a_damaged_part_is_found_and_not_published(
     else:
         Path(second).unlink()
     with pytest.raises(OutputError, match="part") as error:
-        output.check(output, map(tuple, units), model)
+        list(checked(output, map(tuple, units), model))
     assert "\n" not in str(error.value) and "--resume" in str(error.value)
 
 

@@ -11,8 +11,7 @@ from PIL import Image
 from ray_birds.config import PredictConfig
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
-from ray_birds.model import bundle
-from ray_birds.prediction import single
+from ray_birds.prediction import result, single
 from tests.conftest import CLASSES, REPOSITORY, SIZE
 
 CHOICES = [{"label": "CORAL OWL", "probability": 0.75}, {"label": "MOSS TERN", "probability": 0.25}]
@@ -75,7 +74,7 @@ def test_right_or_wrong_is_said_where_it_is_known(
     uri = folder / "some photo.png"
     Image.new("RGB", (90, 60), "green").save(uri)
     config = PredictConfig(model="m", input=(str(uri),), show=True)
-    single.show(config, str(uri), label, CHOICES)
+    result.show_photo(config, str(uri), label, CHOICES)
     first, *bars, last = capsys.readouterr().out.splitlines()
     assert first == f"{uri}{words}"
     assert [bar.split("  ")[0] for bar in bars] == ["CORAL OWL", "MOSS TERN"]
@@ -83,7 +82,7 @@ def test_right_or_wrong_is_said_where_it_is_known(
     saved = folder / "some photo-prediction.png"
     assert last == f"image        {saved}"
     pixels = np.asarray(Image.open(saved).convert("RGB")).reshape(-1, 3)
-    asked = [int(colour[uri : uri + 2], 16) for uri in (1, 3, 5)]
+    asked = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
     assert (pixels == asked).all(axis=1).sum() > 50  # the title
     shown = np.argwhere((np.asarray(Image.open(saved).convert("RGB")) == [0, 128, 0]).all(axis=2))
     height, width = np.ptp(shown, axis=0) + 1
@@ -99,11 +98,11 @@ def test_without_an_output_there_is_one_photo(
     for number in range(count):
         Image.new("RGB", (9, 9)).save(folder / f"{number}.jpg")
     with pytest.raises(kind, match=words):
-        single.predict(PredictConfig(model="m", input=(str(folder),)), bundle.verify(str(bundles / "bundle")))
+        single.predict(PredictConfig(model=str(bundles / "bundle"), input=(str(folder),)))
 
 
 def test_a_photo_that_is_none_is_one_line(bundles: Path, folder: Path) -> None:
     (folder / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"x\.jpg: not a JPEG") as error:
-        single.predict(PredictConfig(model="m", input=("x.jpg",)), bundle.verify(str(bundles / "bundle")))
+        single.predict(PredictConfig(model=str(bundles / "bundle"), input=("x.jpg",)))
     assert "\n" not in str(error.value)

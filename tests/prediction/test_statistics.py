@@ -10,14 +10,14 @@ import pytest
 
 from ray_birds.evaluation import metrics
 from ray_birds.prediction import statistics
-from ray_birds.prediction.output import Output
+from ray_birds.prediction.output import Output, read_part
 from ray_birds.prediction.statistics import EXAMPLES, EXTREMES, SAMPLE, Tally
 from tests.conftest import CLASSES
 from tests.prediction.test_output import FAILED, SCORED, UNLABELLED, output, row
 
 
 def counted(made: Output) -> Tally:
-    return statistics.count(made.parts().values(), CLASSES)
+    return statistics.count(map(read_part, made.parts().values()), CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def paths(rows: Iterable[dict[str, str]]) -> list[str]:
 
 def test_its_size_does_not_grow_with_the_number_of_parts(many: Output) -> None:
     parts = list(many.parts().values())
-    small, large = (len(pickle.dumps(statistics.count(parts * times, CLASSES))) for times in (1, 20))
+    small, large = (
+        len(pickle.dumps(statistics.count(map(read_part, parts * times), CLASSES))) for times in (1, 20)
+    )
     assert large < 1.1 * small
 
 

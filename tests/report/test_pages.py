@@ -1,6 +1,7 @@
 """Reports of synthetic results: seeded numbers, drawn JPEGs, real files."""
 
 import csv
+import dataclasses
 import json
 import math
 from html.parser import HTMLParser
@@ -15,13 +16,15 @@ from PIL import Image
 
 from ray_birds.config import TuneConfig
 from ray_birds.data.dataset import scan
-from ray_birds.evaluation import metrics, significance
+from ray_birds.evaluation import metrics
 from ray_birds.prediction import statistics
-from ray_birds.prediction.output import Output, schema, top_k
+from ray_birds.prediction.output import Output, read_part, schema, top_k
 from ray_birds.report.effects import effects
 from ray_birds.report.prediction import write_prediction_report
-from ray_birds.report.results import read_sweep
 from ray_birds.report.sweep import write_sweep_report
+from ray_birds.sweep import results, selection
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Variant
 
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
 Recipe = tuple[str, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
@@ -47,47 +50,42 @@ def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tu
     return root
 
 
+def _variant(recipe: Recipe) -> Variant:
+    augment, unfreeze, seed = recipe[:3]
+    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed)
+
+
+def read(folder: Path) -> results.Results:
+    return results.read(SweepDirectory(str(folder)))
+
+
 class Writer:
     """Writes a results folder as the contract has it."""
 
     def __init__(self, uri: Path, data: Path, recipes: list[Recipe], *, failed: bool = False) -> None:
         self.uri, self.data = uri, scan(str(data))
         self.rng = np.random.default_rng(1)
-        names = [self._name(recipe) for recipe in recipes]
-        rows = [self._trial(name, recipe) for name, recipe in zip(names, recipes, strict=True)]
-        best = max(rows, key=lambda row: float(row["valid_accuracy"]), default=None)
-        if best and "test" in self.data.splits:
-            best["test_accuracy"] = self._predict(best["trial"], "test", float(best["valid_accuracy"]))
+        self.directory = SweepDirectory(str(uri))
+        uri.mkdir(parents=True, exist_ok=True)
+        variants = {self._name(recipe): _variant(recipe) for recipe in recipes}
+        for (name, variant), recipe in zip(variants.items(), recipes, strict=True):
+            self._history(name, variant, self._predict(name, "valid", recipe[3]), recipe[4])
+        errors = {}
         if failed:
-            rows.insert(0, self._failed())
-        _write_csv(uri / "trials.csv", rows)
-        self._facts(best["trial"] if best else None)
+            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all")}
+            errors["aug-unfreezeall-lr0.001-seed0"] = "out of memory <at> layer & more"
+        best = selection.choose(results.trials(self.directory, variants, errors, 0.0))
+        if best and "test" in self.data.splits:
+            accuracies = {self._name(recipe): recipe[3] for recipe in recipes}
+            self._predict(best, "test", accuracies[best])
+        found = results.trials(self.directory, variants, errors, 0.0)
+        self._facts(best, results.trial_facts(found))
+        self.directory.write_trials([trial.row() for trial in found])
 
     @staticmethod
     def _name(recipe: Recipe) -> str:
         augment, unfreeze, seed = recipe[:3]
         return f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr0.001-seed{seed}"
-
-    def _trial(self, name: str, recipe: Recipe) -> dict[str, Any]:
-        augment, unfreeze, seed, accuracy, seconds = recipe
-        valid = self._predict(name, "valid", accuracy)
-        epochs = self._history(name, valid, unfreeze != "0")
-        return {
-            "trial": name, "backbone": "EfficientNetB0", "augment": augment, "unfreeze": unfreeze,
-            "learning_rate": 0.001, "seed": seed, "batch_size": 32, "precision": "float32",
-            "status": "finished", "epochs": epochs, "valid_accuracy": valid, "valid_loss": 1.25,
-            "test_accuracy": "",
-            "seconds": seconds, "images_per_second": 1000 / seconds, "error": "",
-        }  # fmt: skip
-
-    def _failed(self) -> dict[str, Any]:
-        row = dict.fromkeys(["valid_accuracy", "valid_loss", "test_accuracy", "images_per_second"], "")
-        return {
-            "trial": "aug-unfreezeall-lr0.001-seed0", "backbone": "EfficientNetB0", "augment": "on",
-            "unfreeze": "all", "learning_rate": 0.001, "seed": 0, "batch_size": 32, "precision": "float32",
-            "status": "failed", "epochs": 0, **row, "seconds": 3.5,
-            "error": "out of memory <at> layer & more",
-        }  # fmt: skip
 
     def _predict(self, trial: str, split: str, accuracy: float) -> float:
         """Write predictions of about `accuracy`, mistakes among few neighbours; returns the exact one."""
@@ -108,29 +106,27 @@ class Writer:
         pq.write_table(pa.table(table), folder / f"{split}_predictions.parquet")
         return float(right.mean())
 
-    def _history(self, trial: str, last: float, fine_tuned: bool) -> int:
-        epochs = 10 if fine_tuned else 5
-        rows = []
-        for epoch in range(1, epochs + 1):
-            grown = 1 - math.exp(-epoch / 2)
-            valid = last if epoch == epochs else last * grown
-            rows.append(
-                {
-                    "epoch": epoch,
-                    "phase": "head" if epoch <= 5 else "fine-tune",
-                    "learning_rate": 0.001,
-                    "loss": 3 * (1 - grown) + 0.1,
-                    "accuracy": min(1.0, grown + 0.02),
-                    "valid_loss": 3 * (1 - grown) + 0.6 + 0.05 * max(0, epoch - 6),
-                    "valid_accuracy": valid,
-                    "seconds": 10,
-                    "images_per_second": 100,
-                }
+    def _history(self, trial: str, variant: Variant, last: float, seconds: float) -> None:
+        epochs = []
+        for number in range(1, variant.epochs + 1):
+            grown = 1 - math.exp(-number / 2)
+            epochs.append(
+                results.Epoch(
+                    epoch=number,
+                    phase="head" if number <= 5 else "fine-tune",
+                    learning_rate=0.001,
+                    loss=3 * (1 - grown) + 0.1,
+                    accuracy=min(1.0, grown + 0.02),
+                    valid_loss=3 * (1 - grown) + 0.6 + 0.05 * max(0, number - 6),
+                    valid_accuracy=last if number == variant.epochs else last * grown,
+                    seconds=seconds / variant.epochs,
+                    images_per_second=100,
+                    batch_size=32,
+                )
             )
-        _write_csv(self.uri / "trials" / trial / "history.csv", rows)
-        return epochs
+        self.directory.write_history(trial, [dataclasses.asdict(epoch) for epoch in epochs])
 
-    def _facts(self, winner: str | None) -> None:
+    def _facts(self, winner: str | None, trials: dict[str, Any]) -> None:
         config = TuneConfig(data=self.data.root, name="tried", unfreeze=(0, 10, 100))
         (self.uri / "config.json").write_text(config.to_json())
         about = {"layers": 238, "parameters": 4049571, "trainable": {"0": [], "10": ["block7a_se", "top_bn"]}}
@@ -138,7 +134,7 @@ class Writer:
             "command": ["python", "jobs/tune.py", "--data", "with space"],
             "started": "2026-01-01T10:00:00", "finished": "2026-01-01T10:10:00", "seconds": 600.0,
             "versions": {"python": "3.11", "ray": "2.60.0"}, "machine": {"nodes": 1, "cpus": 2, "gpus": 0},
-            "winner": winner, "backbones": {"EfficientNetB0": about},
+            "winner": winner, "backbones": {"EfficientNetB0": about}, "trials": trials, "gpus_per_trial": 0.0,
         }  # fmt: skip
         (self.uri / "run.json").write_text(json.dumps(run))
         splits = {name: len(split) for name, split in self.data.splits.items()}
@@ -242,7 +238,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     folder = tmp_path_factory.mktemp("sweep")
     data = draw_data(folder / "data", ODD, train=4, other=25, splits=("train", "valid", "test"))
     Writer(folder / "results", data, [*FOUR, ("off", "0", 1, 0.75, 55.0)], failed=True)
-    page = Page(write_sweep_report(str(folder / "results")))
+    page = Page(write_sweep_report(read(folder / "results")))
     check_page(page, folder / "results" / "report")
     return folder / "results", page
 
@@ -299,13 +295,8 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
     assert winner in page.by_id["winner"]
     assert f"{100 * estimate.value:.2f} % of the test images" in page.by_id["winner"]
     assert f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %" in page.by_id["winner"]
-    read = read_sweep(str(folder))
-    runs = [
-        significance.Run(t.name, t.recipe, int(t.settings["seed"]), t.seconds, t.valid.correct)
-        for t in read.trials
-        if t.valid
-    ]
-    said = significance.state(runs, winner)
+    said = read(folder).significance
+    assert said is not None
     assert page.by_id["significance"] == "".join(said.sentences)
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
     for one in said.comparisons:
@@ -387,7 +378,7 @@ def test_replicates_show_their_spread(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
     ((attributes, cells),) = page.rows("spreads")
     assert attributes["data-recipe"] == "plain-unfreeze0-lr0.001"
-    trials = read_sweep(str(folder)).trials
+    trials = read(folder).trials
     values = [trial.valid_accuracy for trial in trials if trial.recipe == "plain-unfreeze0-lr0.001"]
     shown = [float(cell["data-value"]) for cell, _ in cells[2:]]
     assert shown == pytest.approx([np.mean(values), np.std(values, ddof=1), min(values), max(values)])
@@ -397,16 +388,16 @@ def test_effects_pair_replicates_of_one_seed(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["a", "b"], 1, 5, ("train", "valid"))
     recipes = [("off", depth, seed, 0.7, 10.0) for depth in ("10", "0") for seed in (0, 1, 2)]
     Writer(tmp_path / "results", data, recipes)
-    (effect,) = effects(read_sweep(str(tmp_path / "results")).trials)
+    (effect,) = effects(read(tmp_path / "results").trials)
     assert (effect.before, effect.after, effect.epochs) == ("0", "10", "5 to 10")
     assert len(effect.pairs) == 3
-    assert all(before.settings["seed"] == after.settings["seed"] for before, after in effect.pairs)
+    assert all(before.variant.seed == after.variant.seed for before, after in effect.pairs)
 
 
 def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 4, ("train", "valid"))
     Writer(tmp_path / "results", data, FOUR[:1])
-    page = Page(write_sweep_report(str(tmp_path / "results")))
+    page = Page(write_sweep_report(read(tmp_path / "results")))
     check_page(page, tmp_path / "results" / "report")
     assert "of the valid images" in page.by_id["winner"]
     assert "Scored on valid" in page.sections["What is confused with what"]
@@ -421,7 +412,7 @@ def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
 def test_all_trials_failed(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 1, ("train", "valid"))
     Writer(tmp_path / "results", data, [], failed=True)
-    page = Page(write_sweep_report(str(tmp_path / "results")))
+    page = Page(write_sweep_report(read(tmp_path / "results")))
     check_page(page, tmp_path / "results" / "report")
     assert "no winner" in page.by_id["winner"]
     assert "No variant has an accuracy." in page.sections["The variants compared"]
@@ -432,7 +423,7 @@ def test_a_data_set_that_is_gone_leaves_the_numbers(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["x", "y"], 1, 30, ("train", "valid", "test"))
     Writer(tmp_path / "results", data, FOUR[:1])
     data.rename(tmp_path / "moved")
-    page = Page(write_sweep_report(str(tmp_path / "results")))
+    page = Page(write_sweep_report(read(tmp_path / "results")))
     check_page(page, tmp_path / "results" / "report")
     assert "cannot be shown" in page.sections["The data as the models see them"]
     assert "cannot be shown" in page.sections["The most confident mistakes"]
@@ -445,7 +436,7 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
     classes = [f"SPECIES NUMBER {uri:03d}" for uri in range(number)]
     data = draw_data(tmp_path / "data", classes, 1, 2, ("train", "valid", "test"))
     Writer(tmp_path / "results", data, FOUR)
-    page = Page(write_sweep_report(str(tmp_path / "results")))
+    page = Page(write_sweep_report(read(tmp_path / "results")))
     check_page(page, tmp_path / "results" / "report")
     assert len(page.rows("classes")) == number
     matrix = page.sections["What is confused with what"].split("images.")[1]
@@ -478,7 +469,7 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
     output = Output(str(uri))
     for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
         output.write_part(number, [rows[row] for row in part], schema())
-    counts = statistics.count(output.parts().values(), classes)
+    counts = statistics.count(map(read_part, output.parts().values()), classes)
     evaluation = counts.evaluation()
     manifest = {
         "rows": counts.rows,

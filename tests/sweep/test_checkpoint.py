@@ -10,7 +10,7 @@ import pytest
 from ray_birds.core.errors import OutputError
 from ray_birds.sweep import checkpoint
 from ray_birds.sweep.checkpoint import Checkpoint, Epoch
-from ray_birds.sweep.results import Results
+from ray_birds.sweep.directory import SweepDirectory
 
 
 def after(epochs: int) -> Checkpoint:
@@ -22,15 +22,15 @@ def after(epochs: int) -> Checkpoint:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> SweepDirectory:
     """Of a trial `t` that has written its state after each of three epochs."""
-    results = Results(str(tmp_path))
+    results = SweepDirectory(str(tmp_path))
     for epochs in (1, 2, 3):
         results.write_checkpoint("t", epochs, after(epochs).to_bytes())
     return results
 
 
-def newest(results: Results) -> Path:
+def newest(results: SweepDirectory) -> Path:
     return max(
         Path(results.path("trials", "t")).iterdir(),
         key=lambda path: len(checkpoint._read(path.read_bytes()).history),
@@ -47,20 +47,20 @@ def same(found: Checkpoint, expected: Checkpoint) -> bool:
     )
 
 
-def test_the_last_state_counts(results: Results) -> None:
+def test_the_last_state_counts(results: SweepDirectory) -> None:
     assert same(checkpoint.last(results, "t"), after(3))
     assert checkpoint.last(results, "never started") == Checkpoint()
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.99, -1])
-def test_of_a_state_cut_short_only_one_epoch_is_lost(results: Results, length: float) -> None:
+def test_of_a_state_cut_short_only_one_epoch_is_lost(results: SweepDirectory, length: float) -> None:
     path = newest(results)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * length) if isinstance(length, float) else length])
     assert same(checkpoint.last(results, "t"), after(2))
 
 
-def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
+def test_a_changed_bit_is_noticed_wherever_it_is(results: SweepDirectory) -> None:
     """In the numbers a checksum tells; elsewhere the state may still be read, and then is the right one."""
     path = newest(results)
     data = path.read_bytes()
@@ -72,21 +72,21 @@ def test_a_changed_bit_is_noticed_wherever_it_is(results: Results) -> None:
         assert same(found, after(3)) or same(found, after(2)), at
 
 
-def test_a_trial_that_begins_again_forgets_what_it_had(results: Results) -> None:
+def test_a_trial_that_begins_again_forgets_what_it_had(results: SweepDirectory) -> None:
     """As one with half the batch does: its first epoch counts, not the third of the run that it replaces."""
     for epochs in (1, 2):
         results.write_checkpoint("t", epochs, after(epochs).to_bytes())
         assert same(checkpoint.last(results, "t"), after(epochs))
 
 
-def test_with_both_damaged_the_trial_begins_again(results: Results) -> None:
+def test_with_both_damaged_the_trial_begins_again(results: SweepDirectory) -> None:
     for path in Path(results.path("trials", "t")).iterdir():
         path.write_bytes(b"PK\x03\x04 no archive")
     assert checkpoint.last(results, "t") == Checkpoint()
 
 
 def test_a_full_disk_is_one_line_that_says_the_way_out(
-    results: Results, full_disk: Callable[[], AbstractContextManager[None]]
+    results: SweepDirectory, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
     with (
         full_disk(),

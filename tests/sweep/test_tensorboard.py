@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_birds.config import Variant
 from ray_birds.sweep import tensorboard
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.tensorboard import Logs
 
 sys.modules.setdefault(
@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # noq
 
 VARIANTS = {
     "plain": Variant(unfreeze=10, learning_rate=0.005),
-    "aug": Variant(augment=True, unfreeze="all", seed=3),
+    "aug": Variant(augment="on", unfreeze="all", seed=3),
     "failed": Variant(),
 }
 KEYS = ("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate", "images_per_second")

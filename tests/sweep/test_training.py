@@ -22,7 +22,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
 from ray_birds.model import backbones, train_step
 from ray_birds.sweep import training
-from ray_birds.config import Variant
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.checkpoint import Checkpoint
 
 variant = Variant(backbone="MobileNetV2-0.35", image_size=32, unfreeze=3, batch_size=8, head_epochs=1,

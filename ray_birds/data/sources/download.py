@@ -29,8 +29,8 @@ RECORD = ".download.json"
 CLAIM = "source.json"
 
 
-def download(config: DownloadConfig) -> None:
-    """Carry out `jobs/download.py`. Raises SettingsError, DataError, OutputError."""
+def download(config: DownloadConfig) -> str:
+    """Fetch a data set and lay it out; returns its folder. Raises SettingsError, DataError, OutputError."""
     if not storage.is_local(config.output):
         raise SettingsError(f"--output {config.output}: expected a folder on this machine or on a shared disk")
     output = Path(storage.resolve(config.output))
@@ -39,7 +39,7 @@ def download(config: DownloadConfig) -> None:
         say(f"{output} holds the finished download of {source.name}; remove the folder to repeat it")
     else:
         _carry_out(source, output, round(config.max_size * GB))
-    _describe(output)
+    return str(output)
 
 
 def _carry_out(source: Source, output: Path, cap: int) -> None:
@@ -176,10 +176,10 @@ def _tidy(output: Path, was_there: bool) -> None:
             output.rmdir()
 
 
-def _describe(output: Path) -> None:
-    """What the folder holds, and whether a sweep would take it."""
+def show(output: str) -> None:
+    """Print what the folder holds, and whether a sweep would take it."""
     try:
-        dataset = scan(str(output))
+        dataset = scan(output)
     except DataError as error:
         say(f"in place, but a sweep would not take it yet: {error}")
         return
@@ -187,4 +187,4 @@ def _describe(output: Path) -> None:
     say(f"{len(dataset.classes):,} classes; images: {counts}")
     for note in dataset.notes:
         say(f"note: {note}")
-    say(f"next: python jobs/check.py --data {output}")
+    say(f"next: ray-birds check --data {output}")

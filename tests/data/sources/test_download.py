@@ -23,7 +23,7 @@ from ray_birds.config import DownloadConfig
 from ray_birds.core.errors import DataError, OutputError, RayBirdsError, SettingsError
 from ray_birds.data.dataset import scan
 from ray_birds.data.sources import transfer
-from ray_birds.data.sources.download import download
+from ray_birds.data.sources.download import download, show
 from tests.data.sources.kaggle_stub import DOWNLOAD, SIGNATURE, Stub, serve
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
@@ -102,7 +102,7 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def get(output: Path, **options: Any) -> None:
-    download(DownloadConfig(output=str(output), **({"dataset": OWNER_NAME} | options)))
+    show(download(DownloadConfig(output=str(output), **({"dataset": OWNER_NAME} | options))))
 
 
 def take(output: Path, source: object, **options: Any) -> None:

@@ -1,0 +1,203 @@
+"""What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
+
+config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
+tensorboard/  best/
+trials/<trial>/history.csv, history.json one row per epoch
+trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
+trials/<trial>/test_predictions.parquet  where the trial was scored on test
+trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes from: its last two epochs
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_birds.config import TuneConfig
+from ray_birds.core import storage
+from ray_birds.core.errors import OutputError
+from ray_birds.data.dataset import Split
+from ray_birds.data.inspection import BadImage, Inspection
+
+FAILURES = ("time", "trial", "epoch", "node", "reason")
+
+PREDICTIONS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float32()),
+        ("correct", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SweepDirectory:
+    """A sweep's directory at an absolute place."""
+
+    uri: str
+
+    def path(self, *names: str) -> str:
+        return storage.join(self.uri, *names)
+
+    @property
+    def best(self) -> str:
+        return self.path("best")
+
+    @property
+    def report(self) -> str:
+        return self.path("report.html")
+
+    def exists(self) -> bool:
+        return storage.exists(self.path("config.json"))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What cannot be written, by a worker either, is an OutputError that says the way out."""
+        try:
+            yield
+        except OSError as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise OutputError(
+                f"{self.uri}: cannot be written ({reason[0]}); when this is mended, --resume continues"
+            ) from error
+
+    def config(self, config_class: type[TuneConfig] = TuneConfig) -> TuneConfig:
+        return config_class.from_json(storage.read(self.path("config.json")).decode())
+
+    def write_config(self, config: TuneConfig) -> None:
+        storage.write(self.path("config.json"), config.to_json().encode())
+
+    def checkpoints(self, trial: str) -> list[bytes]:
+        """The states that a trial has written, of its last two epochs, in no order."""
+        found = []
+        for uri in self._checkpoints(trial):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found.append(storage.read(uri))
+        return found
+
+    def write_checkpoint(self, trial: str, epoch: int, state: bytes) -> None:
+        """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
+        if epoch == 1:  # of a trial that restarts, with half the batch: what it had counts no more
+            storage.remove_file(self._checkpoints(trial)[0])
+        storage.write(self._checkpoints(trial)[epoch % 2], state)
+
+    def _checkpoints(self, trial: str) -> list[str]:
+        return [self.path("trials", trial, f"checkpoint{slot}.npz") for slot in range(2)]
+
+    def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
+        """One row per epoch: history.json with the numbers as they are, history.csv for people."""
+        storage.write_json(self.path("trials", trial, "history.json"), list(epochs))
+        write_csv(self.path("trials", trial, "history.csv"), list(epochs[0]), epochs)
+
+    def history(self, trial: str) -> list[dict[str, Any]]:
+        """What `write_history` wrote; empty where the trial has not finished an epoch."""
+        try:
+            return list(storage.read_json(self.path("trials", trial, "history.json")))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def write_predictions(self, trial: str, split: Split, classes: tuple[str, ...], scores: np.ndarray) -> None:
+        """`scores` (n, classes) are the probabilities of the split's images, in its order."""
+        chosen = scores.argmax(axis=1)
+        columns = {
+            "path": split.paths,
+            "label": [classes[label] for label in split.labels],
+            "prediction": [classes[label] for label in chosen],
+            "probability": scores[np.arange(len(chosen)), chosen],
+            "correct": chosen == split.labels,
+        }
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns, schema=PREDICTIONS), buffer)
+        storage.write(self._predictions(trial, split.name), buffer.getvalue())
+
+    def predictions(self, trial: str, split: str) -> pa.Table | None:
+        """The table of PREDICTIONS; None where the trial was not scored on the split."""
+        try:
+            return pq.read_table(io.BytesIO(storage.read(self._predictions(trial, split))))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _predictions(self, trial: str, split: str) -> str:
+        return self.path("trials", trial, f"{split}_predictions.parquet")
+
+    def write_dataset(self, inspection: Inspection) -> None:
+        data = inspection.dataset
+        write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in inspection.bad))
+        if inspection.made:
+            rows = ({"split": name, "path": path} for name in data.splits for path in data.splits[name].paths)
+            write_csv(self.path("splits.csv"), ("split", "path"), rows)
+        facts = {
+            "root": data.root,
+            "fingerprint": _fingerprint(inspection),
+            "classes": list(data.classes),
+            "splits": {name: len(split) for name, split in data.splits.items()},
+            "notes": list(data.notes),
+            "made": list(inspection.made),
+            "bad_images": len(inspection.bad),
+        }
+        storage.write_json(self.path("dataset.json"), facts)
+
+    def began_with(self, inspection: Inspection) -> bool:
+        """Whether the sweep's images are these; also where it ended before it had looked at them."""
+        try:
+            return bool(self.dataset()["fingerprint"] == _fingerprint(inspection))
+        except FileNotFoundError:
+            return True
+
+    def dataset(self) -> dict[str, Any]:
+        """What `write_dataset` wrote."""
+        return dict(storage.read_json(self.path("dataset.json")))
+
+    def bad_images(self) -> list[dict[str, str]]:
+        """Rows of BadImage: the files that could not be read."""
+        return read_csv(self.path("bad_images.csv"))
+
+    def splits(self) -> dict[str, str]:
+        """Split of each image by path, where the sweep made splits; otherwise empty."""
+        made = self.path("splits.csv")
+        return {row["path"]: row["split"] for row in read_csv(made)} if storage.exists(made) else {}
+
+    def failures(self) -> list[dict[str, str]]:
+        """Rows of FAILURES, values as text: each time that a trial's process or node died, or it raised."""
+        try:
+            return read_csv(self.path("failures.csv"))
+        except FileNotFoundError:
+            return []
+
+    def write_failures(self, rows: Sequence[dict[str, Any]]) -> None:
+        write_csv(self.path("failures.csv"), FAILURES, rows)
+
+    def write_trials(self, rows: Sequence[dict[str, Any]]) -> None:
+        write_csv(self.path("trials.csv"), list(rows[0]), rows)
+
+    def run(self) -> dict[str, Any]:
+        """What `write_run` wrote."""
+        return dict(storage.read_json(self.path("run.json")))
+
+    def write_run(self, facts: dict[str, Any]) -> None:
+        storage.write_json(self.path("run.json"), facts)
+
+
+def _fingerprint(inspection: Inspection) -> str:
+    return storage.digest(f"{split} {value}" for split, value in sorted(inspection.fingerprints.items()))
+
+
+def read_csv(uri: str) -> list[dict[str, str]]:
+    """Rows below the heading, values as text."""
+    return list(csv.DictReader(io.StringIO(storage.read(uri).decode(), newline="")))
+
+
+def write_csv(uri: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    storage.write(uri, buffer.getvalue().encode())

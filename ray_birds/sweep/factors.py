@@ -1,0 +1,176 @@
+"""The factors: the axes that a sweep may vary, each declared once, as a field of `Variant`.
+
+The option and its help, the grid, random samples, trial names, the columns of trials.csv, TensorBoard's HParams,
+the effects in the report and the lines of the model card come from these declarations. Every room may import
+this module, for it uses nothing but the settings below it.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ray_birds.core.settings import Settings
+
+Depth = int | Literal["all"]
+Switch = Literal["off", "on"]
+BackboneName = Literal[
+    "EfficientNetB0",
+    "EfficientNetB2",
+    "EfficientNetV2B0",
+    "MobileNetV2-1.0",
+    "MobileNetV2-0.35",
+    "MobileNetV3Small",
+    "ResNet50V2",
+]
+BACKBONES: tuple[str, ...] = typing.get_args(BackboneName)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is said of a factor beside its field's name, type and default.
+
+    `tried` are the values that a sweep tries unless told otherwise. `short` makes a value's part of a trial's
+    name, another one for each value; it is shown where the sweep varies the factor, or `always`. `expected` says
+    which values `accepts` lets through.
+    """
+
+    label: str
+    help: str
+    tried: tuple[Any, ...]
+    short: Callable[[Any], str]
+    always: bool = False
+    phase: Literal["features", "head", "fine-tune", "both"] = "both"
+    stored: bool = False  # another value means other stored features
+    drawn: Literal["choice", "log-uniform"] = "choice"  # how random samples take a value
+    accepts: Callable[[Any], bool] = lambda value: True
+    expected: str = ""
+
+
+def number(value: float) -> str:
+    """A number in the fewest digits that give it back exactly: 0.001, 1e-05."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def factor(default: Any, **about: Any) -> Any:
+    """A field of `Variant` that a sweep may vary; `about` as in Factor."""
+    return field(default=default, metadata={"factor": Factor(**about)})
+
+
+@dataclass(frozen=True)
+class Variant(Settings):
+    """One recipe to train: everything that decides the numbers of a trial, and nothing else."""
+
+    backbone: BackboneName = factor(
+        "EfficientNetB0",
+        label="backbone",
+        help="Pretrained networks to try.",
+        tried=("EfficientNetB0",),
+        short=str,
+        stored=True,
+    )
+    augment: Switch = factor(
+        "off",
+        label="augmentation",
+        help="Train on the images as they are (off), on randomly changed views of them (on), or try both.",
+        tried=("off", "on"),
+        short={"off": "plain", "on": "aug"}.__getitem__,
+        always=True,
+        stored=True,
+    )
+    unfreeze: Depth = factor(
+        0,
+        label="unfrozen layers",
+        help="Layers at the top of the backbone to fine-tune after the head phase: numbers, or all.",
+        tried=(0, 10, 100),
+        short="unfreeze{}".format,
+        always=True,
+        phase="fine-tune",
+        stored=True,
+        accepts=lambda depth: depth == "all" or depth >= 0,
+        expected="a number of layers from 0, or all",
+    )
+    learning_rate: float = factor(
+        1e-3,
+        label="learning rate",
+        help="Learning rates of the head phase (Adam).",
+        tried=(1e-3,),
+        short=lambda rate: f"lr{number(rate)}",
+        always=True,
+        drawn="log-uniform",
+        accepts=lambda rate: 0 < rate < 10,
+        expected="a number above 0, such as 0.001",
+    )
+    seed: int = factor(
+        0,
+        label="seed",
+        help="Seeds of the head's first weights and of the order of images; several give replicates.",
+        tried=(0,),
+        short="seed{}".format,
+        accepts=lambda seed: seed >= 0,
+        expected="0 or more",
+    )
+    image_size: int = 224
+    batch_size: int = 32
+    head_epochs: int = 5
+    fine_tune_epochs: int = 5
+    fine_tune_factor: float = 0.1
+    augment_seed: int = 0
+    augment_views: int = 0
+    precision: str = "float32"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of both phases; with nothing unfrozen there is no second phase (the article's model 1)."""
+        return self.head_epochs + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
+
+    @property
+    def augmented(self) -> bool:
+        return self.augment != "off"
+
+    def view(self, epoch: int) -> int | None:
+        """Index of the augmented view that `epoch` (from 0) trains on; None for the image itself."""
+        if not self.augmented:
+            return None
+        return epoch % self.augment_views if self.augment_views else epoch
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of each factor, by name."""
+        return {name: getattr(self, name) for name in factors(type(self))}
+
+    def name(self, varied: Iterable[str] = ()) -> str:
+        """The trial's name, such as `aug-unfreeze100-lr0.001`; stable, it names folders and rows.
+
+        It says every factor of `varied`, those that the sweep varies, and some always.
+        """
+        shown = set(varied)
+        known = factors(type(self))
+        parts = [
+            known[name].short(value) for name, value in self.values.items() if known[name].always or name in shown
+        ]
+        return "-".join(parts)
+
+    def recipe(self, varied: Iterable[str] = ()) -> str:
+        """The name without the seed: the same for all replicates."""
+        return self.name(set(varied) - {"seed"})
+
+
+def factors(variant: type[Variant] = Variant) -> dict[str, Factor]:
+    """The factors of a class of variants by name, in the order of its fields."""
+    found = ((each.name, each.metadata.get("factor")) for each in dataclasses.fields(variant))
+    return {name: about for name, about in found if about is not None}
+
+
+def types(variant: type[Variant] = Variant) -> dict[str, Any]:
+    """The type of each factor's values."""
+    hints = typing.get_type_hints(variant)
+    return {name: hints[name] for name in factors(variant)}
+
+
+def varied(variants: Iterable[Variant]) -> tuple[str, ...]:
+    """The factors in which some of these differ."""
+    values = [variant.values for variant in variants]
+    return tuple(name for name in (values[0] if values else ()) if len({one[name] for one in values}) > 1)

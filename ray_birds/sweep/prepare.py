@@ -1,0 +1,116 @@
+"""What a sweep does before its trials: sees that all can be reached, inspects images, makes the features."""
+
+import dataclasses
+
+import ray
+
+from ray_birds.config import TuneConfig
+from ray_birds.core import cluster, terminal
+from ray_birds.core.cluster import Resources
+from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.data import inspect_job
+from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Inspection
+from ray_birds.data.splits import Shares
+from ray_birds.features import compute
+from ray_birds.features.compute import Source
+from ray_birds.features.store import FeatureSpec
+from ray_birds.model import backbones
+from ray_birds.model.backbones import Description
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.plan import Plan, variants
+
+_TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
+
+
+def check_reachable(config: TuneConfig, data: Dataset) -> None:
+    """See that every node reaches what the sweep reads and writes. Raises SettingsError where one does not."""
+    written = {"--results": config.results}
+    if config.features == "auto":
+        written["--features-dir"] = config.features_dir
+    read = {"--data": data.uri(data.splits["train"].paths[0])}
+    if config.weights not in ("imagenet", "none"):
+        read["--weights"] = config.weights
+    cluster.check_reachable(written, read)
+
+
+def prepare(config: TuneConfig, directory: SweepDirectory, data: Dataset, resources: Resources) -> Plan:
+    """Inspect the images, look at the backbones, and make the features that the trials will read."""
+    gpus, resources = _gpus(config, resources)
+    threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
+    asked = _describe(config)
+    inspection = _inspect(config, directory, data)
+    with cluster.user_errors():
+        descriptions: dict[str, Description] = {name: ray.get(reference) for name, reference in asked.items()}
+    plan = Plan(
+        config=config,
+        directory=directory,
+        store=config.features_dir,
+        data=inspection.dataset,
+        backbones=descriptions,
+        feature_specs={name: _feature_spec(config, name, inspection) for name in config.backbone},
+        variants=variants(config),
+        stored=frozenset(),
+        threads=threads,
+        gpus=gpus,
+    )
+    terminal.say(
+        f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
+    )
+    return plan if config.features == "none" else _with_features(plan, resources)
+
+
+def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
+    """GPUs of a trial; and what the cluster has, or is expected to have once an autoscaler has started nodes."""
+    gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
+    if not gpus or resources.gpus:
+        return gpus, resources
+    if resources.own:
+        raise SettingsError(f"--gpus-per-trial {gpus:g}: Ray finds no GPU on this machine")
+    terminal.say("No node has a GPU yet: trials wait for nodes that do, as an autoscaler starts them")
+    return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
+
+
+def _describe(config: TuneConfig) -> dict[str, "ray.ObjectRef"]:
+    """Descriptions of the backbones, which workers are making."""
+    depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
+    describe = ray.remote(num_cpus=1)(backbones.describe)
+    return {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+
+
+def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> Inspection:
+    """Decode every image once, and say what was found. Raises DataError for images that a sweep did not have."""
+    shares = Shares(config.valid_share, config.test_share, config.split_seed)
+    inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
+    if config.resume and not directory.began_with(inspection):
+        raise DataError(
+            f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
+            "sweep with another --name"
+        )
+    directory.write_dataset(inspection)
+    for finding in inspection.findings:
+        terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
+    if inspection.bad:
+        listed = directory.path("bad_images.csv")
+        terminal.say(f"{len(inspection.bad)} unreadable image(s) left out, listed in {listed}")
+    return inspection
+
+
+def _feature_spec(config: TuneConfig, name: str, inspection: Inspection) -> FeatureSpec:
+    return FeatureSpec(
+        name,
+        backbones.weights_digest(config.weights),
+        config.image_size,
+        config.feature_dtype,
+        config.seed[0],
+        inspection.fingerprints,
+        {split: len(images) for split, images in inspection.dataset.splits.items()},
+        config.precision,
+    )
+
+
+def _with_features(plan: Plan, resources: Resources) -> Plan:
+    config = plan.config
+    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    needed = {name: plan.needed(name) for name in plan.variants}
+    return dataclasses.replace(plan, stored=compute.provide(plan.store, needed, source, resources))

@@ -1,0 +1,61 @@
+"""Where a sweep starts from: settings with every default filled in, or those of the sweep that it resumes."""
+
+import dataclasses
+from collections.abc import Collection
+from datetime import datetime
+
+from ray_birds.config import TuneConfig
+from ray_birds.core import storage
+from ray_birds.core.errors import OutputError, SettingsError
+from ray_birds.core.settings import option
+from ray_birds.sweep.directory import SweepDirectory
+
+_URIS = ("data", "results", "weights", "features_dir")
+# These decide nothing about the numbers: a sweep that is resumed takes them as they are given now.
+_FREE = ("resume", "verbose", "max_failures", "gpus_per_trial", "cpus_per_trial")
+
+
+def begin(config: TuneConfig, given: Collection[str]) -> tuple[TuneConfig, SweepDirectory]:
+    """The settings resolved, and the directory of the sweep: to be made or, with --resume, as it is.
+
+    `given` are the options that the user gave, by field. Raises OutputError where the directory is taken, or has
+    nothing to resume, and SettingsError for an option that the sweep was not started with.
+    """
+    name = config.name or datetime.now().strftime("%Y%m%d-%H%M%S")
+    root = storage.resolve(config.results)
+    directory = SweepDirectory(storage.join(root, name))
+    if config.resume:
+        if not directory.exists():
+            raise OutputError(f"{directory.uri}: no sweep to resume; leave out --resume to start it")
+        return _resumed(config, directory.config(type(config)), given), directory
+    if storage.exists(directory.uri):
+        raise OutputError(f"{directory.uri}: exists; choose another --name, or --resume to resume it")
+    if not config.data:
+        raise SettingsError("--data is missing: the folder with train/, valid/ and test/")
+    named = config.weights in ("imagenet", "none")
+    resolved = config.replace(
+        name=name,
+        data=storage.resolve(config.data),
+        results=root,
+        weights=config.weights if named else storage.resolve(config.weights),
+        features_dir=storage.resolve(config.features_dir or storage.join(root, "features")),
+    )
+    return resolved, directory
+
+
+def _resumed(config: TuneConfig, kept: TuneConfig, given: Collection[str]) -> TuneConfig:
+    """The settings of the sweep to resume; those given again must be the same, the free ones may differ."""
+    for field in dataclasses.fields(config):
+        if field.name not in given or field.name in _FREE:
+            continue
+        value, was = getattr(config, field.name), getattr(kept, field.name)
+        if value != was and (field.name not in _URIS or storage.resolve(value) != was):
+            raise SettingsError(
+                f"{option(field.name)} {_text(value)}: the sweep to resume had {_text(was)}; leave it out or use "
+                "another --name"
+            )
+    return kept.replace(resume=True, **{name: getattr(config, name) for name in _FREE if name in given})
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,114 @@
+"""The trials of a sweep under Ray Tune: one process each, re-used; what it ends with is in the sweep's directory.
+
+Each trial keeps a checkpoint of its own, one file replaced after each epoch. A killed trial resumes from there,
+and so does a whole sweep with --resume: nothing of Tune's own is restored or unpickled.
+"""
+
+import dataclasses
+import tempfile
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from ray_birds.config import TuneConfig
+from ray_birds.core import cluster, ray_compat, storage
+from ray_birds.model import device
+from ray_birds.sweep.callbacks import Progress, Silence
+from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.results import Epoch
+
+# Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
+# files show; the nodes have credentials of their own.
+_SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
+
+
+def run(plan: Plan) -> dict[str, str]:
+    """Train every variant; returns the reason of each trial that failed, by name."""
+    uri = plan.directory.uri
+    storage.remove(plan.directory.path("tensorboard"))  # trials report again what they have: it is written anew
+    with tempfile.TemporaryDirectory() as folder:
+        # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
+        local = uri if storage.is_local(uri) else folder
+        errors = _train(plan, local)
+        if local != uri:
+            storage.copy(local, uri)
+    return errors
+
+
+def _train(plan: Plan, local: str) -> dict[str, str]:
+    ray_compat.keep_from_trials(_SECRETS)
+    ray_compat.leave_interrupts_alone()
+    with Progress(plan, f"{local}/tensorboard") as progress:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
+            ),
+            param_space={"trial": tune.grid_search(list(plan.variants))},
+            tune_config=tune.TuneConfig(
+                metric="valid_accuracy",
+                mode="max",
+                scheduler=_scheduler(plan.config),
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["trial"],
+                trial_dirname_creator=lambda trial: trial.config["trial"],
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=local,
+                failure_config=tune.FailureConfig(max_failures=plan.config.max_failures),
+                callbacks=[progress],
+                progress_reporter=Silence(),
+                verbose=2 if plan.config.verbose else 0,
+            ),
+        )
+        tuner.fit()  # does not raise for trials that failed
+    return progress.errors
+
+
+def _scheduler(config: TuneConfig) -> TrialScheduler:
+    return _Halving(config.head_epochs) if config.scheduler == "asha" else FIFOScheduler()
+
+
+class _Halving(AsyncHyperBandScheduler):
+    """One decision, at the end of the head phase, which is cheap, before the layers below are trained.
+
+    A trial that was killed reports its epochs again: it is not stopped by one that it has resumed from.
+    """
+
+    def __init__(self, head_epochs: int) -> None:
+        super().__init__(
+            "epoch", max_t=head_epochs, grace_period=head_epochs, reduction_factor=2, stop_last_trials=False
+        )
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if result["resumed"] else decision
+
+
+def _trainable(config: dict[str, Any], plan: Plan) -> None:
+    """One trial, in a process of its own that is used again for the next one."""
+    from ray_birds.sweep import checkpoint, training
+
+    device.use_threads(plan.threads)
+    name, directory = config["trial"], plan.directory
+    if not directory.exists():
+        raise cluster.unseen(directory.uri)
+
+    def report(epoch: Epoch, *, resumed: bool = False) -> None:
+        tune.report(dataclasses.asdict(epoch) | {"gpu": training.sees_gpu(), "resumed": resumed})
+
+    def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
+        with directory.writing():
+            directory.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
+            directory.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
+            directory.write_checkpoint(name, len(now.history), now.to_bytes())
+        report(now.history[-1])
+
+    task, last = training.task(plan, name), checkpoint.last(directory, name)
+    for epoch in last.history:
+        report(epoch, resumed=epoch.epoch < len(last.history))
+    scores = training.train(task, last, on_epoch)
+    if scores is not None:
+        directory.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)
