@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Switch, Variant
 
 Part = Literal["keras", "direct", "store", "again", "asha"]
 SweepName = Literal["heads", "pair", "depths", "all"]
@@ -16,14 +16,14 @@ EIGHT_RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)
 class Grid:
     """The variants of a sweep: all combinations."""
 
-    augment: tuple[str, ...]
+    augment: tuple[Switch, ...]
     unfreeze: tuple[int, ...]
     learning_rate: tuple[float, ...]
 
     def names(self) -> list[str]:
         """Of the trials, as our sweep and the plain Keras script both call them."""
         return [
-            Variant(augment=augment == "on", unfreeze=unfreeze, learning_rate=rate).name()
+            Variant(augment=augment, unfreeze=unfreeze, learning_rate=rate).name()
             for augment, unfreeze, rate in itertools.product(self.augment, self.unfreeze, self.learning_rate)
         ]
 

@@ -29,11 +29,11 @@ from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import pipeline
 from ray_birds.prediction.output import Output
 from ray_birds.prediction.pipeline import Job, Unit
-from ray_birds.sweep import run
-from ray_birds.sweep.checkpoint import Epoch
+from ray_birds.sweep import trials
+from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan, variants
-from ray_birds.sweep.results import Results
+from ray_birds.sweep.results import Epoch
 
 _UNIT = 512  # files, as in a large prediction
 
@@ -83,7 +83,7 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
     uri = str(folder / f"sweep{nodes}")
     plan = Plan(
         config=config,
-        results=Results(uri),
+        directory=SweepDirectory(uri),
         store="",
         data=Dataset("", (), {}),
         backbones={},
@@ -93,8 +93,8 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         threads=1,
         gpus=0.0,
     )
-    run._trainable = _trial(options.seconds)
-    errors = run._train(plan, uri)
+    trials._trainable = _trial(options.seconds)
+    errors = trials._train(plan, uri)
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 

@@ -18,7 +18,7 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_birds.core import ray_compat, storage, terminal
-from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError
+from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError, first_line
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
@@ -182,7 +182,7 @@ def _look(uris: list[tuple[str, str]]) -> tuple[str, str]:
             if not storage.exists(uri):
                 return option, ""
         except (OSError, RayBirdsError) as error:
-            return option, f" ({str(error).splitlines()[0][:200]})"
+            return option, f" ({first_line(error)})"
     return "", ""
 
 
@@ -208,6 +208,6 @@ def _ours(error: BaseException | None) -> RayBirdsError | None:
     while error is not None:
         inner = getattr(error, "cause", None)
         if isinstance(error, RayBirdsError) and inner is None:
-            return type(error)(str(error).splitlines()[0])
+            return type(error)(first_line(error, 2000))
         error = inner or error.__cause__
     return None

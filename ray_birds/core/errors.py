@@ -28,6 +28,12 @@ class OutOfMemoryError(RayBirdsError):
     """A trial does not fit into the memory of its device."""
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What an error says, as one line: the first of its text, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 @contextmanager
 def resumable(how: str) -> Iterator[None]:
     """An interrupt of what runs within carries a note of `how` it is resumed, for whoever shows it."""

@@ -133,7 +133,7 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
 class Materialiser:
     """Computes units; the last backbone stays loaded, and one function per set of cut points compiled."""
 
-    def __init__(self, uri: str, work: list["ray.ObjectRef"], threads: int) -> None:
+    def __init__(self, uri: str, work: list["ray.ObjectRef[Any]"], threads: int) -> None:
         self._uri = uri
         self._units, self._source = ray.get(work[0])
         self._threads = threads

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ray_birds.core import storage
-from ray_birds.core.errors import ModelError
+from ray_birds.core.errors import ModelError, first_line
 from ray_birds.model.cut import CutPoint, cut, freeze
 from ray_birds.model.device import grow_memory
 from ray_birds.sweep.factors import Depth
@@ -56,7 +56,7 @@ def build(name: str, weights: str, image_size: int) -> "keras.Model":
         if weights != "imagenet":
             raise
         raise ModelError(
-            f"ImageNet weights of {name} could not be downloaded ({str(error).splitlines()[0][:150]}); "
+            f"ImageNet weights of {name} could not be downloaded ({first_line(error)}); "
             "give --weights a weight file on disk, or run once where there is a network"
         ) from error
     if weights not in ("imagenet", "none"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_birds.core import storage
-from ray_birds.core.errors import ModelError, SettingsError
+from ray_birds.core.errors import ModelError, SettingsError, first_line
 from ray_birds.sweep.factors import Variant
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def verify(uri: str) -> Bundle:
         classes = tuple(json.loads(content["classes.json"]))
         variant = Variant.from_json(content["variant.json"].decode())
     except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(
             f"{uri}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
         ) from error

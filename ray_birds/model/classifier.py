@@ -3,7 +3,7 @@
 import numpy as np
 
 from ray_birds.core import storage
-from ray_birds.core.errors import ModelError
+from ray_birds.core.errors import ModelError, first_line
 from ray_birds.model.bundle import Bundle, verify
 
 
@@ -61,7 +61,7 @@ def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
         try:
             return Classifier(path, batch_size)
         except (ValueError, TypeError, AttributeError, OSError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            reason = first_line(error)
             raise ModelError(
                 f"{bundle.uri}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
             ) from error

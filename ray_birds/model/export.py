@@ -20,7 +20,7 @@ from pyarrow import fs
 
 from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
-from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
 from ray_birds.data import decode
 from ray_birds.model import bundle, classifier
 from ray_birds.model.bundle import Bundle
@@ -195,7 +195,7 @@ def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes of exceptions have no common parent
-        reason = str(error).splitlines()[0][:200]
+        reason = first_line(error)
         raise ModelError(
             f"--format onnx: ONNX Runtime does not open what Keras wrote ({reason}); try saved_model"
         ) from error

@@ -94,7 +94,7 @@ class Stage:
 
         return self._across(*map(own, parts))
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def _across(self, *parts: "tf.distribute.DistributedValues") -> tuple[tf.Tensor, tf.Tensor]:
         losses, hits = self._strategy.run(self._step, parts)
         add = tf.distribute.ReduceOp.SUM

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.core.errors import OutputError
+from ray_birds.core.errors import OutputError, first_line
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
@@ -152,7 +152,7 @@ class Output:
             yield
         except OSError as error:
             raise OutputError(
-                f"{self.staging}: cannot write predictions ({str(error).splitlines()[0][:200]}); an earlier "
+                f"{self.staging}: cannot write predictions ({first_line(error)}); an earlier "
                 "output is untouched; when this is mended, --resume continues"
             ) from error
 

@@ -33,7 +33,7 @@ _SIDE_CPUS = 0.1
 _REQUESTS = 8  # to an object store at a time, of one task
 
 Map = Callable[[dict[str, Any]], dict[str, Any]]
-Shared = list["ray.ObjectRef"]  # of the Job; in a list: fetched by the workers themselves
+Shared = list["ray.ObjectRef[Any]"]  # of the Job; in a list: fetched by the workers themselves
 
 
 @dataclass(frozen=True)

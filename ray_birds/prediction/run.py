@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError, resumable
+from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
@@ -205,5 +205,5 @@ def _report(output: Output, tally: Tally, evaluation: metrics.Evaluation | None,
 
         write_prediction_report(output.uri, tally, evaluation, manifest)
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

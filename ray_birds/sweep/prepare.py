@@ -1,6 +1,7 @@
 """What a sweep does before its trials: sees that all can be reached, inspects images, makes the features."""
 
 import dataclasses
+from typing import Any
 
 import ray
 
@@ -71,7 +72,7 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
 
 
-def _describe(config: TuneConfig) -> dict[str, "ray.ObjectRef"]:
+def _describe(config: TuneConfig) -> dict[str, "ray.ObjectRef[Any]"]:
     """Descriptions of the backbones, which workers are making."""
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbones.describe)

@@ -3,6 +3,7 @@
 import math
 
 from ray_birds.core import storage, terminal
+from ray_birds.core.errors import first_line
 from ray_birds.sweep import tensorboard
 from ray_birds.sweep.results import Results
 
@@ -17,7 +18,7 @@ def report(results: Results) -> None:
             chart = storage.read(results.directory.path("report", "confusion.png"))
             tensorboard.add_image(results.directory.path("tensorboard", results.winner.name), "confusion", chart)
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         terminal.say(f"warning: the results are complete, but their report could not be made ({reason})")
 
 

@@ -19,9 +19,10 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.model.train_step import Shape, Stage, Stages
-from ray_birds.sweep.checkpoint import Checkpoint, Epoch
+from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.results import Epoch
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split
 AHEAD = 3  # batches made ready while one is trained on

@@ -208,7 +208,7 @@ def test_the_lines_on_the_card_load_the_model(
     code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code
     monkeypatch.chdir(uri)
-    model = classifier.load(about)
+    loaded = classifier.load(about)
     answers = []
     for photo in sorted(birds.glob("train/*/1.jpg")):
         shutil.copy(photo, uri / "photo.jpg")
@@ -216,7 +216,7 @@ def test_the_lines_on_the_card_load_the_model(
         exec(code[1], names)
         image = decode.load(str(photo), SIZE).pixels
         assert image is not None
-        np.testing.assert_allclose(names["scores"], classifier(image[None]), atol=1e-5)
+        np.testing.assert_allclose(names["scores"], loaded(image[None]), atol=1e-5)
         assert capsys.readouterr().out.splitlines()[-1] == CLASSES[names["scores"].argmax()]
         answers.append(names["scores"])
     assert np.ptp(answers, axis=0).max() > 0.01

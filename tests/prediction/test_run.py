@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -128,7 +127,7 @@ def read(output: Path | str) -> pd.DataFrame:
     return pd.read_parquet(output).sort_values(["input", "path"], ignore_index=True)
 
 
-def manifest(output: Path) -> dict[str, object]:
+def manifest(output: Path) -> dict[str, Any]:
     return dict(json.loads((output / "_manifest.json").read_text(encoding="utf-8")))
 
 
@@ -234,8 +233,8 @@ def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
         return found
 
     monkeypatch.setattr(inputs, "find", find_and_delete)
-    changed = replace(settings, input=(str(photo), str(other)), output=str(output), top_k=2)
-    predict(replace(changed, probabilities=True, embeddings=True))
+    changed = settings.replace(input=(str(photo), str(other)), output=str(output), top_k=2)
+    predict(changed.replace(probabilities=True, embeddings=True))
     rows = pd.read_parquet(output)
     assert rows["path"].tolist() == ["1.jpg", "other.jpg"] and rows["input"].tolist() == [str(photo), str(other)]
     assert rows["error"].tolist() == ["", "file has vanished"] and rows["label"].fillna("").tolist() == [
@@ -255,7 +254,7 @@ def test_nothing_that_can_be_decoded(settings: PredictConfig, local_ray: None, t
     for number in range(70):
         (tmp_path / f"{number:02}.jpg").write_bytes(b"nothing" * number)
     output = tmp_path / "out"
-    predict(replace(settings, input=(str(tmp_path),), output=str(output)))
+    predict(settings.replace(input=(str(tmp_path),), output=str(output)))
     rows = pd.read_parquet(output)
     assert len(rows) == 70 and (rows["error"] != "").all() and rows["prediction"].isna().all()
     assert not (output / "_evaluation").exists() and manifest(output)["failed"] == 70
@@ -288,21 +287,21 @@ class TestRefusals:
         data[len(data) // 2] ^= 1
         (uri / name).write_bytes(data)
         self.refused(
-            replace(settings, model=str(uri), output=str(tmp_path / "out")), ModelError, f"{name}: damaged"
+            settings.replace(model=str(uri), output=str(tmp_path / "out")), ModelError, f"{name}: damaged"
         )
 
     def test_a_bundle_of_another_version(self, settings: PredictConfig, tmp_path: Path) -> None:
         uri = Path(shutil.copytree(settings.model, tmp_path / "bundle"))
         about = json.loads((uri / "versions.json").read_text())
         (uri / "versions.json").write_text(json.dumps(about | {"format": 99}))
-        self.refused(replace(settings, model=str(uri), output=str(tmp_path / "out")), ModelError, "format 99")
+        self.refused(settings.replace(model=str(uri), output=str(tmp_path / "out")), ModelError, "format 99")
 
     def test_no_bundle_at_all(self, settings: PredictConfig, folder: Path, tmp_path: Path) -> None:
         for uri in (tmp_path / "nothing", folder, folder / "odd/README"):
-            self.refused(replace(settings, model=str(uri)), ModelError, "not a bundle")
+            self.refused(settings.replace(model=str(uri)), ModelError, "not a bundle")
 
     def test_another_digest(self, settings: PredictConfig, tmp_path: Path) -> None:
-        pinned = replace(settings, model_digest="0" * 32, output=str(tmp_path / "out"))
+        pinned = settings.replace(model_digest="0" * 32, output=str(tmp_path / "out"))
         self.refused(pinned, ModelError, "--model-digest 0000")
         assert not list(tmp_path.iterdir())
 
@@ -310,43 +309,43 @@ class TestRefusals:
         (tmp_path / "empty").mkdir()
         output = str(tmp_path / "out")
         self.refused(
-            replace(settings, input=(str(tmp_path / "empty"),), output=output), DataError, "no image found"
+            settings.replace(input=(str(tmp_path / "empty"),), output=output), DataError, "no image found"
         )
-        self.refused(replace(settings, input=(str(tmp_path / "no"),), output=output), DataError, "nothing there")
-        self.refused(replace(settings, input=("s3://u:p@b/x",), output=output), Exception, "credentials")
+        self.refused(settings.replace(input=(str(tmp_path / "no"),), output=output), DataError, "nothing there")
+        self.refused(settings.replace(input=("s3://u:p@b/x",), output=output), Exception, "credentials")
 
     def test_an_output_that_is_there(self, settings: PredictConfig, scored: Path, tmp_path: Path) -> None:
         self.refused(settings, OutputError, "--overwrite")
         (tmp_path / "photos").mkdir()
         (tmp_path / "photos/mine.jpg").touch()
         for uri in (tmp_path / "photos", tmp_path / "photos/mine.jpg"):
-            self.refused(replace(settings, output=str(uri)), OutputError, "exists")
-            self.refused(replace(settings, output=str(uri), overwrite=True), OutputError, "other things than pred")
+            self.refused(settings.replace(output=str(uri)), OutputError, "exists")
+            self.refused(settings.replace(output=str(uri), overwrite=True), OutputError, "other things than pred")
         assert (tmp_path / "photos/mine.jpg").exists()
 
     def test_an_output_that_cannot_be_written(self, settings: PredictConfig, folder: Path) -> None:
-        self.refused(replace(settings, output=str(folder / "odd/README/out")), OutputError, "cannot write")
+        self.refused(settings.replace(output=str(folder / "odd/README/out")), OutputError, "cannot write")
 
     def test_resuming_a_complete_output_does_nothing(self, settings: PredictConfig, scored: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in scored.iterdir()}
-        predict(replace(settings, resume=True))
+        predict(settings.replace(resume=True))
         assert {path: path.stat().st_mtime_ns for path in scored.iterdir()} == before
-        self.refused(replace(settings, resume=True, top_k=2), OutputError, "--top-k")
+        self.refused(settings.replace(resume=True, top_k=2), OutputError, "--top-k")
 
     def test_an_interrupted_job_goes_on_with_the_same_settings_only(
         self, settings: PredictConfig, bundles: Path, tmp_path: Path
     ) -> None:
-        first = replace(settings, output=str(tmp_path / "out"))
+        first = settings.replace(output=str(tmp_path / "out"))
         with pytest.raises(KeyboardInterrupt):
             predict(first)
         self.refused(first, OutputError, "--resume continues")
-        again = replace(first, resume=True)
+        again = first.replace(resume=True)
         for changed, words in (
-            (replace(again, top_k=2), r"--top-k \(5, not 2\)"),
-            (replace(again, probabilities=True), "--probabilities"),
-            (replace(again, batch_size=8), "--batch-size"),
-            (replace(again, input=(*again.input, *again.input)), "--input"),
-            (replace(again, model=str(bundles / "code")), "--model"),
+            (again.replace(top_k=2), r"--top-k \(5, not 2\)"),
+            (again.replace(probabilities=True), "--probabilities"),
+            (again.replace(batch_size=8), "--batch-size"),
+            (again.replace(input=(*again.input, *again.input)), "--input"),
+            (again.replace(model=str(bundles / "code")), "--model"),
         ):
             self.refused(changed, OutputError, words)
         with pytest.raises(KeyboardInterrupt):
@@ -357,7 +356,7 @@ def test_a_model_with_code_in_it_is_not_run(
     settings: PredictConfig, bundles: Path, local_ray: None, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"model\.keras: Keras does not open it") as error:
-        predict(replace(settings, model=str(bundles / "code"), output=str(tmp_path / "out")))
+        predict(settings.replace(model=str(bundles / "code"), output=str(tmp_path / "out")))
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
@@ -368,13 +367,13 @@ def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
     settings: PredictConfig, birds: Path, local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = birds / "test/CORAL OWL/1.jpg"
-    config = replace(settings, input=(str(photo),), output=str(tmp_path / "out"))
+    config = settings.replace(input=(str(photo),), output=str(tmp_path / "out"))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cluster, "session", _interrupted)
         predict(config)
     (tmp_path / "out.partial/_report.html").mkdir()  # where the page cannot be written then
     (tmp_path / "out.partial/_report.html/x").touch()
-    predict(replace(config, resume=True))
+    predict(config.replace(resume=True))
     said = capsys.readouterr().out
     assert said.count("warning: the predictions are complete, but their report could not be made") == 1
     (row,) = read(tmp_path / "out").to_dict("records")
@@ -460,7 +459,7 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
 
     with in_background(kill) as first, in_background(watch) as second:
         try:
-            predict(replace(settings, output=str(output), overwrite=True))
+            predict(settings.replace(output=str(output), overwrite=True))
         finally:
             finished.set()
     assert not first and not second and len(killed) == 1
@@ -471,7 +470,7 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
 
 @pytest.mark.slow
 def test_a_killed_driver_is_resumed_where_it_was(scored: Path, settings: PredictConfig, tmp_path: Path) -> None:
-    config = replace(settings, output=str(tmp_path / "out"))
+    config = settings.replace(output=str(tmp_path / "out"))
     driver = subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: parts(config.output) >= 2 or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
@@ -480,7 +479,7 @@ def test_a_killed_driver_is_resumed_where_it_was(scored: Path, settings: Predict
     time.sleep(2)  # its orphans may finish a part before Ray ends them
     staged = {p: p.stat().st_mtime_ns for p in Path(f"{config.output}.partial").glob("part-*")}
     assert len(staged) < 10
-    predict(replace(config, resume=True))
+    predict(config.replace(resume=True))
     pd.testing.assert_frame_equal(read(config.output), read(scored), check_exact=True)
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("part-*")}
     assert all(kept[path.name] == written for path, written in staged.items()), "a finished part was scored again"
@@ -496,7 +495,7 @@ def test_killed_between_the_two_renames(scored: Path, settings: PredictConfig, t
     storage.write_json(
         storage.join(output.staging, JOB), note | {"images": [[r["input"], r["path"]] for r in pairs]}
     )
-    config = replace(settings, output=output.uri, resume=True)
+    config = settings.replace(output=output.uri, resume=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "session", _interrupted)
         predict(config)
@@ -545,7 +544,7 @@ def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
     scored: Path, settings: PredictConfig, small_disk: Path
 ) -> None:
     output = Path(shutil.copytree(scored, small_disk / "out"))
-    full = replace(settings, output=str(output), embeddings=True, overwrite=True)
+    full = settings.replace(output=str(output), embeddings=True, overwrite=True)
     with pytest.raises(OutputError, match=r"No space left.*--resume") as error:
         predict(full)
     assert "\n" not in str(error.value)
@@ -570,7 +569,7 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
     for name in ("鶯 é ñ 🐦.jpeg", "#1? c%20d.jpg", "no ending", "README", "zero.jpg"):
         storage.copy(str(folder / "odd" / name), f"{bucket}/odd/{name}")
     given = (f"{bucket}/new birds/*/2.jpg", f"{bucket}/odd")
-    config = replace(settings, model=f"{bucket}/models/best one", input=given, output=f"{bucket}/out/predictions")
+    config = settings.replace(model=f"{bucket}/models/best one", input=given, output=f"{bucket}/out/predictions")
     done = subprocess.run(command(config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     system, path = storage.filesystem(config.output)
@@ -598,7 +597,7 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         patch.setattr(cluster, "session", _interrupted)
         with pytest.raises(OutputError, match="--overwrite"):
             predict(config)
-        predict(replace(config, resume=True))  # complete already
+        predict(config.replace(resume=True))  # complete already
 
 
 def test_a_replacement_on_an_object_store_counts_when_success_is_there(bucket: str) -> None:
@@ -667,7 +666,7 @@ def test_2000_mutated_files_are_2000_rows(
             (whole / f"{number:04}.jpg").write_bytes(data)
     outputs = {}
     for uri in (damaged, whole):
-        predict(replace(settings, input=(str(uri),), output=f"{uri}-out", probabilities=True))
+        predict(settings.replace(input=(str(uri),), output=f"{uri}-out", probabilities=True))
         outputs[uri] = pd.read_parquet(f"{uri}-out").set_index("path").drop(columns="input")
     rows = outputs[damaged]
     assert len(rows) == 2000 and rows.index.is_unique
@@ -687,7 +686,7 @@ def test_gpus_that_no_node_has_are_waited_for_only_where_nodes_can_join() -> Non
     cluster_of_cpus = cluster.Resources(nodes=1, cpus=8, gpus=0, node_cpus=8, own=False)
     config = PredictConfig(model="m", input=("a",), output="o")
     assert _with_gpus(config, cluster_of_cpus).gpus == 0
-    assert _with_gpus(replace(config, gpus=4), cluster_of_cpus).gpus == 4
-    assert _with_gpus(replace(config, gpus=0), replace(cluster_of_cpus, gpus=2)).gpus == 0
+    assert _with_gpus(config.replace(gpus=4), cluster_of_cpus).gpus == 4
+    assert _with_gpus(config.replace(gpus=0), cluster_of_cpus.replace(gpus=2)).gpus == 0
     with pytest.raises(SettingsError, match="--gpus 4: Ray finds 0 on this machine"):
-        _with_gpus(replace(config, gpus=4), replace(cluster_of_cpus, own=True))
+        _with_gpus(config.replace(gpus=4), cluster_of_cpus.replace(own=True))

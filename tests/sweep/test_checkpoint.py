@@ -9,8 +9,9 @@ import pytest
 
 from ray_birds.core.errors import OutputError
 from ray_birds.sweep import checkpoint
-from ray_birds.sweep.checkpoint import Checkpoint, Epoch
+from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.results import Epoch
 
 
 def after(epochs: int) -> Checkpoint:

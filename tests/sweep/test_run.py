@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,7 +80,7 @@ def scores(results: Path) -> pd.DataFrame:
 
 
 def test_stored_features_give_the_losses_of_the_images(settings: TuneConfig, stored: Path) -> None:
-    sweep(replace(settings, name="direct", features="none"))
+    sweep(settings.replace(name="direct", features="none"))
     compare_losses(stored, stored.with_name("direct"))
 
 
@@ -104,9 +103,9 @@ def test_so_do_those_of_photographs(settings: TuneConfig, local_ray: None, share
         for folder in sorted((photographs / split).iterdir())[:8]:
             (some / split / folder.name).symlink_to(folder)
     weights = shared / "weights/mobilenetv2_0.35_224_imagenet_notop.weights.h5"
-    chosen = replace(settings, data=str(some), results=str(tmp_path), weights=str(weights))
-    sweep(replace(chosen, name="stored"))
-    sweep(replace(chosen, name="direct", features="none"))
+    chosen = settings.replace(data=str(some), results=str(tmp_path), weights=str(weights))
+    sweep(chosen.replace(name="stored"))
+    sweep(chosen.replace(name="direct", features="none"))
     compare_losses(tmp_path / "stored", tmp_path / "direct")
 
 
@@ -114,7 +113,7 @@ def test_so_do_those_of_photographs(settings: TuneConfig, local_ray: None, share
 def test_half_precision_changes_accuracy_by_no_more_than_one_image_in_a_hundred(
     settings: TuneConfig, stored: Path
 ) -> None:
-    sweep(replace(settings, name="half", feature_dtype="float16", augment=("off",), unfreeze=(0, 100)))
+    sweep(settings.replace(name="half", feature_dtype="float16", augment=("off",), unfreeze=(0, 100)))
     half = trials(stored.with_name("half"))
     difference = (half["valid_accuracy"] - trials(stored).loc[half.index, "valid_accuracy"]).abs()
     assert (difference * 24 <= 1 + 1e-9).all()  # of 24 images, one is the least that can change
@@ -125,7 +124,7 @@ def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
 ) -> None:
     store = Path(settings.results, "features")
     shards = {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")}
-    sweep(replace(settings, name="again", unfreeze=(0, 10), augment=("off",)))
+    sweep(settings.replace(name="again", unfreeze=(0, 10), augment=("off",)))
     again = stored.with_name("again")
     assert f"tensorboard --logdir '{again / 'tensorboard'}'" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")} == shards
@@ -232,9 +231,9 @@ def test_an_existing_name_is_refused_and_other_settings_cannot_resume_it(
     with pytest.raises(OutputError, match="--resume"):
         sweep(settings)
     with pytest.raises(SettingsError, match="--head-epochs"):
-        sweep(replace(settings, resume=True, head_epochs=3), given={"head_epochs"})
+        sweep(settings.replace(resume=True, head_epochs=3), given={"head_epochs"})
     with pytest.raises(OutputError, match="no sweep"):
-        sweep(replace(settings, resume=True, name="never"))
+        sweep(settings.replace(resume=True, name="never"))
 
 
 def test_other_images_cannot_resume_a_sweep(settings: TuneConfig, stored: Path) -> None:
@@ -244,7 +243,7 @@ def test_other_images_cannot_resume_a_sweep(settings: TuneConfig, stored: Path) 
     about = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps(about | {"fingerprint": "of other images"}))
     with pytest.raises(DataError, match=r"no longer those that the sweep began with.*--name"):
-        sweep(replace(settings, name="other", resume=True))
+        sweep(settings.replace(name="other", resume=True))
 
 
 def test_what_finds_no_room_in_the_store_is_trained_from_images(
@@ -255,7 +254,7 @@ def test_what_finds_no_room_in_the_store_is_trained_from_images(
     )  # for the pooled features alone
     uri = str(stored.with_name("small"))
     Path(uri).mkdir()
-    sweep(replace(settings, name="short", augment=("off",), unfreeze=(0, 10), features_dir=uri))
+    sweep(settings.replace(name="short", augment=("off",), unfreeze=(0, 10), features_dir=uri))
     short = stored.with_name("short")
     assert json.loads((short / "run.json").read_text())["from_features"] == ["plain-unfreeze0-lr0.005"]
     told = capsys.readouterr().out
@@ -280,15 +279,15 @@ def test_halving_decides_once_and_stops_no_trial_by_an_epoch_that_it_has_gone_on
 
 
 def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stored: Path) -> None:
-    quick = replace(settings, name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
+    quick = settings.replace(name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
     blocked = Path(settings.results, "failing")
     (blocked / "trials").mkdir(parents=True)
     (blocked / "trials" / "plain-unfreeze0-lr0.02").write_text("not a folder")
     (blocked / "config.json").write_text((stored / "config.json").read_text())
     resolved = TuneConfig.from_json((stored / "config.json").read_text())
-    kept = replace(resolved, name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
+    kept = resolved.replace(name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
     (blocked / "config.json").write_text(kept.to_json())
-    done = sweep(replace(quick, resume=True, max_failures=0), given={"max_failures"})
+    done = sweep(quick.replace(resume=True, max_failures=0), given={"max_failures"})
     assert "1 of 2 trials failed: plain-unfreeze0-lr0.02" in summary.failures(done)
     rows = trials(blocked)
     assert rows["status"].to_dict() == {"plain-unfreeze0-lr0.01": "finished", "plain-unfreeze0-lr0.02": "failed"}
@@ -301,7 +300,7 @@ def test_bad_training_images_are_left_out_up_to_a_share(settings: TuneConfig, dr
     assert bad["path"].tolist() == [str(sorted((drawn / "train").rglob("*.jpg"))[5].relative_to(drawn))]
     assert json.loads((stored / "dataset.json").read_text())["splits"]["train"] == 47
     with pytest.raises(DataError, match=r"1 of 96 images .* --max-bad-images"):
-        sweep(replace(settings, name="strict", max_bad_images=0.01))
+        sweep(settings.replace(name="strict", max_bad_images=0.01))
 
 
 def command(settings: TuneConfig) -> list[str]:
@@ -352,9 +351,9 @@ def trial_process(driver: int) -> psutil.Process:
 
 @pytest.mark.slow
 def test_a_killed_trial_and_a_killed_driver_change_no_number(settings: TuneConfig, local_ray: None) -> None:
-    calm = replace(settings, name="calm", augment=("off",), unfreeze=(10,), fine_tune_epochs=4)
+    calm = settings.replace(name="calm", augment=("off",), unfreeze=(10,), fine_tune_epochs=4)
     sweep(calm)
-    one = replace(calm, name="killed")
+    one = calm.replace(name="killed")
     results = Path(settings.results, "killed")
     driver = start(command(one))
     wait_for_epoch(results, 2)
@@ -376,7 +375,7 @@ def test_a_killed_trial_and_a_killed_driver_change_no_number(settings: TuneConfi
 @pytest.mark.slow
 def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
     rates = (0.01, 0.005, 0.00001)  # trained one after the other: the last falls behind
-    sweep(replace(settings, name="asha", scheduler="asha", augment=("off",), unfreeze=(10,), learning_rate=rates))
+    sweep(settings.replace(name="asha", scheduler="asha", augment=("off",), unfreeze=(10,), learning_rate=rates))
     rows = trials(stored.with_name("asha"))
     stopped = rows[rows["status"] == "stopped"]
     assert len(stopped) and (stopped["epochs"] == 2).all()
@@ -386,13 +385,13 @@ def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored:
 def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
     from ray_birds.sweep.plan import variants
 
-    article = replace(settings, preset="article", learning_rate=(0.001,))
+    article = settings.replace(preset="article", learning_rate=(0.001,))
     assert list(variants(article)) == [
         "plain-unfreeze0-lr0.001",
         "aug-unfreeze0-lr0.001",
         "aug-unfreeze10-lr0.001",
         "plain-unfreeze100-lr0.001",
     ]
-    sampled = replace(settings, samples=5, learning_rate=(1e-4, 1e-2))
+    sampled = settings.replace(samples=5, learning_rate=(1e-4, 1e-2))
     assert list(variants(sampled)) == list(variants(sampled)) and len(variants(sampled)) <= 5
     assert all(1e-4 <= variant.learning_rate <= 1e-2 for variant in variants(sampled).values())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -169,7 +169,7 @@ def _receive(session: requests.Session, request: requests.PreparedRequest, part:
         _write(answer, part, start, size, cap)
 
 
-def _so_far(part: Path) -> tuple[int, dict]:
+def _so_far(part: Path) -> tuple[int, dict[str, Any]]:
     """Length of what has come and can be proven to belong to the file, and the note about it."""
     try:
         known = json.loads(_note(part).read_text())
