@@ -238,7 +238,7 @@ def test_an_existing_name_is_refused_and_other_settings_cannot_resume_it(
 
 def test_other_images_cannot_resume_a_sweep(settings: TuneConfig, stored: Path) -> None:
     other = Path(shutil.copytree(stored, stored.with_name("other")))
-    kept = replace(TuneConfig.from_json((stored / "config.json").read_text()), name="other")
+    kept = TuneConfig.from_json((stored / "config.json").read_text()).replace(name="other")
     (other / "config.json").write_text(kept.to_json())
     about = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps(about | {"fingerprint": "of other images"}))
@@ -370,6 +370,28 @@ def test_a_killed_trial_and_a_killed_driver_change_no_number(settings: TuneConfi
         for name in ("killed", "calm")
     )
     pd.testing.assert_frame_equal(killed, undisturbed, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_an_interrupted_sweep_has_no_winner_and_says_how_it_is_resumed(
+    settings: TuneConfig, local_ray: None, sent: signal.Signals, code: int, word: str
+) -> None:
+    config = settings.replace(name=word, augment=("off",), unfreeze=(10,), fine_tune_epochs=4)
+    results = Path(settings.results, word)
+    driver = start(command(config))
+    wait_for_epoch(results, 2)
+    driver.send_signal(sent)
+    output, _ = driver.communicate(timeout=120)
+    assert driver.returncode == code, output
+    assert output.splitlines()[-1] == f"error: {word}; --name {word} --resume continues"
+    assert "Traceback" not in output and "SIGTERM received" not in output
+    assert not (results / "best").exists() and not list(results.rglob("test_predictions.parquet"))
+    driver = start([*command(config), "--resume"])
+    output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0 and winner(results) == "plain-unfreeze10-lr0.005", output
 
 
 @pytest.mark.slow

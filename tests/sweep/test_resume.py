@@ -1,0 +1,59 @@
+"""What a resumed sweep takes from the command line: what was given counts, not what differs from a default."""
+
+from pathlib import Path
+
+import pytest
+
+from ray_birds.config import TuneConfig
+from ray_birds.core.errors import OutputError, SettingsError
+from ray_birds.sweep import resume
+from ray_birds.sweep.directory import SweepDirectory
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> TuneConfig:
+    """The settings, resolved, of a sweep that was started with options of its own."""
+    asked = TuneConfig(data="birds", results=str(tmp_path), name="x", head_epochs=10, max_failures=3)
+    config, directory = resume.begin(asked, {"data", "head_epochs", "max_failures"})
+    directory.write_config(config)
+    return config
+
+
+def again(started: TuneConfig, **options: object) -> TuneConfig:
+    config = TuneConfig(results=started.results, name="x", resume=True, **options)
+    return resume.begin(config, {"results", "name", "resume", *options})[0]
+
+
+def test_what_is_not_given_is_the_sweeps(started: TuneConfig) -> None:
+    assert again(started) == started.replace(resume=True)
+
+
+def test_a_default_given_again_counts(started: TuneConfig) -> None:
+    with pytest.raises(SettingsError, match="--head-epochs 5: the sweep to resume had 10"):
+        again(started, head_epochs=5)
+    assert again(started, head_epochs=10).head_epochs == 10
+
+
+def test_resources_and_retries_are_free(started: TuneConfig) -> None:
+    assert again(started).max_failures == 3
+    changed = again(started, max_failures=10, cpus_per_trial=1, gpus_per_trial=0.0)
+    assert (changed.max_failures, changed.cpus_per_trial, changed.gpus_per_trial) == (10, 1, 0.0)
+
+
+def test_a_path_may_be_given_in_another_way(started: TuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert again(started, data="./birds").data == started.data
+    with pytest.raises(SettingsError, match="--data other"):
+        again(started, data="other")
+
+
+def test_values_of_a_factor_are_said_as_on_the_command_line(started: TuneConfig) -> None:
+    with pytest.raises(SettingsError, match=r"--unfreeze 0 all: the sweep to resume had 0 10 100;"):
+        again(started, unfreeze=(0, "all"))
+
+
+def test_a_name_is_taken_or_unknown(started: TuneConfig) -> None:
+    with pytest.raises(OutputError, match="exists; choose another --name"):
+        resume.begin(TuneConfig(data="birds", results=started.results, name="x"), {"data"})
+    with pytest.raises(OutputError, match="no sweep to resume"):
+        resume.begin(TuneConfig(results=started.results, name="y", resume=True), {"name"})
+    assert not SweepDirectory(started.results + "/y").exists()
