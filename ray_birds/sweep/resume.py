@@ -54,7 +54,8 @@ def _resumed(config: TuneConfig, kept: TuneConfig, given: Collection[str]) -> Tu
                 f"{option(field.name)} {_text(value)}: the sweep to resume had {_text(was)}; leave it out or use "
                 "another --name"
             )
-    return kept.replace(resume=True, **{name: getattr(config, name) for name in _FREE if name in given})
+    free = {name: getattr(config, name) for name in _FREE if name in given}
+    return kept.replace(**free | {"resume": True})
 
 
 def _text(value: object) -> str:
