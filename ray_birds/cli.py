@@ -20,7 +20,12 @@ Job = Callable[[SettingsClass, frozenset[str]], str | None]  # returns what fail
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what Slurm, Kubernetes and `ray job stop` send."""
+    """SIGTERM: what Slurm, Kubernetes and `ray job stop` send.
+
+    `came` stays, for Ray raises a KeyboardInterrupt of its own for any signal that reaches it while it waits.
+    """
+
+    came = False
 
 
 class Command(NamedTuple):
@@ -86,9 +91,8 @@ def _run(settings: type[SettingsClass], job: Job[SettingsClass], words: Sequence
     except RayBirdsError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt as error:
-        terminated = isinstance(error, Terminated)
-        told = "; ".join(["terminated" if terminated else "interrupted", *getattr(error, "__notes__", ())])
-        return _fail(told, 143 if terminated else 130)
+        word, code = ("terminated", 143) if Terminated.came else ("interrupted", 130)
+        return _fail("; ".join([word, *getattr(error, "__notes__", ())]), code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -106,6 +110,7 @@ def given(settings: type[Settings], words: Sequence[str]) -> frozenset[str]:
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
+    Terminated.came = True
     raise Terminated
 
 

@@ -30,6 +30,7 @@ from ray_birds.core import cluster, storage
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.prediction import inputs
 from ray_birds.prediction.output import JOB, SUCCESS, Output, checked, schema
+from ray_birds.prediction.result import show
 from ray_birds.prediction.run import _with_gpus, predict
 from tests.conftest import CLASSES, REPOSITORY, own_s3
 
@@ -374,7 +375,7 @@ def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
         predict(config)
     (tmp_path / "out.partial/_report.html").mkdir()  # where the page cannot be written then
     (tmp_path / "out.partial/_report.html/x").touch()
-    predict(config.replace(resume=True))
+    show(predict(config.replace(resume=True)), config)
     said = capsys.readouterr().out
     assert said.count("warning: the predictions are complete, but their report could not be made") == 1
     (row,) = read(tmp_path / "out").to_dict("records")

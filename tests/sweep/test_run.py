@@ -124,7 +124,7 @@ def test_the_same_command_again_computes_nothing_and_names_the_same_winner(
 ) -> None:
     store = Path(settings.results, "features")
     shards = {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")}
-    sweep(settings.replace(name="again", unfreeze=(0, 10), augment=("off",)))
+    summary.show(sweep(settings.replace(name="again", unfreeze=(0, 10), augment=("off",))))
     again = stored.with_name("again")
     assert f"tensorboard --logdir '{again / 'tensorboard'}'" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")} == shards
@@ -379,17 +379,19 @@ def test_a_killed_trial_and_a_killed_driver_change_no_number(settings: TuneConfi
 def test_an_interrupted_sweep_has_no_winner_and_says_how_it_is_resumed(
     settings: TuneConfig, local_ray: None, sent: signal.Signals, code: int, word: str
 ) -> None:
-    config = settings.replace(name=word, augment=("off",), unfreeze=(10,), fine_tune_epochs=4)
+    config = settings.replace(name=word, augment=("off",), unfreeze=(10,))
     results = Path(settings.results, word)
-    driver = start(command(config))
-    wait_for_epoch(results, 2)
+    words = command(config)
+    words[words.index("--fine-tune-epochs") + 1] = "200"  # so that it is still at work
+    driver = start(words)
+    wait_for_epoch(results, 3)
     driver.send_signal(sent)
     output, _ = driver.communicate(timeout=120)
     assert driver.returncode == code, output
     assert output.splitlines()[-1] == f"error: {word}; --name {word} --resume continues"
     assert "Traceback" not in output and "SIGTERM received" not in output
     assert not (results / "best").exists() and not list(results.rglob("test_predictions.parquet"))
-    driver = start([*command(config), "--resume"])
+    driver = start([*words, "--resume"])
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0 and winner(results) == "plain-unfreeze10-lr0.005", output
 
