@@ -14,6 +14,7 @@ from ray_birds.core.errors import DataError
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 MAX_PIXELS = 100_000_000
+VERSION = 1  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
 
 # BMP with its four reserved zero bytes, for texts too may begin with BM.
 _BEGINNING = re.compile(

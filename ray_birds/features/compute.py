@@ -55,17 +55,27 @@ class Source:
 
 
 def provide(
-    uri: str, needed: dict[str, list[Feature]], source: Source, resources: cluster.Resources
+    uri: str,
+    needed: dict[str, list[Feature]],
+    source: Source,
+    resources: cluster.Resources,
+    *,
+    verify: bool = False,
 ) -> frozenset[str]:
     """Fill the store at `uri` with what each trial needs, the least demanding first while the disk has room.
 
-    Returns the names of the trials that find all they need there. Raises as `materialise` does.
+    `verify` compares all that is there with its digests, also what was found whole before. Returns the names of
+    the trials that find all they need there. Raises as `materialise` does.
     """
     free = _DISK_SHARE * store.free_bytes(uri)
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
     stored, total = [], 0
     for name in sorted(needed, key=lambda name: sum(feature.size for feature in needed[name])):
-        new = {feature: store.missing(uri, feature) for feature in needed[name] if feature not in chosen}
+        new = {
+            feature: store.missing(uri, feature, verify=verify)
+            for feature in needed[name]
+            if feature not in chosen
+        }
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
             terminal.say(
