@@ -22,8 +22,9 @@ from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep.checkpoint import Checkpoint, Epoch
+from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
 if TYPE_CHECKING:
