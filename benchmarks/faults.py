@@ -28,7 +28,7 @@ from workload import Features, Job, Prediction, Sweep, prepare
 from ray_birds.core import terminal
 
 # How Ray calls the processes that train, that fill a store and that predict.
-WORKERS = ("ImplicitFunc", "Materialiser", "Scorer")
+WORKERS = ("ImplicitFunc", "FeatureWorker", "Scorer")
 FAULTS: dict[type[Job], tuple[str, ...]] = {
     Features: ("process", "node", "driver"),
     Sweep: ("process", "raylet", "node", "driver", "disk", "state"),

@@ -99,6 +99,8 @@ class TuneConfig(_Factors):
     """Precision of stored features."""
     features_dir: str = ""
     """Where stored features lie, to be used again by later sweeps; by default <results>/features."""
+    verify_features: bool = False
+    """Compare all stored features with their digests, also those that were found whole before."""
     augment_views: int = 0
     """Augmented views per image, used in turn by the epochs; 0: a fresh one for each epoch."""
     gpus_per_trial: float | None = None

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent
+DRAWN_WEIGHTS = str(REPOSITORY / "ray_birds/demo/backbone.weights.h5")  # of MobileNetV2-0.35
 CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 COUNTS = {"train": 4, "valid": 2, "test": 2}
 SECRET = "s3cr3t-of-the-tests"  # of the S3 server that tests start

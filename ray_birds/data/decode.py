@@ -8,11 +8,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ray_birds.core import storage
+from ray_birds.core.errors import DataError
 
 # A JPEG with a second image behind it (MPO), as many telephones make it, opens as a JPEG.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 MAX_PIXELS = 100_000_000
+VERSION = 1  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
 
 # BMP with its four reserved zero bytes, for texts too may begin with BM.
 _BEGINNING = re.compile(
@@ -70,6 +72,14 @@ def load(uri: str, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Read and decode a file. Never raises on what the file is or is not."""
     data, reason = read(uri)
     return Decoded(None, 0, 0, reason) if reason else decode(data, size, max_pixels)
+
+
+def load_known(uri: str, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 of an image that could be read before. Raises DataError where it no longer can."""
+    image = load(uri, size)
+    if image.pixels is None:
+        raise DataError(f"{uri}: {image.error} since the sweep began; bring it back and continue with --resume")
+    return image.pixels
 
 
 def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +10,7 @@ import numpy as np
 import ray
 
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import DataError
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features import store
@@ -56,17 +55,27 @@ class Source:
 
 
 def provide(
-    uri: str, needed: dict[str, list[Feature]], source: Source, resources: cluster.Resources
+    uri: str,
+    needed: dict[str, list[Feature]],
+    source: Source,
+    resources: cluster.Resources,
+    *,
+    verify: bool = False,
 ) -> frozenset[str]:
     """Fill the store at `uri` with what each trial needs, the least demanding first while the disk has room.
 
-    Returns the names of the trials that find all they need there. Raises as `materialise` does.
+    `verify` compares all that is there with its digests, also what was found whole before. Returns the names of
+    the trials that find all they need there. Raises as `materialise` does.
     """
     free = _DISK_SHARE * store.free_bytes(uri)
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
     stored, total = [], 0
     for name in sorted(needed, key=lambda name: sum(feature.size for feature in needed[name])):
-        new = {feature: store.missing(uri, feature) for feature in needed[name] if feature not in chosen}
+        new = {
+            feature: store.missing(uri, feature, verify=verify)
+            for feature in needed[name]
+            if feature not in chosen
+        }
         wanted = sum(feature.bytes_of(shards) for feature, shards in new.items())
         if total + wanted > free:
             terminal.say(
@@ -112,7 +121,7 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
     actors = resources.gpus or max(1, resources.cpus // threads)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
     done = jobs.map(
-        cast(Callable[[dict[str, Any]], dict[str, Any]], Materialiser),
+        cast(Callable[[dict[str, Any]], dict[str, Any]], FeatureWorker),
         fn_constructor_args=(
             uri,
             [ray.put((units, source))],
@@ -130,37 +139,44 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
             meter.advance(units[row["unit"]].passes)
 
 
+class FeatureWorker:
+    """An actor of Ray Data's: computes the units whose numbers it is given."""
+
+    def __init__(self, uri: str, work: list["ray.ObjectRef[Any]"], threads: int) -> None:
+        self._units, source = ray.get(work[0])
+        self._materialiser = Materialiser(uri, source, threads)
+
+    def __call__(self, row: dict[str, int]) -> dict[str, int]:
+        self._materialiser.compute(self._units[row["unit"]])
+        return row
+
+
 class Materialiser:
     """Computes units; the last backbone stays loaded, and one function per set of cut points compiled."""
 
-    def __init__(self, uri: str, work: list["ray.ObjectRef[Any]"], threads: int) -> None:
+    def __init__(self, uri: str, source: Source, threads: int) -> None:
         self._uri = uri
-        self._units, self._source = ray.get(work[0])
+        self._source = source
         self._threads = threads
         self._loaded = ""
         self._functions: dict[tuple[CutPoint, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
 
-    def __call__(self, row: dict[str, int]) -> dict[str, int]:
-        unit: Unit = self._units[row["unit"]]
+    def compute(self, unit: Unit) -> None:
+        """Write a unit's shards. Raises DataError where an image has gone, OutputError where the disk is full."""
         if storage.is_local(self._uri) and not Path(self._uri).is_dir():
             raise cluster.unseen(self._uri)
-        with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
-            pixels = self._decode(unit, pool)
-            # The next view is drawn while this one goes through the backbone.
-            pending = {view: ahead.submit(self._draw, unit, pixels, view) for view in unit.views}
-            for view, features in unit.views.items():
-                self._store(unit, features, pending.pop(view).result())
-        return row
+        pixels = self._decode(unit)
+        # The next view is drawn while this one goes through the backbone.
+        views = prefetch(lambda view: self._draw(unit, pixels, view), unit.views, threads=1, window=2)
+        for features, view in zip(unit.views.values(), views, strict=True):
+            self._store(unit, features, view)
 
-    def _decode(self, unit: Unit, pool: ThreadPoolExecutor) -> np.ndarray:
+    def _decode(self, unit: Unit) -> np.ndarray:
         """(n, size, size, 3) uint8 of the unit's rows."""
         dataset, size = self._source.dataset, self._source.image_size
         paths = dataset.splits[unit.split].paths[unit.start : unit.end]
-        images = list(pool.map(lambda path: decode.load(dataset.uri(path), size), paths))
-        for path, image in zip(paths, images, strict=True):
-            if image.pixels is None:  # it could be read a moment ago, when it was inspected
-                raise DataError(f"{dataset.uri(path)}: {image.error} since the sweep began; start it again")
-        return np.stack([image.pixels for image in images if image.pixels is not None])
+        images = prefetch(lambda path: decode.load_known(dataset.uri(path), size), paths, self._threads)
+        return np.fromiter(images, np.dtype((np.uint8, (size, size, 3))), len(paths))
 
     def _draw(self, unit: Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
         if view is None:

@@ -1,34 +1,30 @@
 """The feature store on disk: what frozen layers make of each image, kept for all trials and later sweeps.
 
-    <store>/<backbone>-<split>-<cut point>-<view>-<key>/
-        00000-<digest>.npy      rows 0..n of the split, (n, *shape); its name carries its content's digest
-        manifest.json           written last: the shards of a complete feature
+    <store>/<backbone>-<split>-<cut point>-<view>-<key>/    shards of rows (n, *shape) and their manifest
 
 A folder's key covers everything its numbers depend on, so a changed image, weight file or setting makes
 another folder, and a sweep that needs the same features again computes nothing.
 """
 
-import fcntl
 import io
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
+from ray_birds.data import augment, decode
+from ray_birds.features import node_copy, shards
+from ray_birds.features.shards import MANIFEST
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep.factors import Variant
 
-FORMAT = 1  # part of every key: raise it when decoding, augmentation or layout change
-MANIFEST = "manifest.json"
+FORMAT = 1  # part of every key: raise it when the layout changes
 
 
 @dataclass(frozen=True)
@@ -90,18 +86,20 @@ class FeatureSpec:
 
     def feature(self, split: str, cut_point: CutPoint, view: int | None) -> Feature:
         dtype = "uint8" if cut_point.name == PIXELS else self.dtype
-        facts = [
-            FORMAT,
-            self.fingerprints[split],
-            self.backbone,
-            self.weights,
-            self.image_size,
-            cut_point.name,
-            dtype,
-            self.precision,
-        ]
-        drawn = [] if view is None else [self.augment_seed, view]
-        key = storage.digest([json.dumps([*facts, *drawn])])[:16]
+        facts = {
+            "format": FORMAT,
+            "images": self.fingerprints[split],
+            "decode": decode.VERSION,
+            "image_size": self.image_size,
+            "backbone": self.backbone,
+            "weights": self.weights,
+            "precision": self.precision,
+            "cut_point": cut_point.name,
+            "dtype": dtype,
+        }
+        if view is not None:
+            facts |= {"augment": asdict(augment.ARTICLE), "seed": self.augment_seed, "view": view}
+        key = storage.digest([json.dumps(facts, sort_keys=True)])[:16]
         return Feature(self.backbone, split, cut_point.name, view, cut_point.shape, dtype, self.rows[split], key)
 
     def needed(
@@ -124,7 +122,7 @@ def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) ->
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, dtype=feature.dtype), allow_pickle=False)
     data = buffer.getvalue()
-    uri = storage.join(store, feature.folder, f"{shard:05d}-{storage.digest([data])}.npy")
+    uri = storage.join(store, feature.folder, shards.name(shard, data))
     try:
         storage.write(uri, data)
     except OSError as error:
@@ -134,42 +132,33 @@ def write_shard(store: str, feature: Feature, shard: int, values: np.ndarray) ->
         ) from error
 
 
-def missing(store: str, feature: Feature) -> list[int]:
-    """Numbers of the shards that are not there whole.
+def missing(store: str, feature: Feature, *, verify: bool = False) -> list[int]:
+    """Numbers of the shards that are not there whole; damaged ones are removed.
 
-    On a local disk every shard's content is compared with its digest and a damaged file is removed; object
-    stores check their content themselves.
+    With `verify` all are compared with their digests, else those on a local disk that are new or have changed.
     """
     uri = storage.join(store, feature.folder)
-    found = [storage.relative(info, uri) for info in storage.find(uri)]
-    names = [name for name in found if name.endswith(".npy")]
-    with ThreadPoolExecutor() as pool:
-        whole = dict(zip(names, pool.map(lambda name: _is_whole(storage.join(uri, name)), names), strict=True))
-    present = {int(name.partition("-")[0]) for name, good in whole.items() if good}
+    there = _shards(uri)
+    whole = shards.whole(uri, there, again=verify)
+    for name in {*there} - {*whole}:
+        storage.remove_file(storage.join(uri, name))
+    present = {there[name] for name in whole}
     return [shard for shard in range(feature.shards) if shard not in present]
-
-
-def _is_whole(uri: str) -> bool:
-    if not storage.is_local(uri):
-        return True
-    path = Path(uri)
-    good = storage.digest([path.read_bytes()]) == path.stem.partition("-")[2]
-    if not good:
-        path.unlink()
-    return good
 
 
 def finish(store: str, feature: Feature) -> None:
     """Write the manifest of a feature whose shards are all there; of two copies of a shard one is named."""
     uri = storage.join(store, feature.folder)
-    names = {int(name.partition("-")[0]): name for name in _names(uri) if name.endswith(".npy")}
-    shards = [names[shard] for shard in range(feature.shards)]
+    names = {shard: name for name, shard in _shards(uri).items()}
     description = {"format": FORMAT, "rows": feature.rows, "shape": feature.shape, "dtype": feature.dtype}
-    storage.write_json(storage.join(uri, MANIFEST), description | {"shards": shards})
+    description |= {"shards": [names[shard] for shard in range(feature.shards)]}
+    storage.write_json(storage.join(uri, MANIFEST), description)
 
 
-def _names(uri: str) -> list[str]:
-    return [storage.relative(info, uri) for info in storage.find(uri)]
+def _shards(uri: str) -> dict[str, int]:
+    """Names and numbers of the shards in a feature's folder."""
+    names = [storage.relative(info, uri) for info in storage.find(uri)]
+    return {name: shard for name in names if (shard := shards.number(name)) is not None}
 
 
 def free_bytes(store: str) -> float:
@@ -188,9 +177,9 @@ class Reader:
 
     def __init__(self, store: str, feature: Feature) -> None:
         uri = storage.join(store, feature.folder)
-        folder = Path(uri) if storage.is_local(uri) else _copy_here(uri, feature)
-        names = storage.read_json(str(folder / MANIFEST))["shards"]
-        self._shards = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in names]
+        folder = Path(uri) if storage.is_local(uri) else node_copy.of(uri, feature.folder)
+        files = [folder / name for name in shards.listed(str(folder))]
+        self._shards = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
         self._shard_rows = feature.shard_rows
         self.shape = feature.shape
 
@@ -203,37 +192,3 @@ class Reader:
             shard, row = divmod(int(number), self._shard_rows)
             values[position] = self._shards[shard][row]
         return values if dtype == np.uint8 else values.astype(np.float32)
-
-
-def _copy_here(uri: str, feature: Feature) -> Path:
-    """This node's copy of a remote feature: one process makes it, the others wait for it.
-
-    Raises OutputError where the node's disk has no room for it.
-    """
-    cache = Path(tempfile.gettempdir(), f"ray-birds-features-{os.getuid()}")
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target, part = cache / feature.folder, cache / f"{feature.folder}.part"
-    with (cache / f"{feature.folder}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when its holder dies
-        if not _is_complete(target):
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed while copying
-            try:
-                storage.copy(uri, str(part))
-                part.rename(target)
-            except OSError as error:
-                shutil.rmtree(part, ignore_errors=True)
-                raise OutputError(
-                    f"{uri}: cannot be copied to {cache} ({error}); give the node's TMPDIR more room and go on "
-                    "with --resume, or start another sweep with --features none"
-                ) from error
-    return target
-
-
-def _is_complete(folder: Path) -> bool:
-    """Whether a copy is there with all its shards: temporary directories are tidied up by others."""
-    try:
-        shards = storage.read_json(str(folder / MANIFEST))["shards"]
-    except (OSError, ValueError):
-        return False
-    return all((folder / name).exists() for name in shards)

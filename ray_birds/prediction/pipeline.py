@@ -6,7 +6,6 @@ often: that makes a killed worker or a resumed job unable to lose or double a ro
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,6 +18,7 @@ import ray.data
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
+from ray_birds.core.prefetch import REQUESTS, prefetch
 from ray_birds.data import decode
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
@@ -30,7 +30,6 @@ _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # Decoding is a few percent of a forward pass on a CPU, and writing less: they count for little, so that they run
 # beside the model, and are held back by what they may put into the object store.
 _SIDE_CPUS = 0.1
-_REQUESTS = 8  # to an object store at a time, of one task
 
 Map = Callable[[dict[str, Any]], dict[str, Any]]
 Shared = list["ray.ObjectRef[Any]"]  # of the Job; in a list: fetched by the workers themselves
@@ -129,8 +128,8 @@ class Decoder:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         roots, size, most = self._job.roots, self._job.model.variant.image_size, self._job.config.max_pixels
         uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
-        with ThreadPoolExecutor(1 if all(map(storage.is_local, uris)) else _REQUESTS) as pool:
-            images = list(pool.map(lambda uri: decode.load(uri, size, most), uris))
+        threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
+        images = list(prefetch(lambda uri: decode.load(uri, size, most), uris, threads))
         good = [image.pixels for image in images if image.pixels is not None]
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),

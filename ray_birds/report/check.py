@@ -3,12 +3,12 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ray_birds.core import storage
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Finding, ImageRecord
 from ray_birds.report.gallery import Tile, load
@@ -17,7 +17,6 @@ from ray_birds.sweep.directory import write_csv
 
 GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and images of each
 SAMPLES = 600  # images of classes on the page, one of each class at least while they last
-READERS = 8  # images read at a time
 
 
 class Shown(NamedTuple):
@@ -135,6 +134,5 @@ def _samples(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Tile]:
 
 def _tiles(wanted: list[tuple[str, str, str, str]]) -> list[Tile]:
     """Tiles of (place, caption, note, mark); an image that has vanished since is left out."""
-    with ThreadPoolExecutor(READERS) as pool:
-        images = list(pool.map(load, [uri for uri, *_ in wanted]))
+    images = prefetch(load, [uri for uri, *_ in wanted])
     return [Tile(p, *words) for p, (_, *words) in zip(images, wanted, strict=True) if p is not None]

@@ -4,7 +4,6 @@ import base64
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode, splits
 from ray_birds.data.dataset import Dataset, scan
 from ray_birds.sweep.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4
-REQUESTS = 8  # to an object store at a time
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,7 @@ def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:
         pixels = load(uri)
         return None if pixels is None else Tile(pixels, *words)
 
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        return list(pool.map(lambda one: tile(*one), wanted))
+    return list(prefetch(lambda one: tile(*one), wanted))
 
 
 def write_sheet(uri: str, lines: Sequence[Sequence[Tile | None]]) -> None:

@@ -114,4 +114,5 @@ def _with_features(plan: Plan, resources: Resources) -> Plan:
     config = plan.config
     source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
     needed = {name: plan.needed(name) for name in plan.variants}
-    return dataclasses.replace(plan, stored=compute.provide(plan.store, needed, source, resources))
+    stored = compute.provide(plan.store, needed, source, resources, verify=config.verify_features)
+    return dataclasses.replace(plan, stored=stored)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import ray
 
 from ray_birds.core import cluster, terminal
-from ray_birds.core.errors import DataError
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data import decode
 from ray_birds.data.dataset import Split
 from ray_birds.evaluation import metrics
@@ -19,7 +19,7 @@ from ray_birds.model.classifier import Classifier
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Trial
 
-_PART = 256  # images decoded at a time when the winner is scored
+_PART = 256  # images given to the winner at a time, as many decoded meanwhile
 
 
 def choose(trials: Iterable[Trial]) -> str | None:
@@ -77,11 +77,7 @@ def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evalua
 
 def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:
     """The split's images, (n, size, size, 3) uint8 at a time."""
-    with ThreadPoolExecutor(plan.threads) as pool:
-        for start in range(0, len(split), _PART):
-            uris = [plan.data.uri(path) for path in split.paths[start : start + _PART]]
-            images = list(pool.map(lambda uri: decode.load(uri, plan.config.image_size), uris))
-            for uri, image in zip(uris, images, strict=True):
-                if image.pixels is None:
-                    raise DataError(f"{uri}: {image.error} since the sweep began; --resume when it is back")
-            yield np.stack([image.pixels for image in images if image.pixels is not None])
+    size = plan.config.image_size
+    images = prefetch(lambda path: decode.load_known(plan.data.uri(path), size), split.paths, plan.threads, _PART)
+    while part := list(islice(images, _PART)):
+        yield np.stack(part)

@@ -7,13 +7,13 @@ reference path). Both feed the same loop, in the same order, from the same first
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.core.errors import DataError, OutOfMemoryError
+from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features.store import FeatureSpec, Reader
@@ -25,7 +25,7 @@ from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split
-AHEAD = 3  # batches made ready while one is trained on
+_READERS = 3  # threads that make batches ready while one is trained on
 _STAGES = Stages()
 
 
@@ -98,11 +98,7 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
     """Inputs of a phase from the images, read, decoded and augmented anew in every epoch."""
 
     def pixels(split: str, number: int) -> np.ndarray:
-        uri = dataset.uri(dataset.splits[split].paths[number])
-        image = decode.load(uri, variant.image_size)
-        if image.pixels is None:
-            raise DataError(f"{uri}: {image.error} since the sweep began")
-        return image.pixels
+        return decode.load_known(dataset.uri(dataset.splits[split].paths[number]), variant.image_size)
 
     def view(number: int, epoch: int) -> np.ndarray:
         image, drawn = pixels("train", number), variant.view(epoch)
@@ -240,10 +236,4 @@ def _batches(
     """Batches of rows and what `make` gives for them, a few of them made ahead by threads."""
     size = variant.batch_size
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    with ThreadPoolExecutor(AHEAD) as pool:
-        pending = [pool.submit(make, part) for part in parts[:AHEAD]]
-        for number, part in enumerate(parts):
-            if number + AHEAD < len(parts):
-                pending.append(pool.submit(make, parts[number + AHEAD]))
-            yield part, pending[number].result()
-            pending[number].cancel()
+    yield from zip(parts, prefetch(make, parts, _READERS, window=_READERS + 1), strict=True)

@@ -1,9 +1,12 @@
 """The augmented view: a pure function whose affine maps, measured from the pixels, are the article's recipe."""
 
+import ast
 import hashlib
+import inspect
 import math
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -98,3 +101,26 @@ def test_zoom_times_stretch_stays_within_the_recipe(maps: np.ndarray) -> None:
     assert ratio.min() < 0.75 and ratio.max() > 1.33
     assert np.abs(stretch.mean(axis=0) - 1).max() < 0.05
     assert np.corrcoef(stretch.T)[0, 1] == pytest.approx(0.5, abs=0.15)  # one zoom of two equal variances
+
+
+# Of each version of the policies: the digest of the code that draws its views.
+DRAWN_BY = {(("article", 1),): "cfc14bef6f6031d9"}
+
+
+def code_of(module: ModuleType) -> str:
+    """A module's code without what does not count: comments, docstrings and layout."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def test_whoever_changes_the_code_raises_the_version() -> None:
+    """Stored features of views are found by the policy: with its old version those of the old code would be."""
+    policies = [value for value in vars(augment).values() if isinstance(value, augment.Policy)]
+    versions = tuple((policy.name, policy.version) for policy in policies)
+    assert versions in DRAWN_BY, "record the digest of this version's code in DRAWN_BY"
+    assert hashlib.sha256(code_of(augment).encode()).hexdigest()[:16] == DRAWN_BY[versions], (
+        "augment.py changed: raise the version of each policy that draws other views, and record the new digest"
+    )

@@ -1,5 +1,6 @@
 """The one decoder on real encoded files: every promised format, EXIF, transparency, depth, damage, abuse."""
 
+import hashlib
 import io
 import os
 import struct
@@ -206,6 +207,28 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
     reduced = decode.decode(data, SIZE).pixels
     whole = Image.open(io.BytesIO(data)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     assert reduced is not None and np.abs(reduced.astype(int) - np.asarray(whole).astype(int)).mean() < 2
+
+
+# Of each version of the decoder: the digest of what it makes of the images below.
+PIXELS_OF = {1: "c8362d5ac9b3c32a"}
+
+
+def test_whoever_changes_the_pixels_raises_the_version() -> None:
+    """Stored features are found by the version: with an old one they would be those of the old decoder."""
+    random = np.random.default_rng(0)
+    drawn = [random.integers(0, 256, (height, 90, 4), np.uint8) for height in (20, 60, 400)]
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    images = [Image.fromarray(pixels[..., :3]) for pixels in drawn]
+    files = [encode(image, "PNG") for image in [*images, *(image.convert("L") for image in images)]]
+    files += [encode(Image.fromarray(drawn[1], "RGBA"), "PNG"), encode(images[1], "PNG", exif=rotated)]
+    files += [encode(Image.fromarray(drawn[1][..., 0].astype(np.uint16) * 257), "PNG")]
+    made = [decode.decode(data, size).pixels for data in files for size in (32, 70)]
+    digest = hashlib.sha256(b"".join(pixels.tobytes() for pixels in made if pixels is not None)).hexdigest()[:16]
+    assert decode.VERSION in PIXELS_OF, "record the digest of this version's pixels in PIXELS_OF"
+    assert digest == PIXELS_OF[decode.VERSION], (
+        "other pixels than before: raise decode.VERSION if that is meant, and record the new digest"
+    )
 
 
 def test_the_same_bytes_give_the_same_pixels() -> None:

@@ -1,21 +1,23 @@
 """The feature store: keys that cover every fact, shards that are whole or made again, rows by number."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.features import store
+from ray_birds.data import augment, decode
+from ray_birds.features import shards, store
 from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from ray_birds.sweep.factors import Variant
-from tests.conftest import own_s3
 
 DEEP = CutPoint("block6d_add", (2, 2, 3))
 POOL = CutPoint(POOLED, (5,))
@@ -81,6 +83,25 @@ def test_every_place_view_and_split_has_its_own_folder(monkeypatch: pytest.Monke
     assert len({each.key for each in made}) == len({each.folder for each in made}) == len(asked)
     monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
     assert not {each.key for each in made} & {CATALOGUE.feature(*each).key for each in asked}
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"name": "other"}, {"rotation": 0.1}], ids=lambda change: next(iter(change))
+)
+def test_another_augmentation_makes_other_views_and_no_other_images(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, plain = (CATALOGUE.feature("train", DEEP, number) for number in (0, None))
+    monkeypatch.setattr(augment, "ARTICLE", dataclasses.replace(augment.ARTICLE, **change))
+    assert CATALOGUE.feature("train", DEEP, 0).key != view.key
+    assert CATALOGUE.feature("train", DEEP, None) == plain
+
+
+def test_another_decoder_makes_all_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, plain = (CATALOGUE.feature("train", DEEP, number) for number in (0, None))
+    monkeypatch.setattr(decode, "VERSION", decode.VERSION + 1)
+    assert CATALOGUE.feature("train", DEEP, 0).key != view.key
+    assert CATALOGUE.feature("train", DEEP, None).key != plain.key
 
 
 def test_plain_features_are_shared_by_seeds_of_the_augmentation() -> None:
@@ -170,10 +191,12 @@ def test_shards_are_cast_to_the_stored_dtype(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "emptied", "removed"])
-def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("found_whole", [False, True])
+def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, damage: str, found_whole: bool) -> None:
     made = feature()
     values = write(tmp_path, made)
     store.finish(str(tmp_path), made)
+    assert not found_whole or store.missing(str(tmp_path), made) == []
     victim = shard_files(tmp_path, made)[1]
     content = bytearray(victim.read_bytes())
     match damage:
@@ -193,6 +216,56 @@ def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, damage: str) ->
     assert store.missing(str(tmp_path), made) == []
     store.finish(str(tmp_path), made)
     assert np.array_equal(Reader(str(tmp_path), made).rows(range(150)), values.astype(np.float32))
+
+
+def flip(shard: Path, *, keep_time: bool) -> None:
+    """Damage a shard, its size kept and its time of change as if nothing had happened, or a moment later."""
+    status, content = shard.stat(), bytearray(shard.read_bytes())
+    content[-7] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns + (0 if keep_time else 1)))
+
+
+def test_what_was_found_whole_is_not_read_again_unless_asked_to(tmp_path: Path) -> None:
+    made = feature()
+    write(tmp_path, made)
+    assert store.missing(str(tmp_path), made) == []
+    flip(shard_files(tmp_path, made)[1], keep_time=True)
+    assert store.missing(str(tmp_path), made) == []
+    flip(shard_files(tmp_path, made)[2], keep_time=False)
+    assert store.missing(str(tmp_path), made) == [2]
+    assert store.missing(str(tmp_path), made, verify=True) == [1, 2]
+    write(tmp_path, made, [1, 2])
+    assert store.missing(str(tmp_path), made) == []
+
+
+@pytest.mark.parametrize("memory", [b"", b"[]", b"7", b"\xff", b'{"00000": null}'])
+def test_what_was_found_whole_is_forgotten_where_the_note_of_it_is_damaged(tmp_path: Path, memory: bytes) -> None:
+    made = feature()
+    write(tmp_path, made)
+    assert store.missing(str(tmp_path), made) == []
+    (tmp_path / made.folder / "verified.json").write_bytes(memory)
+    flip(shard_files(tmp_path, made)[1], keep_time=True)
+    assert store.missing(str(tmp_path), made) == [1]
+
+
+def test_a_full_disk_does_not_keep_a_store_from_being_read(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    made = feature()
+    write(tmp_path, made)
+    with full_disk():
+        assert store.missing(str(tmp_path), made) == []
+    assert not (tmp_path / made.folder / "verified.json").exists()
+
+
+@pytest.mark.parametrize("names", [["../../other.npy"], ["00000-0.npy"], None, [3]])
+def test_a_manifest_that_names_other_files_is_refused(tmp_path: Path, names: object) -> None:
+    made = feature()
+    write(tmp_path, made)
+    storage.write_json(str(tmp_path / made.folder / shards.MANIFEST), {"shards": names})
+    with pytest.raises(OutputError, match="does not name shards"):
+        Reader(str(tmp_path), made)
 
 
 def test_a_shard_that_was_being_written_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +306,7 @@ def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
     made = feature()
     write(tmp_path, made)
     store.finish(str(tmp_path), made)
-    manifest = storage.read_json(str(tmp_path / made.folder / store.MANIFEST))
+    manifest = storage.read_json(str(tmp_path / made.folder / shards.MANIFEST))
     assert manifest["shards"] == [path.name for path in shard_files(tmp_path, made)]
     assert (manifest["rows"], manifest["shape"], manifest["dtype"]) == (150, [2, 2, 3], "float16")
 
@@ -254,21 +327,6 @@ def test_a_full_disk_is_one_line_that_says_the_way_out(
     message = str(error.value)
     assert str(tmp_path) in message and "--features none" in message and "\n" not in message
     assert store.missing(str(tmp_path), made) == [0, 1, 2]
-
-
-def test_a_nodes_copy_that_lost_a_shard_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a store in S3; others tidy up temporary directories."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    feature = Feature("B", "train", "pooled", None, (4,), "float32", 100, "0" * 16)
-    values = np.arange(400, dtype=np.float32).reshape(100, 4)
-    with own_s3() as uri:
-        for shard in range(feature.shards):
-            store.write_shard(uri, feature, shard, values[slice(*feature.span(shard))])
-        store.finish(uri, feature)
-        for lost in ("*.npy", "manifest.json"):
-            np.testing.assert_array_equal(Reader(uri, feature).rows(range(100)), values)
-            next(tmp_path.rglob(lost)).unlink()
-        np.testing.assert_array_equal(Reader(uri, feature).rows(range(100)), values)
 
 
 def test_free_bytes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Backbones: the article's numbers, the cut, and weights by path computing what weights by name do."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -11,7 +12,8 @@ from ray_birds.model import backbones, cut, head
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from ray_birds.sweep.factors import BACKBONES
 
-keras = pytest.importorskip("keras")
+if TYPE_CHECKING:
+    import keras
 
 pytestmark = pytest.mark.slow  # TensorFlow alone takes longer to import than the unit tier may
 SIZE = 64
@@ -19,6 +21,8 @@ SIZE = 64
 
 def enliven(model: "keras.Model", size: int) -> "keras.Model":
     """Give random weights outputs of order 1: each BatchNorm gets the statistics of one batch."""
+    import keras
+
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum, layer.trainable = 0.0, True
@@ -30,6 +34,8 @@ def enliven(model: "keras.Model", size: int) -> "keras.Model":
 
 def images(count: int, size: int = SIZE) -> np.ndarray:
     """(count, size, size, 3) float32 0..255: smooth random colours."""
+    import keras
+
     random = np.random.default_rng(0)
     coarse = random.uniform(0, 255, (count, 8, 8, 3))
     return np.asarray(keras.ops.image.resize(coarse, (size, size), interpolation="bilinear"), np.float32)
@@ -68,6 +74,7 @@ def test_more_layers_than_there_are_is_the_users_mistake() -> None:
 
 @pytest.mark.parametrize("depth", [10, 100])
 def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(depth: int) -> None:
+    import keras
     import tensorflow as tf
 
     network = enliven(backbones.build("EfficientNetB0", "none", 96), 96)

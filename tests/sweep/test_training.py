@@ -1,111 +1,306 @@
-"""Training itself on drawn numbers: too little memory, several devices, lower precision.
+"""Training on a small real backbone: stored = direct, resumed = undisturbed, half batches, bounded memory.
 
-All of it in one process of its own, for devices and precision are settings for all that follows in a process.
+In this process, and on few images: what is compared are numbers, epoch by epoch.
 """
 
-import json
-import subprocess
-import sys
-from typing import Any
+import dataclasses
+import gc
+import weakref
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.slow]
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-# Trials of MobileNetV2-0.35 at 32 pixels on random features: head phase, then the top three layers.
-CODE = """
-import dataclasses, json
-import numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
-from ray_birds.model import backbones, train_step
-from ray_birds.sweep import training
-from ray_birds.sweep.factors import Variant
+from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.data import augment, dataset, decode
+from ray_birds.data.dataset import Dataset
+from ray_birds.features import compute, store
+from ray_birds.features.compute import Materialiser, Source
+from ray_birds.features.store import FeatureSpec, Reader
+from ray_birds.model import backbones
+from ray_birds.model.backbones import Description
+from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.results import Epoch
+from tests.conftest import DRAWN_WEIGHTS
 
-variant = Variant(backbone="MobileNetV2-0.35", image_size=32, unfreeze=3, batch_size=8, head_epochs=1,
-                  fine_tune_epochs=1, learning_rate=0.01)
-about = backbones.describe(variant.backbone, "none", 32, (0, 3))
+if TYPE_CHECKING:
+    from ray_birds.sweep.training import Inputs, Task
 
-def run(most=10**9, devices=(), **settings):
-    random = np.random.default_rng(1)
-    sizes = {"train": 21, "valid": 9}
-    labels = {split: random.integers(0, 3, size).astype(np.int32) for split, size in sizes.items()}
+VARIANT = Variant(
+    backbone="MobileNetV2-0.35",
+    image_size=32,
+    unfreeze=10,
+    batch_size=5,
+    head_epochs=2,
+    fine_tune_epochs=2,
+    learning_rate=0.01,
+)
+AUGMENTED = dataclasses.replace(VARIANT, augment="on", augment_views=2)
+SPLITS = ("train", "valid", "test")
 
-    def inputs(cut_point, most):
-        def draw(size):
-            return random.normal(size=(size, *cut_point.shape)).astype(np.float32)
-        rows = {split: draw(size) for split, size in sizes.items()}
-        def train(numbers, epoch):
-            if len(numbers) > most:
-                tf.zeros((1 << 50,))  # more than any device has
-            return rows["train"][numbers]
-        return training.Inputs(cut_point, train, lambda split, numbers: rows[split][numbers])
 
-    chosen = dataclasses.replace(variant, **settings)
-    phases = inputs(about.pooled, 10**9), inputs(about.cut_points[3], most)
-    states = []
-    task = training.Task(chosen, "none", 3, labels, *phases, devices)
-    training.train(task, Checkpoint(), lambda state, scores: states.append(state))
-    return states[-1]
+class Workplace(NamedTuple):
+    """Images, the store of their features, and what both are made with."""
 
-def told(state):
-    names = ("epoch", "phase", "learning_rate", "loss", "accuracy", "valid_loss", "valid_accuracy", "batch_size")
-    return [{name: getattr(epoch, name) for name in names} for epoch in state.history]
-
-found = {"fresh": told(run())}
-run(learning_rate=0.3, seed=5)
-found |= {"used again": told(run()), "two": told(run(devices=("CPU:0", "CPU:1")))}
-found |= {"halved": told(run(most=5)), "small": told(run(batch_size=4))}
-try:
-    run(most=3)
-except Exception as error:
-    found["refused"] = f"{type(error).__name__}: {error}"
-for precision in ("mixed_bfloat16", "mixed_float16", "float32"):
-    state = run(precision=precision)
-    model = train_step.assemble(variant, "none", 3, state.weights)
-    kinds = {str(array.dtype) for array in state.weights.values()}
-    kinds |= {layer.compute_dtype for layer in model.layers}
-    found[precision] = told(state)
-    found["kinds " + precision] = sorted(kinds)
-print(json.dumps(found))
-"""
+    data: Dataset
+    store: str
+    about: Description
+    spec: FeatureSpec
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    """Histories of the trials, epoch by epoch."""
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def workplace(birds: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The drawn birds and the features that both variants read, in float32, made by what a sweep's workers run."""
+    uri = str(tmp_path_factory.mktemp("store"))
+    data = dataset.scan(str(birds))
+    about = backbones.describe(VARIANT.backbone, DRAWN_WEIGHTS, VARIANT.image_size, (0, 10))
+    rows = {split: len(data.splits[split]) for split in SPLITS}
+    prints = {split: split for split in SPLITS}
+    spec = FeatureSpec(VARIANT.backbone, "w", VARIANT.image_size, "float32", VARIANT.augment_seed, prints, rows)
+    features = {
+        feature: [*range(feature.shards)]
+        for variant in (VARIANT, AUGMENTED)
+        for feature in spec.needed(variant, about.pooled, about.cut_points[10], ["valid", "test"])
+    }
+    source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, VARIANT.augment_seed, VARIANT.precision)
+    materialiser = Materialiser(uri, source, 1)
+    for unit in compute._units(features):
+        materialiser.compute(unit)
+    for feature in features:
+        store.finish(uri, feature)
+    return Workplace(data, uri, about, spec)
 
 
-def test_a_stage_used_again_trains_as_in_a_fresh_process(found: dict[str, Any]) -> None:
-    """The first trial of the process, and the same one after another had the compiled steps: equal to the bit."""
-    assert found["used again"] == found["fresh"]
+class Run(NamedTuple):
+    """A finished trial: the state and the valid scores after each epoch, and the test scores."""
+
+    states: list[Checkpoint]
+    scores: list[np.ndarray]
+    test: np.ndarray | None
 
 
-def test_two_devices_give_the_losses_of_one(found: dict[str, Any]) -> None:
-    """Batches of 8, and of 5 at the end: odd ones are filled up with rows that weigh nothing."""
-    assert [epoch["phase"] for epoch in found["two"]] == ["head", "fine-tune"]
-    for ours, reference in zip(found["two"], found["float32"], strict=True):
-        for name in ("learning_rate", "loss", "accuracy", "valid_loss", "valid_accuracy"):
-            assert ours[name] == pytest.approx(reference[name], rel=1e-4)
+def train(task: "Task", state: Checkpoint | None = None) -> Run:
+    from ray_birds.sweep import training
+
+    states, scores = [], []
+
+    def on_epoch(state: Checkpoint, valid: np.ndarray) -> None:
+        states.append(state)
+        scores.append(valid)
+
+    return Run(states, scores, training.train(task, state or Checkpoint(), on_epoch))
 
 
-def test_too_little_memory_halves_the_batch_once(found: dict[str, Any]) -> None:
-    assert found["halved"] == found["small"]  # as if it had been asked for, at the same learning rate
-    assert [epoch["batch_size"] for epoch in found["halved"]] == [4, 4]
-    assert found["halved"][0]["learning_rate"] == found["float32"][0]["learning_rate"]
-    assert found["refused"].startswith("OutOfMemoryError: batches of 4 do not fit")
-    assert "--batch-size" in found["refused"]
+def stored(workplace: Workplace, variant: Variant) -> "Task":
+    from ray_birds.sweep import training
+
+    about = workplace.about
+    head, tail = (
+        training.stored_inputs(variant, workplace.spec, workplace.store, point)
+        for point in (about.pooled, about.cut_points[10])
+    )
+    return _task(workplace, variant, head, tail)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_lower_precision_trains_and_gives_a_float32_model(found: dict[str, Any], precision: str) -> None:
-    assert found[f"kinds {precision}"] == ["float32"]
-    for epoch, reference in zip(found[precision], found["float32"], strict=True):
-        assert epoch["loss"] == pytest.approx(reference["loss"], rel=0.1)
-    assert (found[precision] == found["float32"]) == (precision == "float32")
+def direct(workplace: Workplace, variant: Variant) -> "Task":
+    from ray_birds.sweep import training
+
+    inputs = training.direct_inputs(variant, workplace.data)
+    return _task(workplace, variant, inputs, inputs)
+
+
+def _task(workplace: Workplace, variant: Variant, head: "Inputs", tail: "Inputs") -> "Task":
+    from ray_birds.sweep import training
+
+    labels = {split: workplace.data.splits[split].labels for split in SPLITS}
+    return training.Task(variant, DRAWN_WEIGHTS, len(workplace.data.classes), labels, head, tail)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workplace: Workplace) -> Run:
+    return train(stored(workplace, VARIANT))
+
+
+def numbers(epoch: Epoch) -> dict[str, object]:
+    """An epoch without its times."""
+    return {name: value for name, value in vars(epoch).items() if name not in ("seconds", "images_per_second")}
+
+
+def assert_same(one: Run, other: Run, rows: slice = slice(None)) -> None:
+    """Equal to the last bit."""
+    ours, theirs = one.states[-1], other.states[-1]
+    assert [*map(numbers, ours.history)] == [*map(numbers, theirs.history)]
+    assert ours.weights.keys() == theirs.weights.keys()
+    assert all(np.array_equal(ours.weights[name], theirs.weights[name]) for name in theirs.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(ours.optimizer, theirs.optimizer, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(one.scores, other.scores[rows], strict=True))
+    assert one.test is not None and other.test is not None and np.array_equal(one.test, other.test)
+
+
+def test_both_phases_train(undisturbed: Run) -> None:
+    history = undisturbed.states[-1].history
+    assert [(epoch.epoch, epoch.phase) for epoch in history] == [
+        (1, "head"),
+        (2, "head"),
+        (3, "fine-tune"),
+        (4, "fine-tune"),
+    ]
+    assert [epoch.learning_rate for epoch in history] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert history[0].loss > history[1].loss > history[3].loss
+    head, tail = undisturbed.states[1].weights, undisturbed.states[3].weights
+    assert head.keys() == {"head/kernel", "head/bias"} < tail.keys()
+
+
+def test_a_stage_used_again_trains_as_the_first_time(workplace: Workplace, undisturbed: Run) -> None:
+    train(stored(workplace, dataclasses.replace(VARIANT, learning_rate=0.3, seed=5)))
+    assert_same(train(stored(workplace, VARIANT)), undisturbed)
+
+
+@pytest.mark.parametrize(
+    "done", [1, 2, 3, 4], ids=["in the head phase", "between", "in fine-tuning", "at the end"]
+)
+def test_a_trial_resumed_from_its_checkpoint_is_the_undisturbed_one(
+    workplace: Workplace, undisturbed: Run, done: int
+) -> None:
+    kept = Checkpoint.from_bytes(undisturbed.states[done - 1].to_bytes())
+    train(
+        stored(workplace, dataclasses.replace(VARIANT, learning_rate=0.3, seed=5))
+    )  # the process has done others
+    resumed = train(stored(workplace, VARIANT), kept)
+    assert len(resumed.states) == 4 - done
+    assert_same(resumed._replace(states=[kept, *resumed.states]), undisturbed, slice(done, None))
+
+
+class Counted(np.ndarray):
+    """An array whose life can be followed."""
+
+
+class Alive:
+    """Follows arrays that `made` gives out."""
+
+    def __init__(self) -> None:
+        self._left: list[weakref.ref[Counted]] = []
+        self.most: dict[str, int] = defaultdict(int)
+
+    def made(self, kind: str, array: np.ndarray) -> np.ndarray:
+        counted = array.view(Counted)
+        self._left = [left for left in self._left if left() is not None] + [weakref.ref(counted)]
+        self.most[kind] = max(self.most[kind], len(self._left))
+        return counted
+
+
+def followed(alive: Alive, inputs: "Inputs") -> "Inputs":
+    return dataclasses.replace(
+        inputs,
+        train=lambda rows, epoch: alive.made("train", inputs.train(rows, epoch)),
+        plain=lambda split, rows: alive.made("plain", inputs.plain(split, rows)),
+    )
+
+
+def test_an_epoch_keeps_a_few_batches_and_not_all(workplace: Workplace) -> None:
+    alive, variant = Alive(), dataclasses.replace(VARIANT, batch_size=1)  # 12 batches to train on, 6 to score
+    task = stored(workplace, variant)
+    gc.collect()
+    train(dataclasses.replace(task, head=followed(alive, task.head), tail=followed(alive, task.tail)))
+    assert alive.most["train"] <= 5 and alive.most["plain"] <= 5
+
+
+def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp_path: Path) -> None:
+    alive = Alive()
+
+    class Followed(Materialiser):
+        def _draw(self, unit: compute.Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
+            return alive.made("views", super()._draw(unit, pixels.copy(), view))
+
+    data, point = workplace.data, CutPoint(PIXELS, (VARIANT.image_size, VARIANT.image_size, 3))
+    wanted = [workplace.spec.feature("train", point, view) for view in range(12)]
+    source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
+    materialiser = Followed(str(tmp_path), source, 1)
+    (unit,) = compute._units({feature: [0] for feature in wanted})
+    materialiser.compute(unit)
+    assert len(unit.views) == 12 and alive.most["views"] <= 3
+
+
+@pytest.fixture(scope="module")
+def from_store(workplace: Workplace, undisturbed: Run) -> dict[str, Run]:
+    """Both variants from stored features, by whether they are augmented."""
+    return {"off": undisturbed, "on": train(stored(workplace, AUGMENTED))}
+
+
+@pytest.fixture(scope="module")
+def from_images(workplace: Workplace, from_store: dict[str, Run]) -> dict[str, Run]:
+    """The second phase of both from the images themselves: the whole network is in the step that is compiled."""
+    return {
+        variant.augment: train(direct(workplace, variant), from_store[variant.augment].states[1])
+        for variant in (VARIANT, AUGMENTED)
+    }
+
+
+@pytest.mark.parametrize("augment", ["off", "on"])
+def test_stored_features_train_as_the_images_do(
+    from_store: dict[str, Run], from_images: dict[str, Run], augment: str
+) -> None:
+    reference, ours = from_images[augment], from_store[augment]
+    for epoch, wanted in zip(ours.states[-1].history, reference.states[-1].history, strict=True):
+        assert (epoch.accuracy, epoch.valid_accuracy) == (wanted.accuracy, wanted.valid_accuracy)
+        assert (epoch.loss, epoch.valid_loss) == pytest.approx((wanted.loss, wanted.valid_loss), rel=1e-3)
+    assert ours.test is not None and reference.test is not None
+    np.testing.assert_allclose(ours.test, reference.test, atol=1e-3)
+
+
+def test_augmentation_changes_what_is_trained_on(from_images: dict[str, Run]) -> None:
+    plain, augmented = (from_images[augment].states[-1].history for augment in ("off", "on"))
+    assert all(abs(one.loss - other.loss) > 1e-3 for one, other in zip(plain, augmented, strict=True))
+
+
+def test_frozen_layers_and_statistics_stay_as_they_were(workplace: Workplace, from_images: dict[str, Run]) -> None:
+    """The pretrained model with only the trained weights put in scores as the one that was trained."""
+    from ray_birds.model import train_step
+
+    run, valid = from_images["off"], workplace.data.splits["valid"]
+    model = train_step.assemble(VARIANT, DRAWN_WEIGHTS, len(workplace.data.classes), run.states[-1].weights)
+    pixels = np.stack([decode.load_known(workplace.data.uri(path), VARIANT.image_size) for path in valid.paths])
+    np.testing.assert_allclose(model(pixels.astype(np.float32)), run.scores[-1], rtol=1e-4, atol=1e-6)
+
+
+def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: Path) -> None:
+    """Of each row its own view, drawn from its own number."""
+    data, size = workplace.data, VARIANT.image_size
+    point = CutPoint(PIXELS, (size, size, 3))
+    wanted = {view: workplace.spec.feature("train", point, view) for view in (None, 0, 1)}
+    materialiser = Materialiser(str(tmp_path), Source(data, DRAWN_WEIGHTS, size, 0, "float32"), 2)
+    for unit in compute._units({feature: [0] for feature in wanted.values()}):
+        materialiser.compute(unit)
+    train = data.splits["train"]
+    images = [decode.load_known(data.uri(path), size) for path in train.paths]
+    for view, feature in wanted.items():
+        store.finish(str(tmp_path), feature)
+        rows = Reader(str(tmp_path), feature).rows(range(len(images)))
+        for row, image, number in zip(rows, images, train.numbers, strict=True):
+            assert np.array_equal(row, image if view is None else augment.view(image, 0, int(number), view))
+
+
+def short_of_memory(task: "Task", most: int) -> "Task":
+    """The task on a device whose memory takes `most` images at a time."""
+    import tensorflow as tf
+
+    def train(rows: np.ndarray, epoch: int) -> np.ndarray:
+        if len(rows) > most:
+            tf.zeros((1 << 50,))  # more than any device has
+        return task.head.train(rows, epoch)
+
+    return dataclasses.replace(task, head=dataclasses.replace(task.head, train=train))
+
+
+def test_too_little_memory_halves_the_batch_once(workplace: Workplace) -> None:
+    task = stored(workplace, dataclasses.replace(VARIANT, unfreeze=0, batch_size=8))
+    halved = train(short_of_memory(task, 6))
+    assert [epoch.batch_size for epoch in halved.states[-1].history] == [4, 4]
+    assert_same(halved, train(task.with_batches(4)))  # as if it had been asked for, at the same learning rate
+    assert_same(train(task, halved.states[0]), halved, slice(1, None))  # resumed with the half
+    with pytest.raises(OutOfMemoryError, match=r"batches of 4 do not fit.*--batch-size"):
+        train(short_of_memory(task, 3))
