@@ -204,8 +204,11 @@ class PredictConfig(Settings):
     gpus: int | None = None
     """Copies of the model, on a GPU each; by default as many as there are GPUs. More than there are wait for nodes
     that an autoscaler starts; 0 for CPUs alone."""
-    max_pixels: int = 100_000_000
-    """Images with more pixels than this are not decoded; their rows say so."""
+    max_pixels: int = 50_000_000
+    """Images of which more pixels than this must lie in memory are not decoded; their rows say so. Of a large JPEG
+    that is not progressive, a fraction does."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read; their rows say so."""
     model_digest: str = ""
     """Refuse the model unless its digest (the predictions' model column) is this one."""
     overwrite: bool = False
@@ -217,9 +220,11 @@ class PredictConfig(Settings):
 
     def __post_init__(self) -> None:
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
+        for given in self.input:
+            check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
         for name in ("overwrite", "resume", "probabilities", "embeddings"):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
-        for name in ("batch_size", "top_k", "max_pixels"):
+        for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")

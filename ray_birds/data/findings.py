@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ray_birds.data import near_duplicates
+from ray_birds.data import formats, near_duplicates
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Finding, ImageRecord
 
@@ -31,6 +31,7 @@ def of_images(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding
         *_two_labels(several, label_of),
         *_repeated(several, split_of, label_of),
         *_unreadable(records),
+        *_not_read(records),
         *_constant(records),
     ]
 
@@ -98,6 +99,17 @@ def _unreadable(records: dict[str, ImageRecord]) -> list[Finding]:
         return []
     text = f"{len(bad):,} of the files cannot be read, such as {bad[0]}: {records[bad[0]].error}"
     return [Finding("unreadable", len(bad) > MAX_BAD * len(records), text, tuple((path,) for path in bad))]
+
+
+def _not_read(records: dict[str, ImageRecord]) -> list[Finding]:
+    """Images of kinds that are not read, by kind; they count among the unreadable ones too."""
+    found = []
+    kinds = {path: record.format for path, record in records.items() if record.error and record.format}
+    for kind in sorted(set(kinds.values()) - set(formats.READ)):
+        paths = [path for path, other in kinds.items() if other == kind]
+        text = f"{len(paths):,} of the files: {formats.not_read(kind)}, such as {paths[0]}"
+        found.append(Finding("format", False, text, tuple((path,) for path in paths)))
+    return found
 
 
 def _constant(records: dict[str, ImageRecord]) -> list[Finding]:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
+from ray_birds.core.text import cell
+
 ALPHA = 0.05
 _Z = float(special.ndtri(1 - ALPHA / 2))
 
@@ -174,12 +176,12 @@ class Evaluation:
         scores = ("precision", "recall", "f1")
         columns = [f"{score}{end}" for score in scores for end in ("", "_low", "_high")]
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(["class", "support", "predicted", *columns])
         for score in self.per_class:
             numbers = [*score.precision, *score.recall, *score.f1]
             row = ["" if math.isnan(number) else number for number in numbers]
-            writer.writerow([score.name, score.support, score.predicted, *row])
+            writer.writerow([cell(score.name), score.support, score.predicted, *row])
         return text.getvalue()
 
 

@@ -98,7 +98,7 @@ def show_photo(config: PredictConfig, uri: str, label: str | None, choices: list
     if config.show:
         from ray_birds.report.photo import write_photo  # matplotlib
 
-        image = decode.load(uri, _SIDE, config.max_pixels)
+        image = decode.load(uri, _SIDE, config.max_pixels, config.max_bytes)
         if image.pixels is None:
             raise DataError(f"{uri}: {image.error}")
         title = f"{first['label']}, {first['probability']:.0%}{judged}"

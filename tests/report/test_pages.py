@@ -150,7 +150,7 @@ class Writer:
 
 def _write_csv(uri: Path, rows: list[dict[str, Any]]) -> None:
     uri.parent.mkdir(parents=True, exist_ok=True)
-    with uri.open("w", newline="") as file:
+    with uri.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
