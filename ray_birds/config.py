@@ -111,6 +111,8 @@ class TuneConfig(_Factors):
     """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
     max_failures: int = 10
     """How often a trial whose process or node dies is retried from its last epoch."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read: they count as unreadable images."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
     score_all: bool = False
@@ -142,6 +144,7 @@ class TuneConfig(_Factors):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
         check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
+        check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
         check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
         check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0
@@ -269,8 +272,13 @@ class CheckConfig(Settings):
     """Folder for the page and the tables; those of an earlier check are replaced."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read: they count as unreadable images."""
     verbose: bool = False
     """Show what Ray prints."""
+
+    def __post_init__(self) -> None:
+        check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
 
 
 @dataclass(frozen=True)

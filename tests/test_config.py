@@ -50,6 +50,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--cpus-per-trial 2", "cpus_per_trial", 2),
     ("--max-failures 0", "max_failures", 0),
     ("--max-bad-images 1", "max_bad_images", 1.0),
+    ("--max-bytes 1", "max_bytes", 1),
     ("--score-all", "score_all", True),
     ("--name first --resume", "resume", True),
     ("--verbose", "verbose", True),
@@ -66,6 +67,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
     ("--max-pixels 1", "max_pixels", 1),
+    ("--max-bytes 1", "max_bytes", 1),
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
     ("--resume", "resume", True),
@@ -75,11 +77,13 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
     ("", "data", "d"),
     ("--output o", "output", "o"),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
+    ("--max-bytes 1", "max_bytes", 1),
     ("--verbose", "verbose", True),
 ]
 
 # Values refused by our own checks: one line on stderr that names the option.
 TUNE_REFUSED = [
+    "--max-bytes 0",
     "--valid-share 0",
     "--test-share -0.1",
     "--test-share 0.9",
@@ -112,7 +116,7 @@ TUNE_REFUSED = [
     "--preset article --unfreeze 10",
     "--preset article --samples 3",
 ]
-PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--decoders 0", "--gpus -1"]
+PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

@@ -8,7 +8,8 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
-from ray_birds.data import walk
+from ray_birds.data import decode, walk
+from ray_birds.data.decode import Decoded
 from ray_birds.data.labels import class_name, class_of, fold, label, nearest
 
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
@@ -38,28 +39,36 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled folder. `notes` are findings that do not stop a sweep, one line each."""
+    """A labelled folder. `notes` are findings that do not stop a sweep, one line each; no file of more than
+    `max_bytes` is read."""
 
     root: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
+    max_bytes: int = decode.MAX_BYTES
 
     def uri(self, path: str) -> str:
         """Absolute place of an image of a split."""
         return storage.join(self.root, path)
 
+    def load(self, path: str, size: int) -> Decoded:
+        """An image of a split, decoded to `size`; never raises on what the file is."""
+        return decode.load(self.uri(path), size, max_bytes=self.max_bytes)
 
-def scan(root: str, exclude: tuple[str, ...] = ()) -> Dataset:
+
+def scan(root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES) -> Dataset:
     """The labelled data set in a folder, without the classes to `exclude`. Raises DataError, one line, where the
     folder breaks the contract. A missing valid/ does not: `splits.make` takes one from train."""
-    dataset, problems = survey(root, exclude)
+    dataset, problems = survey(root, exclude, max_bytes)
     if problems:
         raise DataError(problems[0])
     return dataset
 
 
-def survey(root: str, exclude: tuple[str, ...] = ()) -> tuple[Dataset, list[str]]:
+def survey(
+    root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES
+) -> tuple[Dataset, list[str]]:
     """As `scan`, with all breaches of the contract that leave something to look at, one line each.
 
     Classes that train/ does not have are left out. Raises DataError where there is nothing to look at.
@@ -83,7 +92,7 @@ def survey(root: str, exclude: tuple[str, ...] = ()) -> tuple[Dataset, list[str]
     ]
     splits = {name: _split(name, by_class, classes) for name, by_class in found.items()}
     notes = [*notes, *walk.aside_notes(aside), *walk.litter_note(tree.litter), *_notes(found)]
-    return Dataset(root, classes, splits, tuple(notes)), problems
+    return Dataset(root, classes, splits, tuple(notes), max_bytes), problems
 
 
 def _split_folders(root: str) -> tuple[dict[str, str], list[str]]:

@@ -42,12 +42,12 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
 
 def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, ImageRecord]:
     """What is known of each file, by path, from decoding it to `size`; codes of its looks only if `alike`."""
-    root = dataset.root  # all that tasks are told, beside their paths
+    root, most = dataset.root, dataset.max_bytes  # all that tasks are told, beside their paths
     paths = [path for split in dataset.splits.values() for path in split.paths]
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _record(storage.join(root, path), size, alike)) for path in unit["paths"]]
+        seen = [(path, _record(storage.join(root, path), size, alike, most)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
@@ -59,8 +59,8 @@ def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, ImageRecord]:
     return found
 
 
-def _record(uri: str, size: int, alike: bool) -> ImageRecord:
-    data, reason = decode.read(uri)
+def _record(uri: str, size: int, alike: bool, max_bytes: int) -> ImageRecord:
+    data, reason = decode.read(uri, max_bytes)
     image = decode.decode(data, size)
     error = reason or image.error
     digest = storage.digest([data])

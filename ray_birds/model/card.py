@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ray_birds.core import storage
+from ray_birds.core.text import markdown as escaped
+from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import Estimate, Evaluation
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
@@ -29,9 +31,9 @@ def markdown(variant: Variant, weights: str, data: dict[str, Any], evaluations: 
     dataset.json. `evaluations` are the scores by split: valid, and test where there is one.
     """
     name = _name(data["root"])
-    made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on `{name}` by ray-birds"
+    made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
     sections = (
-        f"# {len(data['classes'])} classes of {name}\n\nAn image classifier: {made}.",
+        f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
         _results(evaluations),
         _weak(evaluations),
@@ -90,7 +92,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
     worst = sorted(wrong, key=lambda one: (one.recall.high, one.recall.value))[:_WEAK]
     columns = ("class", "images", "recognised", "95 % interval")
     pairs = "; ".join(
-        f"{_text(pair.label)} for {_text(pair.prediction)} ({pair.images} of {support[pair.label]})"
+        f"{escaped(pair.label)} for {escaped(pair.prediction)} ({pair.images} of {support[pair.label]})"
         for pair in score.confused[:_PAIRS]
     )
     return f"""## Weak classes
@@ -99,7 +101,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
 certainly come first, by the upper end of the interval. A wide interval means too few images to tell a weak
 class from bad luck.
 
-{_table(columns, [(_text(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
+{_table(columns, [(escaped(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
 
 Most often taken one for another: {pairs}."""
 
@@ -130,11 +132,11 @@ def _others(variant: Variant) -> str:
 
 def _data(data: dict[str, Any]) -> str:
     rows = [(split, f"{count:,}") for split, count in data["splits"].items()]
-    bad = data["bad_images"]
+    bad, name = data["bad_images"], _code(_name(data["root"]))
     made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
     return f"""## Data
 
-`{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable images left out" if bad else ""}.
+{name}, {len(data["classes"])} classes{f", {bad:,} unreadable images left out" if bad else ""}.
 Fingerprint of its files: `{data["fingerprint"]}`.{made}
 
 {_table(("split", "images"), rows)}"""
@@ -157,9 +159,13 @@ def _name(root: str) -> str:
     return root.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
+def _code(name: str) -> str:
+    return "`" + printable(name).replace("`", "'") + "`"
+
+
 def _first_weights(weights: str) -> str:
     known = {"imagenet": "ImageNet weights", "none": "random weights"}
-    return known.get(weights) or f"the weights `{_name(weights)}`"
+    return known.get(weights) or f"the weights {_code(_name(weights))}"
 
 
 def _epochs(count: int) -> str:
@@ -174,8 +180,3 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(name: str) -> str:
-    """A class name as Markdown text; a folder may be called `a_b_` or `x|y`."""
-    return "".join(f"\\{letter}" if letter in "\\`*_|<>[]" else letter for letter in name)

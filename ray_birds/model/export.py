@@ -21,7 +21,7 @@ from pyarrow import fs
 from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
-from ray_birds.data import decode
+from ray_birds.data import decode, walk
 from ray_birds.model import bundle, classifier
 from ray_birds.model.bundle import Bundle
 

@@ -450,7 +450,7 @@ def large_png(width: int, height: int) -> bytes:
 
 
 def peak(path: Path) -> tuple[str, int]:
-    """What decoding a file in a process of its own says, and the bytes of memory that it took at most beyond 32."""
+    """What decoding a file in a process of its own says, and the bytes of memory that it took at most."""
     code = (
         "import resource, sys; from ray_birds.data import decode\n"
         "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"

@@ -263,7 +263,7 @@ def test_sweep_sections_come_in_the_order_that_was_asked_for(sweep: tuple[Path, 
 
 def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
-    with (folder / "trials.csv").open() as file:
+    with (folder / "trials.csv").open(encoding="utf-8-sig") as file:
         rows = {row["trial"]: row for row in csv.DictReader(file)}
     shown = page.rows("variants")
     assert len(shown) == len(rows) == 6
@@ -328,7 +328,7 @@ def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, P
 
 def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
-    with (folder / "trials.csv").open() as file:
+    with (folder / "trials.csv").open(encoding="utf-8-sig") as file:
         valid = {row["trial"]: float(row["valid_accuracy"] or "nan") for row in csv.DictReader(file)}
     plain, aug = "plain-unfreeze{}-lr0.001-seed0", "aug-unfreeze{}-lr0.001-seed0"
     shown = {(cells[0][1], cells[1][1]): cells for _, cells in page.rows("effects")}
@@ -338,7 +338,7 @@ def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> Non
     }
     assert {key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()} == expected
     for attributes, cells in page.rows("gaps"):
-        with (folder / "trials" / attributes["data-trial"] / "history.csv").open() as file:
+        with (folder / "trials" / attributes["data-trial"] / "history.csv").open(encoding="utf-8-sig") as file:
             last = list(csv.DictReader(file))[-1]
         train, validation = float(last["accuracy"]), float(last["valid_accuracy"])
         assert [float(cell["data-value"]) for cell, _ in cells[1:4]] == [
@@ -475,6 +475,7 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         "rows": counts.rows,
         "failures": dict(counts.failures),
         "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
+        "notes": ["2 files lie in folders that are no class: <OWLS> (nearest 'OWL')"],
         "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
         "model": {"uri": "results/first/best", "digest": "abc"},
         "settings": {"input": [str(data)], "batch_size": 32, "model": "best"},
@@ -501,6 +502,7 @@ def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
     expected = json.loads((tmp_path / "out/_evaluation/metrics.json").read_text())
     numbers = [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")]
+    assert "<p>2 files lie in folders that are no class: &lt;OWLS&gt; (nearest &#39;OWL&#39;).</p>" in page.source
     assert numbers == [80, 7, manifest["rows"], len(manifest["ignored"])] == [80, 7, 87, 20]
     failures = {cells[0][1]: int(cells[1][1]) for _, cells in page.rows("failures")}
     assert failures == manifest["failures"] == {"empty file": 4, "damaged": 3}
