@@ -9,7 +9,6 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, walk
-from ray_birds.data.decode import Decoded
 from ray_birds.data.labels import class_name, class_of, fold, label, nearest
 
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
@@ -51,10 +50,6 @@ class Dataset:
     def uri(self, path: str) -> str:
         """Absolute place of an image of a split."""
         return storage.join(self.root, path)
-
-    def load(self, path: str, size: int) -> Decoded:
-        """An image of a split, decoded to `size`; never raises on what the file is."""
-        return decode.load(self.uri(path), size, max_bytes=self.max_bytes)
 
 
 def scan(root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES) -> Dataset:
