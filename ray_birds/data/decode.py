@@ -1,6 +1,5 @@
 """Bytes of an image -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
 
-import fcntl
 import io
 import re
 import sys
@@ -155,13 +154,15 @@ def format_of(data: bytes) -> str:
 def _alone(size: int) -> Iterator[None]:
     """Wait until no other process or thread of this machine decodes an image as large as this one, in bytes.
 
-    The lock is on this file, which all of them have; where it cannot be had (some network disks) nobody waits.
+    The lock is on this file, which all of them have; where it cannot be had (some network disks, Windows) nobody waits.
     """
     if size <= _ALONE:
         yield
         return
     with Path(__file__).open("rb") as file:
-        with suppress(OSError):
+        with suppress(OSError, ImportError):
+            import fcntl  # Windows has none
+
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
