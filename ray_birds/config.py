@@ -115,6 +115,8 @@ class TuneConfig(_Factors):
     """Files larger than this are not read: they count as unreadable images."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
+    margin: float = 1.0
+    """Percentage points of valid accuracy that make no difference to you: within it a variant is as good."""
     score_all: bool = False
     """Score the test split for every variant (for the article's table), not only for the winner."""
     resume: bool = False
@@ -143,6 +145,7 @@ class TuneConfig(_Factors):
         for name in ("samples", "augment_views", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
+        check(0 < self.margin < 100, f"--margin {self.margin}: expected percentage points above 0, such as 1")
         check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
         check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
         check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")

@@ -46,7 +46,7 @@ def check(config: CheckConfig) -> Check:
     dataset, problems = survey(config.data, config.exclude_class, config.max_bytes)
     with cluster.session(config.verbose):
         cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
-        records = inspect_job.read(dataset, near_duplicates.SIZE, alike=True)
+        records = inspect_job.read(dataset, near_duplicates.SIZE)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
         *findings.of_images(dataset, records),

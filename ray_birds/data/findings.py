@@ -36,13 +36,32 @@ def of_images(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding
     ]
 
 
+def copies_in_train(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[str, ...]]:
+    """By split but train: its images that have a copy among those of train, by the leaks that were `found`."""
+    train = set(dataset.splits["train"].paths)
+    copied = {
+        path
+        for finding in found
+        if finding.kind == "leak"
+        for group in finding.groups
+        if not train.isdisjoint(group)
+        for path in group
+    }
+    return {
+        name: tuple(path for path in split.paths if path in copied)
+        for name, split in dataset.splits.items()
+        if name != "train"
+    }
+
+
 def alike(records: list[ImageRecord]) -> np.ndarray:
     """(n,) int: images of the same content share a number; so do those that look the same, by their codes."""
     _, first, inverse = np.unique([record.digest for record in records], return_index=True, return_inverse=True)
     copies = np.stack([first[inverse], np.arange(len(records))], axis=1)
-    coded = [number for number in first.tolist() if records[number].own]
-    codes = [[bytes.fromhex(getattr(records[number], side)) for number in coded] for side in ("own", "mirrored")]
-    similar = np.array(coded, np.int64)[near_duplicates.pairs(*codes)]
+    coded = [number for number in first.tolist() if records[number].codes]
+    similar = np.array(coded, np.int64)[
+        near_duplicates.pairs([bytes.fromhex(records[number].codes) for number in coded])
+    ]
     return near_duplicates.groups(len(records), np.concatenate([copies, similar]))
 
 

@@ -3,13 +3,14 @@
 What it should say follows M. Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
-from ray_birds.evaluation.metrics import Estimate, Evaluation
+from ray_birds.evaluation.metrics import Estimate, Evaluation, wilson
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -18,24 +19,36 @@ _PAIRS = 5  # confused pairs in the line below it
 
 
 def write(
-    uri: str, variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]
+    uri: str,
+    variant: Variant,
+    weights: str,
+    data: dict[str, Any],
+    evaluations: dict[str, Evaluation],
+    said: Sequence[str],
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations).encode())
+    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, said).encode())
 
 
-def markdown(variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation]) -> str:
+def markdown(
+    variant: Variant,
+    weights: str,
+    data: dict[str, Any],
+    evaluations: dict[str, Evaluation],
+    said: Sequence[str],
+) -> str:
     """The card as Markdown.
 
     `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
-    dataset.json. `evaluations` are the scores by split: valid, and test where there is one.
+    dataset.json. `evaluations` are the scores by split: valid, and test where there is one; `said` are the
+    sentences of the sweep's significance.
     """
     name = _name(data["root"])
     made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
     sections = (
         f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
-        _results(evaluations),
+        _results(evaluations, said),
         _weak(evaluations),
         _recipe(variant, weights),
         _data(data),
@@ -63,7 +76,7 @@ Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Prob
 of `classes.json`. `versions.json` says which versions wrote it."""
 
 
-def _results(evaluations: dict[str, Evaluation]) -> str:
+def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
     columns = ("split", "images", "accuracy", "95 % interval", "macro F1", "95 % interval")
     rows = [
         (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
@@ -74,12 +87,19 @@ def _results(evaluations: dict[str, Evaluation]) -> str:
         if "test" in evaluations
         else "There was no test split, so no score from images that had no part in the choice."
     )
+    few = [f"Macro F1 on {split}: {one.macro_f1_text}." for split, one in evaluations.items() if _few(one)]
     return f"""## Results
+
+{chr(10).join(f"- {escaped(sentence)}" for sentence in said)}
 
 {_table(columns, rows)}
 
-Recipes were compared on valid and the best was kept, so the score there may be a little too good.
-{test} `metrics.json` has all numbers."""
+The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
+{" ".join([test, *few])} `metrics.json` has all numbers."""
+
+
+def _few(evaluation: Evaluation) -> bool:
+    return math.isnan(evaluation.macro_f1.low)
 
 
 def _weak(evaluations: dict[str, Evaluation]) -> str:
@@ -89,7 +109,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
     if not wrong:
         return f"## Weak classes\n\nNone is known: every image of {split} was recognised."
     support = {one.name: one.support for one in score.per_class}
-    worst = sorted(wrong, key=lambda one: (one.recall.high, one.recall.value))[:_WEAK]
+    worst = sorted(wrong, key=lambda one: wilson(round(one.recall.value * one.support), one.support)[::-1])[:_WEAK]
     columns = ("class", "images", "recognised", "95 % interval")
     pairs = "; ".join(
         f"{escaped(pair.label)} for {escaped(pair.prediction)} ({pair.images} of {support[pair.label]})"
@@ -174,7 +194,7 @@ def _epochs(count: int) -> str:
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
     value, low, high = (f"{100 * number:.1f}" for number in estimate)
-    return f"{value} %", f"{low} to {high} %"
+    return f"{value} %", "too few images" if math.isnan(estimate.low) else f"{low} to {high} %"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

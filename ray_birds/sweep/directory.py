@@ -143,6 +143,7 @@ class SweepDirectory:
             "notes": list(data.notes),
             "made": list(inspection.made),
             "bad_images": len(inspection.bad),
+            "copies_in_train": inspection.copies,
         }
         storage.write_json(self.path("dataset.json"), facts)
 
