@@ -135,7 +135,7 @@ def test_a_place_in_an_object_store_is_named_by_its_last_part(scores: dict[str, 
 
 
 def test_names_that_are_markdown_are_shown_as_they_are(scores: dict[str, Evaluation]) -> None:
-    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores)
+    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID)
     assert text.splitlines()[0] == "# 4 classes of b\\_rds\\_ \\`x\\`\\\\n\\#\\# heading"
     assert "`b_rds_ 'x'\\n## heading`" in text and "the weights `'rm'\\n# x`" in text
     assert sum(line.startswith("#") for line in text.splitlines()) == text.count("\n## ") + 1
