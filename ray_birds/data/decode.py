@@ -154,7 +154,8 @@ def format_of(data: bytes) -> str:
 def _alone(size: int) -> Iterator[None]:
     """Wait until no other process or thread of this machine decodes an image as large as this one, in bytes.
 
-    The lock is on this file, which all of them have; where it cannot be had (some network disks, Windows) nobody waits.
+    The lock is on this file, which all of them have; where it cannot be had (some network disks, Windows)
+    nobody waits.
     """
     if size <= _ALONE:
         yield

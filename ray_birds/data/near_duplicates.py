@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 SIZE = 128  # pixels a side that an image should at least have been decoded to
 BYTES = 32  # of a code
-_SAME = 48  # bits of 256 that may differ: copies differ in 30 at most, different photographs in 56 or more
+_SAME = 48  # bits of 256 that may differ; benchmarks/duplicates.py measures what this finds
 _CLOSE = 6  # bits that may differ of the 64 lowest frequencies
 _AGREE = 2  # blocks of bits that candidates have in common
 _CHUNK = 1 << 22  # candidates looked at a time
