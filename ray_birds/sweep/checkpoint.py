@@ -1,4 +1,4 @@
-"""A trial's state: its history, weights and optimizer as of the end of an epoch, to bytes and back."""
+"""A trial's checkpoint: its history, weights and optimizer as of the end of an epoch, to bytes and back."""
 
 import io
 import json
