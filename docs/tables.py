@@ -1,6 +1,7 @@
 """The tables of the documentation that are made from the code: `make docs` writes them between their markers.
 
-A table stands between `<!-- options: TuneConfig -->`, `<!-- factors -->` or `<!-- modules: core -->` and `<!-- end -->`.
+A table stands between `<!-- options: TuneConfig -->`, `<!-- factors -->` or `<!-- modules: core -->` and
+`<!-- end -->`.
 """
 
 import ast
@@ -56,9 +57,7 @@ def _modules(room: str) -> str:
     """A line per module, the first of its docstring; `top` are those beside the rooms. Empty ones are left out."""
     found = sorted(PACKAGE.glob("*.py") if room == "top" else (PACKAGE / room).rglob("*.py"))
     said = {module: ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) for module in found}
-    rows = [
-        (f"`{module.relative_to(REPOSITORY)}`", text.splitlines()[0]) for module, text in said.items() if text
-    ]
+    rows = [(f"`{module.relative_to(REPOSITORY)}`", text.splitlines()[0]) for module, text in said.items() if text]
     return _table(("module", "what it is"), rows)
 
 
