@@ -9,14 +9,14 @@ from nbclient import NotebookClient
 
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Any:
     made = jupytext.read(REPOSITORY / "examples/birds.py")
     folder = tmp_path_factory.mktemp("notebook")
-    NotebookClient(made, timeout=270, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(made, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     made.metadata["ran in"] = str(folder)
     return made
 
