@@ -46,7 +46,8 @@ class Model:
         """
         several = (images,) if isinstance(images, (str, os.PathLike)) else images
         found = inputs.find(tuple(os.fspath(one) for one in several))
-        rows = [self._row(found, given, path, top_k) for given, path in found.images]
+        several = (images,) if isinstance(images, (str, os.PathLike)) else images
+        found = inputs.find(tuple(os.fspath(one) for one in several))
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
     def _row(
