@@ -46,8 +46,7 @@ class Model:
         """
         several = (images,) if isinstance(images, (str, os.PathLike)) else images
         found = inputs.find(tuple(os.fspath(one) for one in several))
-        several = (images,) if isinstance(images, (str, os.PathLike)) else images
-        found = inputs.find(tuple(os.fspath(one) for one in several))
+        rows = [self._row(found, given, path, top_k) for given, path in found.images]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
     def _row(
