@@ -6,9 +6,9 @@ import shutil
 import types
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import pytest
 import tyro
 
@@ -101,8 +101,8 @@ def test_a_trials_name_tells_a_toy_where_it_varies() -> None:
 def test_a_toy_is_a_column_of_the_trials(sweep: Results) -> None:
     rows = {trial.name: trial.row() for trial in sweep.trials}
     assert {name: row["focal_gamma"] for name, row in rows.items()} == dict(zip(PAIR, (0.0, 2.0), strict=True))
-    table = Path(sweep.directory.path("trials.csv")).read_text().splitlines()
-    assert "focal_gamma" in table[0].split(",")
+    table = pd.read_csv(sweep.directory.path("trials.csv")).set_index("trial")
+    assert table.focal_gamma.to_dict() == dict(zip(PAIR, (0.0, 2.0), strict=True))
     assert all(isinstance(trial.variant, Toy) for trial in sweep.trials)
 
 
