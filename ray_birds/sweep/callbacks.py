@@ -83,6 +83,10 @@ class Progress(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         name, epoch = str(trial), result["epoch"]
+        if result["failed"]:
+            self.errors[name] = result["failed"]
+            self._note(name, result["failed"])
+            return
         if epoch <= self._last.get(name, {}).get("epoch", 0):
             return
         self._last[name] = result
@@ -97,6 +101,9 @@ class Progress(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = str(trial)
+        if name in self.errors:
+            self._end(name, "failed")
+            return
         done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
         self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
@@ -111,26 +118,29 @@ class Progress(Callback):
         self._end(str(trial), "failed")
 
     def _count(self, trial: Trial) -> Failure:
-        """Note a failure in the results and on the terminal; returns what it was."""
-        name = str(trial)
+        """What a trial raised or died of, which is noted."""
         text = ""
         with suppress(OSError):  # a full disk
             if trial.error_file:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
         failure = last_failure(text)
+        self._note(str(trial), failure.reason)
+        return failure
+
+    def _note(self, name: str, reason: str) -> None:
+        """Note a failure in the results and on the terminal."""
         last = self._last.get(name, {})
         row = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "trial": name,
             "epoch": last.get("epoch", 0),
             "node": last.get("node_ip", ""),
-            "reason": failure.reason,
+            "reason": reason,
         }
         self._failures.append(row)
         with suppress(OSError):  # a full disk, which may be what failed; all rows are written again with the next
             self._plan.directory.write_failures(self._failures)
-        terminal.say(f"{name}: failed after epoch {row['epoch']}: {row['reason']}")
-        return failure
+        terminal.say(f"{name}: failed after epoch {row['epoch']}: {reason}")
 
     def _end(self, name: str, state: str) -> None:
         self._state[name] = state

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
@@ -134,7 +134,8 @@ def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None
     Returns the test split's probabilities (n, classes) if the task has its labels. The state given to
     `on_epoch` is that of (valid) probabilities (n, classes) float32 in the second argument. A trial that is too
     large for the device's memory restarts, once, with batches of half the size at the same learning rate:
-    its history says so. Raises OutOfMemoryError where these are too large as well.
+    its history says so. Raises OutOfMemoryError where these are too large as well, and NotFiniteError, before
+    `on_epoch`, where an epoch gives a number that is not finite.
     """
     size = task.variant.batch_size
     if state.history:
@@ -171,6 +172,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
         inputs = task.head if in_head else task.tail
         result, scores = _epoch(task, stage, inputs, epoch)
         state = Checkpoint([*state.history, result], *stage.state())
+        _check_finite(state, scores, variant.precision)
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None
@@ -180,6 +182,18 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
         stage.reset(0.0, variant.seed)
         stage.load(state.weights)
     return _score(task, stage, task.head if in_head else task.tail, "test")
+
+
+def _check_finite(state: Checkpoint, scores: np.ndarray, precision: str) -> None:
+    """Raises NotFiniteError where the state's last epoch left a number that means nothing."""
+    epoch = state.history[-1]
+    measured = {"loss": epoch.loss, "valid loss": epoch.valid_loss, "probabilities of valid": scores}
+    for name, value in (measured | state.weights).items():
+        if not np.isfinite(value).all():
+            steadier = "" if precision == "float32" else " or --precision float32"
+            raise NotFiniteError(
+                f"{name} not finite after epoch {epoch.epoch}; give a lower --learning-rate{steadier}"
+            )
 
 
 def sees_gpu() -> bool:

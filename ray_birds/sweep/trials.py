@@ -5,6 +5,7 @@ and so does a whole sweep with --resume: nothing of Tune's own is restored or un
 """
 
 import dataclasses
+import math
 import tempfile
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
+from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
@@ -97,7 +99,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         raise cluster.unseen(directory.uri)
 
     def report(epoch: Epoch, *, resumed: bool = False) -> None:
-        tune.report(dataclasses.asdict(epoch) | {"gpu": training.sees_gpu(), "resumed": resumed})
+        tune.report(dataclasses.asdict(epoch) | {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""})
 
     def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
         with directory.writing():
@@ -109,6 +111,11 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     task, last = training.task(plan, name), checkpoint.last(directory, name)
     for epoch in last.history:
         report(epoch, resumed=epoch.epoch < len(last.history))
-    scores = training.train(task, last, on_epoch)
+    try:
+        scores = training.train(task, last, on_epoch)
+    except NotFiniteError as error:  # reported, not raised: it would be the same again
+        nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, "valid_accuracy": math.nan}
+        tune.report(nothing | {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error)})
+        return
     if scores is not None:
         directory.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

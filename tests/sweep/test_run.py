@@ -295,6 +295,16 @@ def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stor
     assert isinstance(rows.loc["plain-unfreeze0-lr0.02", "error"], str)
 
 
+def test_a_trial_that_diverges_has_failed_once_and_never_wins(
+    settings: TuneConfig, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = sweep(settings.replace(name="diverged", unfreeze=(0,), augment=("off",), learning_rate=(0.005, 1e38)))
+    (lost,) = done.failed
+    assert lost.name == "plain-unfreeze0-lr1e+38" and "not finite after epoch 1; give a lower" in lost.error
+    assert lost.failures == 1 and done.winner is not None and done.winner.name == "plain-unfreeze0-lr0.005"
+    assert f"{lost.name}: failed after epoch 0: {lost.error}" in capsys.readouterr().out
+
+
 def test_bad_training_images_are_left_out_up_to_a_share(settings: TuneConfig, drawn: Path, stored: Path) -> None:
     bad = pd.read_csv(stored / "bad_images.csv")
     assert bad["path"].tolist() == [str(sorted((drawn / "train").rglob("*.jpg"))[5].relative_to(drawn))]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 
-from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
 from ray_birds.data import augment, dataset, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features import compute, store
@@ -304,3 +304,14 @@ def test_too_little_memory_halves_the_batch_once(workplace: Workplace) -> None:
     assert_same(train(task, halved.states[0]), halved, slice(1, None))  # resumed with the half
     with pytest.raises(OutOfMemoryError, match=r"batches of 4 do not fit.*--batch-size"):
         train(short_of_memory(task, 3))
+
+
+def test_a_trial_that_diverges_ends_before_its_state_is_kept(workplace: Workplace, undisturbed: Run) -> None:
+    """After two good epochs of the head the rate is such that float32 has no number for the weights."""
+    kept: list[int] = []
+    task = stored(workplace, dataclasses.replace(VARIANT, learning_rate=1e38))
+    from ray_birds.sweep import training
+
+    with pytest.raises(NotFiniteError, match=r"not finite after epoch 3; give a lower --learning-rate$"):
+        training.train(task, undisturbed.states[1], lambda state, scores: kept.append(len(state.history)))
+    assert not kept
