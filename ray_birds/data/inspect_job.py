@@ -85,7 +85,8 @@ def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:
 
 
 def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
-    """The data set without unreadable files. Raises DataError where a class has no training image left."""
+    """The data set without unreadable files. Raises DataError where a class has no training image left, or a
+    split no image at all."""
     kept = {
         name: split.select(np.array([not records[path].error for path in split.paths], bool))
         for name, split in dataset.splits.items()
@@ -93,4 +94,11 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
     gone = set(range(len(dataset.classes))) - set(kept["train"].labels.tolist())
     if gone:
         raise DataError(f"{dataset.root}/train/{dataset.classes[min(gone)]}: no readable image is left in it")
+    for name, split in dataset.splits.items():
+        if not len(kept[name]):
+            first = split.paths[0]
+            raise DataError(
+                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; the first "
+                f"is {first} ({records[first].error}); replace them or remove the folder"
+            )
     return dataclasses.replace(dataset, splits=kept)
