@@ -98,7 +98,7 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
         if not len(kept[name]):
             first = split.paths[0]
             raise DataError(
-                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; the first "
-                f"is {first} ({records[first].error}); replace them or remove the folder"
+                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; "
+                f"the first is {first} ({records[first].error}); replace them or remove the folder"
             )
     return dataclasses.replace(dataset, splits=kept)

@@ -76,6 +76,11 @@ class SweepDirectory:
     def write_config(self, config: TuneConfig) -> None:
         storage.write(self.path("config.json"), config.to_json().encode())
 
+    def begin(self, config: TuneConfig, inspection: Inspection) -> None:
+        """Write what a sweep starts from, its settings first: from here on --resume continues it."""
+        self.write_config(config.replace(resume=False))
+        self.write_dataset(inspection)
+
     def checkpoints(self, trial: str) -> list[bytes]:
         """The states that a trial has written, of its last two epochs, in no order."""
         found = []

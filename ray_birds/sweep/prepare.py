@@ -1,14 +1,13 @@
 """What a sweep does before its trials: sees that all can be reached, inspects images, makes the features."""
 
 import dataclasses
-from typing import Any
 
 import ray
 
 from ray_birds.config import TuneConfig
-from ray_birds.core import cluster, terminal
+from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.core.errors import DataError, OutputError, SettingsError, first_line
 from ray_birds.data import inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
@@ -24,25 +23,42 @@ from ray_birds.sweep.plan import Plan, variants
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 
 
+def check_locally(config: TuneConfig) -> None:
+    """See, before anything else is done, that the variants can be named, the weights read and the results written.
+
+    Raises SettingsError, ModelError or OutputError where not.
+    """
+    variants(config)
+    backbones.weights_digest(config.weights)
+    for name, uri in _written(config).items():
+        try:
+            storage.check_writable(uri)
+        except OSError as error:
+            raise OutputError(
+                f"{name} {uri}: cannot be written ({first_line(error)}); give a folder that can"
+            ) from error
+
+
+def _written(config: TuneConfig) -> dict[str, str]:
+    """The folders that a sweep writes to, by option."""
+    features = {"--features-dir": config.features_dir} if config.features == "auto" else {}
+    return {"--results": config.results} | features
+
+
 def check_reachable(config: TuneConfig, data: Dataset) -> None:
     """See that every node reaches what the sweep reads and writes. Raises SettingsError where one does not."""
-    written = {"--results": config.results}
-    if config.features == "auto":
-        written["--features-dir"] = config.features_dir
     read = {"--data": data.uri(data.splits["train"].paths[0])}
     if config.weights not in ("imagenet", "none"):
         read["--weights"] = config.weights
-    cluster.check_reachable(written, read)
+    cluster.check_reachable(_written(config), read)
 
 
 def prepare(config: TuneConfig, directory: SweepDirectory, data: Dataset, resources: Resources) -> Plan:
     """Inspect the images, look at the backbones, and make the features that the trials will read."""
     gpus, resources = _gpus(config, resources)
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
-    asked = _describe(config)
+    descriptions = _describe(config)
     inspection = _inspect(config, directory, data)
-    with cluster.user_errors():
-        descriptions: dict[str, Description] = {name: ray.get(reference) for name, reference in asked.items()}
     plan = Plan(
         config=config,
         directory=directory,
@@ -72,11 +88,13 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
 
 
-def _describe(config: TuneConfig) -> dict[str, "ray.ObjectRef[Any]"]:
-    """Descriptions of the backbones, which workers are making."""
+def _describe(config: TuneConfig) -> dict[str, Description]:
+    """The backbones, looked at by workers. Raises ModelError where the weights do not fit one."""
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbones.describe)
-    return {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+    asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+    with cluster.user_errors():
+        return {name: ray.get(reference) for name, reference in asked.items()}
 
 
 def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> Inspection:
@@ -88,7 +106,7 @@ def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> In
             f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
             "sweep with another --name"
         )
-    directory.write_dataset(inspection)
+    directory.begin(config, inspection)
     for finding in inspection.findings:
         terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
     if inspection.bad:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ray_birds.config import TuneConfig
-from ray_birds.core.errors import OutputError, SettingsError
-from ray_birds.sweep import resume
+from ray_birds.core.errors import ModelError, OutputError, SettingsError
+from ray_birds.sweep import prepare, resume
 from ray_birds.sweep.directory import SweepDirectory
 
 
@@ -57,3 +57,25 @@ def test_a_name_is_taken_or_unknown(started: TuneConfig) -> None:
     with pytest.raises(OutputError, match="no sweep to resume"):
         resume.begin(TuneConfig(results=started.results, name="y", resume=True), {"name"})
     assert not SweepDirectory(started.results + "/y").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "told"),
+    [
+        ({"weights": "mistyped.weights.h5"}, ModelError, r"--weights .*mistyped.weights.h5: cannot be read"),
+        ({"results": "file"}, OutputError, r"--results .*/file: cannot be written"),
+        ({"results": "/proc/results"}, OutputError, r"--results /proc/results: cannot be written"),
+        ({"features_dir": "file/features"}, OutputError, r"--features-dir .*/file/features: cannot be written"),
+        ({"samples": 30, "learning_rate": (0.001,)}, SettingsError, "--samples 30: only 6 different variants"),
+    ],
+)
+def test_what_can_be_checked_is_checked_first_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: dict[str, object], error: type[Exception], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    asked = TuneConfig(**({"data": "birds", "results": "results/deep", "weights": "none", "name": "x"} | option))
+    config, _ = resume.begin(asked, ())
+    with pytest.raises(error, match=told) as failed:
+        prepare.check_locally(config)
+    assert "\n" not in str(failed.value) and [path.name for path in tmp_path.iterdir()] == ["file"]
