@@ -7,7 +7,7 @@ import ray
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import DataError, OutputError, SettingsError, first_line
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
 from ray_birds.data import inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
@@ -23,12 +23,20 @@ from ray_birds.sweep.plan import Plan, variants
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 
 
-def check_locally(config: TuneConfig) -> None:
+def check_locally(config: TuneConfig, directory: SweepDirectory) -> None:
     """See, before anything else is done, that the variants can be named, the weights read and the results written.
 
-    Raises SettingsError, ModelError or OutputError where not.
+    Raises SettingsError, ModelError or OutputError where not; DataError where the images of a sweep have gone, and
+    ModelError where its weights are no longer those that it began with.
     """
     variants(config)
+    if config.resume and not storage.exists(config.data):
+        raise DataError(f"{config.data}: no such folder; where the images have moved, give their folder by --data")
+    if config.resume and directory.weights() not in ("", backbones.weights_digest(config.weights)):
+        raise ModelError(
+            f"--weights {config.weights}: no longer those that the sweep began with; bring them back, give their "
+            "file by --weights, or start a sweep with another --name"
+        )
     backbones.weights_digest(config.weights)
     for name, uri in _written(config).items():
         try:
@@ -103,10 +111,10 @@ def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> In
     inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
     if config.resume and not directory.began_with(inspection):
         raise DataError(
-            f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
-            "sweep with another --name"
+            f"{data.root}: its images are no longer those that the sweep began with; bring them back, give their "
+            "folder by --data, or start a sweep with another --name"
         )
-    directory.begin(config, inspection)
+    directory.begin(config, inspection, backbones.weights_digest(config.weights))
     for finding in inspection.findings:
         terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
     if inspection.bad:

@@ -26,7 +26,7 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
     """
     started = datetime.now(UTC)
     config, directory = resume.begin(config, given)
-    prepare.check_locally(config)
+    prepare.check_locally(config, directory)
     with lock.held(directory), _resumable(config, directory):
         return _sweep(config, directory, started)
 
