@@ -42,8 +42,19 @@ class Resources:
     nodes: int
     cpus: int
     gpus: int
-    node_cpus: int  # of the smallest node
-    own: bool  # started by this job, on this machine; another cluster may grow
+    node_cpus: int  # of the smallest node that has any
+    own: bool  # started by this job, on this machine
+    sizes: tuple[tuple[int, int], ...] = ()  # CPUs and GPUs of each node
+    logs: str = ""  # Ray's own, a folder of each node
+
+    def have(self, cpus: float, gpus: float) -> bool:
+        """Whether a node has as much."""
+        return any(cpus <= most_cpus and gpus <= most_gpus for most_cpus, most_gpus in self.sizes)
+
+    def describe(self) -> str:
+        """The different nodes, such as "2 CPUs and 1 GPU"."""
+        kinds = sorted(set(self.sizes), reverse=True)
+        return " or ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in kinds)
 
 
 @contextmanager
@@ -115,17 +126,31 @@ def _own_signals() -> Iterator[None]:
 
 
 def _resources(own: bool) -> Resources:
+    """Raises RayBirdsError for a cluster that has no CPU and, so far as is known, never gets one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    total = ray.cluster_resources()
+    sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes)
     found = Resources(
         len(nodes),
-        int(total.get("CPU", 0)),
-        int(total.get("GPU", 0)),
-        min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1),
+        sum(cpus for cpus, _ in sizes),
+        sum(gpus for _, gpus in sizes),
+        min((cpus for cpus, _ in sizes if cpus), default=1),
         own,
+        sizes,
+        f"{ray_compat.session_dir()}/logs",
     )
     terminal.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
+    if not found.cpus and not may_grow(found):
+        raise RayBirdsError(
+            "this Ray has no CPUs and no autoscaler; start a node that has some (ray start --num-cpus)"
+        )
+    if not found.cpus:
+        terminal.say("No node has a CPU yet: all work waits for nodes that do, as an autoscaler starts them")
     return found
+
+
+def may_grow(resources: Resources) -> bool:
+    """Whether nodes may join by themselves, for all that is known."""
+    return not resources.own and ray_compat.may_autoscale()
 
 
 def _quieten() -> None:

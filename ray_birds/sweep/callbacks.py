@@ -22,6 +22,7 @@ _COLUMNS = (
 )
 
 
+_WAIT = 30.0  # seconds between two lines on what is waited for
 _HEADING = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # of each failure in Tune's error file
 
 
@@ -60,7 +61,7 @@ class Progress(Callback):
         self._told_of_gpu = False
         self._last: dict[str, dict[str, Any]] = {}
         self._state = dict.fromkeys(plan.variants, "waiting")
-        self._start = time.monotonic()
+        self._start = self._worked = self._said = time.monotonic()
         self._live = Live(get_renderable=self._table, console=terminal.out, refresh_per_second=1, transient=True)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,6 +76,18 @@ class Progress(Callback):
         if terminal.out.is_terminal:
             self._live.stop()
         self._logs.close()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Say what is waited for where no trial runs, as until an autoscaler has started a node."""
+        now, waiting = time.monotonic(), sum(state == "waiting" for state in self._state.values())
+        if not waiting or "running" in self._state.values():
+            self._worked = now
+        elif now - self._worked >= _WAIT:
+            self._worked = now
+            plan = self._plan
+            terminal.say(
+                f"{waiting} trial(s) wait for a node with {plan.threads} CPU(s) and {plan.gpus:g} GPU(s) free"
+            )
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._state[str(trial)] = "running"
@@ -91,6 +104,7 @@ class Progress(Callback):
             return
         self._last[name] = result
         self._logs.epoch(name, result)
+        self._tell(name, result)
         trial.max_failures = self._plan.config.max_failures
         if self._plan.gpus and not result["gpu"] and not self._told_of_gpu:
             self._told_of_gpu = True
@@ -98,6 +112,14 @@ class Progress(Callback):
                 f"note: {name} was given a GPU by Ray on node {result['node_ip']}, but TensorFlow sees none there "
                 "and trains on the CPU; install ray-birds[gpu] and NVIDIA's driver on that node"
             )
+
+    def _tell(self, name: str, result: dict[str, Any]) -> None:
+        """A line on an epoch, now and then, where there is no table."""
+        if terminal.out.is_terminal or time.monotonic() - self._said < terminal.PLAIN_INTERVAL:
+            return
+        self._said = time.monotonic()
+        score = f"valid accuracy {result['valid_accuracy']:.4f}"
+        terminal.say(f"{name}: epoch {result['epoch']}/{self._variants[name].epochs}, {score}; {self._title()}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = str(trial)

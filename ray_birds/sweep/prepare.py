@@ -65,6 +65,7 @@ def prepare(config: TuneConfig, directory: SweepDirectory, data: Dataset, resour
     """Inspect the images, look at the backbones, and make the features that the trials will read."""
     gpus, resources = _gpus(config, resources)
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
+    _check_fits(threads, gpus, resources)
     descriptions = _describe(config)
     inspection = _inspect(config, directory, data)
     plan = Plan(
@@ -90,10 +91,18 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
     if not gpus or resources.gpus:
         return gpus, resources
-    if resources.own:
-        raise SettingsError(f"--gpus-per-trial {gpus:g}: Ray finds no GPU on this machine")
-    terminal.say("No node has a GPU yet: trials wait for nodes that do, as an autoscaler starts them")
     return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
+
+
+def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
+    """Raises SettingsError where no node has what a trial asks for, and none can join that has."""
+    if resources.have(cpus, gpus):
+        return
+    asked = f"--cpus-per-trial {cpus} and --gpus-per-trial {gpus:g}"
+    if not cluster.may_grow(resources):
+        where = "this machine has" if resources.own else "this Ray has no autoscaler, and nodes of"
+        raise SettingsError(f"{asked}: {where} {resources.describe()}; ask for no more than that")
+    terminal.say(f"No node has {cpus} CPUs and {gpus:g} GPUs yet: trials wait for one, as an autoscaler starts it")
 
 
 def _describe(config: TuneConfig) -> dict[str, Description]:

@@ -74,6 +74,7 @@ def _facts(plan: Plan, best: str | None, started: datetime, resources: Resources
         "seconds": round((finished - started).total_seconds(), 1),
         "versions": bundle.versions(),
         "machine": {"nodes": resources.nodes, "cpus": resources.cpus, "gpus": resources.gpus},
+        "ray_logs": resources.logs,
         "cpus_per_trial": plan.threads,
         "gpus_per_trial": plan.gpus,
         "from_features": sorted(plan.stored),

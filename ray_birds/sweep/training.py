@@ -187,8 +187,8 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
 def _check_finite(state: Checkpoint, scores: np.ndarray, precision: str) -> None:
     """Raises NotFiniteError where the state's last epoch left a number that means nothing."""
     epoch = state.history[-1]
-    measured = {"loss": epoch.loss, "valid loss": epoch.valid_loss, "probabilities of valid": scores}
-    for name, value in (measured | state.weights).items():
+    losses = {"loss": np.array(epoch.loss), "valid loss": np.array(epoch.valid_loss)}
+    for name, value in (losses | {"probabilities of valid": scores} | state.weights).items():
         if not np.isfinite(value).all():
             steadier = "" if precision == "float32" else " or --precision float32"
             raise NotFiniteError(
