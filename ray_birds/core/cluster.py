@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -70,12 +71,17 @@ def session(verbose: bool) -> Iterator[Resources]:
 
 
 def check_address() -> bool:
-    """Say which running Ray will be joined; false where there is none. Raises RayBirdsError where it is mute.
+    """Say which running Ray will be joined; false where there is none.
+
+    Raises RayBirdsError where it is mute, and for the address of a Ray Client.
 
     `ray.init` would wait for minutes, without a word, for a Ray that was killed: its address stays in a file.
     """
-    if "://" in os.environ.get("RAY_ADDRESS", ""):
-        return True
+    if "://" in (given := os.environ.get("RAY_ADDRESS", "")):
+        raise RayBirdsError(
+            f"RAY_ADDRESS={given}: a Ray Client cannot run these jobs; use `ray job submit`, or run on a node of "
+            "the cluster with its own address, such as RAY_ADDRESS=127.0.0.1:6379"
+        )
     address = ray_compat.bootstrap_address()
     if address is None:
         return False
@@ -99,7 +105,7 @@ def _connect(verbose: bool) -> bool:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    with terminal.quiet(verbose), _own_signals():
+    with terminal.quiet(verbose), _own_signals(), _refusals():
         ray.init(
             runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
             log_to_driver=verbose,
@@ -113,6 +119,29 @@ def _connect(verbose: bool) -> bool:
     if not verbose:
         _quieten()
     return not joined
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """One line for a running Ray that answers but does not let this process join."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise RayBirdsError(
+            f"{first_line(error)}, which answers but does not let this process in; if it asks for a token, set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the head node's ~/.ray/auth_token"
+        ) from error
+    except RuntimeError as error:
+        versions = re.findall(r"^ +(Ray|Python): (\S+)$", str(error), re.MULTILINE)
+        if len(versions) != 4:
+            raise
+        theirs, ours = (
+            " on ".join(f"{name} {value}" for name, value in part) for part in (versions[:2], versions[2:])
+        )
+        raise RayBirdsError(
+            f"the running Ray is {theirs}, this process {ours}; install the cluster's versions here, or set "
+            "RAY_ADDRESS=local to run on this machine alone"
+        ) from error
 
 
 @contextmanager
