@@ -8,22 +8,28 @@ import gc
 import weakref
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from ray_birds.config import TuneConfig
+from ray_birds.core import storage
 from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
 from ray_birds.data import augment, dataset, decode
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Inspection
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Materialiser, Source
 from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
+from ray_birds.sweep import selection
 from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
@@ -315,3 +321,25 @@ def test_a_trial_that_diverges_ends_before_its_state_is_kept(workplace: Workplac
     with pytest.raises(NotFiniteError, match=r"not finite after epoch 3; give a lower --learning-rate$"):
         training.train(task, undisturbed.states[1], lambda state, scores: kept.append(len(state.history)))
     assert not kept
+
+
+def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_aloud(
+    workplace: Workplace, undisturbed: Run, tmp_path: Path
+) -> None:
+    data, name = workplace.data, "plain-unfreeze10-lr0.01"
+    directory, state = SweepDirectory(str(tmp_path)), undisturbed.states[-1]
+    config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
+    empty: dict[str, Any] = {}
+    plan = Plan(config, directory, "", data, empty, empty, {name: VARIANT}, frozenset(), threads=1, gpus=0.0)
+    directory.begin(config, Inspection(data, (), {}, (), (), {"valid": (), "test": ()}), "of the weights")
+    directory.write_checkpoint(name, len(state.history), state.to_bytes())
+
+    directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
+    same = selection._make(plan, name)
+    assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
+    assert same.keys() == {"valid", "test"}
+
+    wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
+    directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
+    other = selection._make(plan, name)
+    assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")
