@@ -13,10 +13,10 @@ import numpy as np
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
+from ray_birds.sweep import factors
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
@@ -51,7 +51,7 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
             tune_config=tune.TuneConfig(
                 metric="valid_accuracy",
                 mode="max",
-                scheduler=_scheduler(plan.config),
+                scheduler=_scheduler(plan),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"],
                 trial_dirname_creator=lambda trial: trial.config["trial"],
@@ -69,24 +69,37 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
     return progress.errors
 
 
-def _scheduler(config: TuneConfig) -> TrialScheduler:
-    return _Halving(config.head_epochs) if config.scheduler == "asha" else FIFOScheduler()
+def _scheduler(plan: Plan) -> TrialScheduler:
+    if plan.config.scheduler != "asha":
+        return FIFOScheduler()
+    varied = factors.varied(plan.variants.values())
+    return _Halving(plan.config.head_epochs, {name: one.recipe(varied) for name, one in plan.variants.items()})
 
 
 class _Halving(AsyncHyperBandScheduler):
-    """One decision, at the end of the head phase, which is cheap, before the layers below are trained.
+    """One decision for each recipe, at the end of the head phase, which is cheap, before layers below are trained.
 
-    A trial that was killed reports its epochs again: it is not stopped by one that it has resumed from.
+    The first of a recipe's seeds to get there decides for all: stopped one by one, those that are left would be
+    the lucky ones. A trial that was killed reports its epochs again: it is not stopped by one that it has resumed
+    from.
     """
 
-    def __init__(self, head_epochs: int) -> None:
+    def __init__(self, head_epochs: int, recipes: dict[str, str]) -> None:
         super().__init__(
             "epoch", max_t=head_epochs, grace_period=head_epochs, reduction_factor=2, stop_last_trials=False
         )
+        self._head_epochs, self._recipes = head_epochs, recipes
+        self._decided: dict[str, str] = {}  # by recipe
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision = super().on_trial_result(tune_controller, trial, result)
-        return self.CONTINUE if result["resumed"] else decision
+        recipe = self._recipes[str(trial)]
+        if recipe not in self._decided and result["epoch"] >= self._head_epochs and not result["failed"]:
+            decision = super().on_trial_result(tune_controller, trial, result)
+            self._decided[recipe] = self.CONTINUE if result["resumed"] else decision
+        return self._decided.get(recipe, self.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial's last result is no more than the others: only those that decide are compared."""
 
 
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
