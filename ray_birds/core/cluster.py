@@ -18,8 +18,8 @@ from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedE
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_birds.core import ray_compat, storage, terminal
-from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError, first_line
+from ray_birds.core import memory, ray_compat, storage, terminal
+from ray_birds.core.errors import OutOfMemoryError, OutputError, RayBirdsError, SettingsError, first_line
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
@@ -103,8 +103,10 @@ def _connect(verbose: bool) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
+    os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that was killed for memory; endless by itself
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+        ray_compat.tell_errors(_tell_error)
     with terminal.quiet(verbose), _own_signals(), _refusals():
         ray.init(
             runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
@@ -119,6 +121,14 @@ def _connect(verbose: bool) -> bool:
     if not verbose:
         _quieten()
     return not joined
+
+
+def _tell_error(text: str) -> None:
+    """A line on what went wrong in the cluster."""
+    lines = text.strip().splitlines()
+    terminal.say(
+        f"note: a task is retried: {short}" if (short := memory.shortage(text)) else f"note: {lines[0][:200]}"
+    )
 
 
 @contextmanager
@@ -141,6 +151,12 @@ def _refusals() -> Iterator[None]:
         raise RayBirdsError(
             f"the running Ray is {theirs}, this process {ours}; install the cluster's versions here, or set "
             "RAY_ADDRESS=local to run on this machine alone"
+        ) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's own for a start that takes too long is no more than that
+            raise
+        raise RayBirdsError(
+            f"Ray does not start on this machine ({first_line(error)}); free memory and CPUs, then run it again"
         ) from error
 
 
@@ -247,11 +263,12 @@ def unseen(uri: str) -> OutputError:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it."""
+    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it, or for want of memory."""
     try:
         yield
     except Exception as error:
-        ours = _ours(error)
+        short = memory.shortage(str(error))
+        ours = OutOfMemoryError(f"{short}; {memory.ADVICE}") if short else _ours(error)
         if ours is None:
             raise
         raise ours from None

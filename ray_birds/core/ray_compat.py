@@ -4,6 +4,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 from ray._private import ray_constants, worker
 from ray._private.services import canonicalize_bootstrap_address
@@ -38,6 +40,15 @@ def may_autoscale(patience: float = 10.0) -> bool:
             return not types or not all(re.fullmatch(r"node_[0-9a-f]{56}", name) for name in types)
         time.sleep(0.5)
     return True
+
+
+def tell_errors(say: Callable[[str], None]) -> None:
+    """Have what Ray prints on the driver of errors elsewhere, of killed tasks above all, told by `say` instead."""
+
+    def tell(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        say("\n".join(data["lines"]))
+
+    worker.print_to_stdstream = tell
 
 
 def keep_from_trials(names: set[str]) -> None:

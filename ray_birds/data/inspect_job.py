@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from ray_birds.core import storage, terminal
+from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, findings, near_duplicates, splits
 from ray_birds.data.dataset import Dataset
@@ -52,7 +52,7 @@ def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
-    with terminal.progress("Checking images", len(paths), "images") as meter:
+    with terminal.progress("Checking images", len(paths), "images") as meter, cluster.user_errors():
         for row in ray.data.from_items(units, override_num_blocks=len(units)).map(look).iter_rows():
             seen = json.loads(row["facts"])
             found.update((path, ImageRecord(*values)) for path, values in seen)

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from rich.live import Live
 from rich.table import Table
 
-from ray_birds.core import terminal
+from ray_birds.core import memory, terminal
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.tensorboard import Logs
 
@@ -209,9 +209,12 @@ class Progress(Callback):
 
 def last_failure(text: str) -> Failure:
     """The last of the failures in a trial's error file, which Tune writes; the traceback stays there."""
-    lines = [line.strip() for line in _HEADING.split(text)[-1].splitlines() if line.strip()]
+    text = _HEADING.split(text)[-1]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return Failure("unknown; the disk may be full", False)
+    if short := memory.shortage(text):
+        return Failure(f"{short}; {memory.ADVICE}", False)
     # What a task raised begins with the task; of one that ended for an actor's death Ray's own error comes last.
     raised = "ray::" in lines[0] and not lines[-1].startswith("ray.exceptions.")
     return Failure(lines[-1], raised)
