@@ -59,6 +59,14 @@ def test_another_ray_or_python_is_one_line() -> None:
         raise RuntimeError("another")
 
 
+def test_a_ray_that_does_not_start_is_one_line() -> None:
+    told = r"^Ray does not start .* \(The current node timed out.\); free memory"
+    with pytest.raises(RayBirdsError, match=told), cluster._refusals():
+        raise Exception("The current node timed out.\nIt is slow.")
+    with pytest.raises(KeyError), cluster._refusals():
+        raise KeyError("another")
+
+
 _HEAD = """
 import sys
 from ray.cluster_utils import Cluster

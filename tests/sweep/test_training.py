@@ -21,7 +21,7 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Materialiser, Source
-from ray_birds.features.store import FeatureSpec, Reader
+from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
@@ -229,6 +229,26 @@ def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp
     (unit,) = compute._units({feature: [0] for feature in wanted})
     materialiser.compute(unit)
     assert len(unit.views) == 12 and alive.most["views"] <= 3
+
+
+def test_features_that_half_precision_cannot_hold_are_not_stored(workplace: Workplace, tmp_path: Path) -> None:
+    class Huge(Materialiser):
+        def _function(self, name: str, features: list[Feature]) -> Any:
+            import tensorflow as tf
+
+            return lambda pixels: {one.cut_point: tf.fill((len(pixels), *one.shape), 1e5) for one in features}
+
+    point = workplace.about.pooled
+    for dtype in ("float32", "float16"):
+        feature = dataclasses.replace(workplace.spec, dtype=dtype).feature("valid", point, None)
+        made = Huge(str(tmp_path), Source(workplace.data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32"), 1)
+        (unit,) = compute._units({feature: [0]})
+        if dtype == "float32":
+            made.compute(unit)
+            continue
+        with pytest.raises(NotFiniteError, match=r"not finite in float16; give --feature-dtype float32"):
+            made.compute(unit)
+        assert store.missing(str(tmp_path), feature) == [0]
 
 
 @pytest.fixture(scope="module")
