@@ -52,7 +52,10 @@ def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
-    with terminal.progress("Checking images", len(paths), "images") as meter, cluster.user_errors():
+    with (
+        terminal.progress("Checking images", len(paths), "images", needs="a free CPU") as meter,
+        cluster.user_errors(),
+    ):
         for row in ray.data.from_items(units, override_num_blocks=len(units)).map(look).iter_rows():
             seen = json.loads(row["facts"])
             found.update((path, ImageRecord(*values)) for path, values in seen)

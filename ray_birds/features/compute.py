@@ -135,8 +135,9 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
         max_restarts=_RETRIES,
         max_task_retries=_RETRIES,
     )
+    needs = "a free GPU" if resources.gpus else f"a node with {threads} free CPU(s)"
     with (
-        terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images") as meter,
+        terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images", needs=needs) as meter,
         cluster.user_errors(),
     ):
         for row in done.iter_rows():
