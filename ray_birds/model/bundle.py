@@ -4,7 +4,7 @@ model.keras     raw 0..255 pixels in, class probabilities out, no custom code
 classes.json    class names in the order of the probabilities
 variant.json    the recipe it was trained by
 metrics.json    what it scored
-versions.json   versions it was made with, and the digests of the files above
+versions.json   versions it was made with, the earliest Keras that opens it, and the digests of the files above
 """
 
 import importlib.metadata
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT = 1
+# The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.12.0 and 3.14.0 do not, for they do not
+# know an argument of GlorotUniform.
+LEAST_KERAS = "3.15"
 _CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json")
 
 
@@ -64,7 +67,12 @@ def save(
         (path / "variant.json").write_text(variant.to_json(), encoding="utf-8")
         (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
-        about = {"format": FORMAT, "versions": versions(), "digests": digests}
+        about = {
+            "format": FORMAT,
+            "versions": versions(),
+            "needs": {"keras": f">={LEAST_KERAS}"},
+            "digests": digests,
+        }
         (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         storage.remove(uri)
         storage.copy(folder, uri)

@@ -32,6 +32,7 @@ def test_nor_read(bundles: Path, tmp_path: Path) -> None:
     assert bundle.verify(str(spoiled)).classes
     spoil(spoiled / "model.keras")
     about = json.loads((spoiled / "versions.json").read_text())
+    assert about["needs"] == {"keras": f">={bundle.LEAST_KERAS}"}
     about["digests"]["model.keras"] = storage.digest([(spoiled / "model.keras").read_bytes()])
     (spoiled / "versions.json").write_text(json.dumps(about))
     with pytest.raises(ModelError, match=r"its weights are not finite \(layers/.*/vars/0\)"):

@@ -10,6 +10,7 @@ import pytest
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.model import card
+from ray_birds.model.bundle import LEAST_KERAS
 from ray_birds.sweep.factors import Variant
 
 NAMES = ("CORAL OWL", "MOSS TERN", "RED|BLUE_FINCH", "UNSEEN GULL")
@@ -60,6 +61,10 @@ def scores() -> dict[str, Evaluation]:
 @pytest.fixture
 def text(scores: dict[str, Evaluation]) -> str:
     return card.markdown(VARIANT, "imagenet", DATA, scores, SAID)
+
+
+def test_it_names_the_earliest_keras_that_opens_the_model(text: str) -> None:
+    assert f"It takes Keras {LEAST_KERAS} or later" in section(text, "How to load it")
 
 
 def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) -> None:

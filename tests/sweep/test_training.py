@@ -353,6 +353,7 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     plan = Plan(config, directory, "", data, empty, empty, {name: VARIANT}, frozenset(), threads=1, gpus=0.0)
     directory.begin(config, Inspection(data, (), {}, (), (), {"valid": (), "test": ()}), "of the weights")
     directory.write_checkpoint(name, len(state.history), state.to_bytes())
+    directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
 
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
     same = selection._make(plan, name)
