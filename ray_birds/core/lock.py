@@ -1,4 +1,4 @@
-"""One job at a time in a sweep's directory: a lock beside it, which says who holds it and since when.
+"""One job at a time for what it writes: a lock beside that, which says who holds it and since when.
 
 On a disk the kernel keeps the lock and lets go of it with its process. An object store has no locks, and Arrow no
 conditional writes: there the owner's file is the lock. It is written, read again to see whose it is, and written
@@ -19,8 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ray_birds.core import storage
-from ray_birds.core.errors import OutputError
-from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.core.errors import OutputError, first_line
 
 _BEAT = 10.0  # seconds between two writes of the owner's file
 _GONE = 60.0  # seconds after which an owner that is silent is no more
@@ -28,15 +27,14 @@ _SETTLE = 1.0  # seconds after which the last of two writers that met has writte
 
 
 @contextmanager
-def held(directory: SweepDirectory) -> Iterator[None]:
-    """Hold the lock of a sweep's directory, which need not exist. Raises OutputError where another job does."""
-    hold = _on_disk if storage.is_local(directory.uri) else _on_object_store
-    with hold(directory.uri):
+def held(uri: str) -> Iterator[None]:
+    """Hold the lock of a folder, which need not exist. Raises OutputError where another job does."""
+    with (_on_disk if storage.is_local(uri) else _on_object_store)(uri):
         yield
 
 
 def _beside(uri: str, extension: str) -> str:
-    """A hidden file in the folder of all sweeps, named for this one."""
+    """A hidden file beside the folder at `uri`, named for it."""
     name = (uri if storage.is_local(uri) else uri.partition("?")[0]).rpartition("/")[2]
     return storage.join(storage.parent(uri), f".{name}.{extension}")
 
@@ -45,11 +43,13 @@ def _beside(uri: str, extension: str) -> str:
 def _on_disk(uri: str) -> Iterator[None]:
     lock, owner = FileLock(_beside(uri, "lock")), _beside(uri, "owner.json")
     with storage.kept_as_it_was(storage.parent(uri)):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
         try:
+            Path(uri).parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise _taken(uri, _read(owner)) from None
+        except OSError as error:
+            raise OutputError(f"{uri}: cannot be written ({first_line(error)}); choose another place") from error
         try:
             storage.write_json(owner, _me())
             yield
@@ -107,5 +107,5 @@ def _read(owner: str) -> dict[str, Any]:
 def _taken(uri: str, owner: dict[str, Any]) -> OutputError:
     who = f"process {owner['process']} on {owner['host']}, since {owner['since']}" if owner else "another process"
     return OutputError(
-        f"{uri}: a sweep of this name is running ({who}); wait for it, stop it, or choose another --name"
+        f"{uri}: another job is at work on it ({who}); wait for that, stop it, or choose another name"
     )

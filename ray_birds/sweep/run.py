@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ray_birds.config import TuneConfig
-from ray_birds.core import cluster, terminal
+from ray_birds.core import cluster, lock, terminal
 from ray_birds.core.cluster import Resources
 from ray_birds.data import dataset
 from ray_birds.data.dataset import Dataset
 from ray_birds.model import bundle
-from ray_birds.sweep import lock, prepare, results, resume, selection, summary, trials
+from ray_birds.sweep import prepare, results, resume, selection, summary, trials
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Results
@@ -27,7 +27,7 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
     started = datetime.now(UTC)
     config, directory = resume.begin(config, given)
     prepare.check_locally(config, directory)
-    with lock.held(directory), _resumable(config, directory):
+    with lock.held(directory.uri), _resumable(config, directory):
         return _sweep(config, directory, started)
 
 
