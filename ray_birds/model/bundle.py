@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT = 1
-# The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.12.0 and 3.14.0 do not, for they do not
-# know an argument of GlorotUniform.
+# The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.11.3, 3.12.0, 3.13.0 and 3.14.0 do
+# not, for they do not know an argument of GlorotUniform.
 LEAST_KERAS = "3.15"
 _CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json")
 

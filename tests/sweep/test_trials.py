@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from ray_birds.sweep.trials import _Halving
+from ray_birds.config import TuneConfig
+from ray_birds.data.dataset import Dataset
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.plan import Plan, variants
+from ray_birds.sweep.trials import _Halving, _scheduler
 
 RECIPES = {"best": "best", "worse-seed0": "worse", "worse-seed1": "worse", "resumed": "resumed", "diverged": "bad"}
 
@@ -54,3 +58,15 @@ def test_a_trial_without_numbers_decides_nothing(halving: _Halving) -> None:
     assert halving.on_trial_result(None, Trial("diverged"), bad) == halving.CONTINUE
     halving.on_trial_complete(None, Trial("diverged"), bad)
     assert decision(halving, "best", 2, 0.5) == halving.CONTINUE
+
+
+def test_a_recipe_is_a_variant_without_its_seed() -> None:
+    config = TuneConfig(
+        data="d", scheduler="asha", augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), seed=(0, 1)
+    )
+    data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
+    plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
+    made = _scheduler(plan)
+    recipes = [f"plain-unfreeze0-lr{rate}" for rate in (0.01, 0.02)]
+    assert isinstance(made, _Halving)
+    assert made._recipes == {f"{recipe}-seed{seed}": recipe for recipe in recipes for seed in (0, 1)}
