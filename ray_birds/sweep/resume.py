@@ -33,18 +33,18 @@ def begin(config: TuneConfig, given: Collection[str]) -> tuple[TuneConfig, Sweep
         raise OutputError(f"{directory.uri}: exists; choose another --name, or --resume to resume it")
     if not config.data:
         raise SettingsError("--data is missing: the folder with train/, valid/ and test/")
-    return config.replace(name=name, **_resolved(config, root)), directory
+    places = {place: _place(config, place, root) for place in _URIS}
+    return config.replace(name=name, **places), directory
 
 
-def _resolved(config: TuneConfig, root: str) -> dict[str, str]:
-    """The places of a sweep, absolute."""
-    named = config.weights in ("imagenet", "none")
-    return {
-        "data": storage.resolve(config.data),
-        "results": root,
-        "weights": config.weights if named else storage.resolve(config.weights),
-        "features_dir": storage.resolve(config.features_dir or storage.join(root, "features")),
-    }
+def _place(config: TuneConfig, name: str, root: str) -> str:
+    """An option that names a place, absolute; `root` is that of --results."""
+    if name == "results":
+        return root
+    if name == "features_dir":
+        return storage.resolve(config.features_dir or storage.join(root, "features"))
+    given: str = getattr(config, name)
+    return given if name == "weights" and given in ("imagenet", "none") else storage.resolve(given)
 
 
 def _resumed(config: TuneConfig, kept: TuneConfig, root: str, given: Collection[str]) -> TuneConfig:
@@ -59,7 +59,7 @@ def _resumed(config: TuneConfig, kept: TuneConfig, root: str, given: Collection[
                 "another --name"
             )
     free = {name: getattr(config, name) for name in _FREE if name in given}
-    places = {name: uri for name, uri in _resolved(config, root).items() if name in given} | {"results": root}
+    places = {name: _place(config, name, root) for name in _URIS if name in given} | {"results": root}
     if "features_dir" not in given and kept.features_dir == storage.join(kept.results, "features"):
         places["features_dir"] = storage.join(root, "features")  # they move with the results
     return kept.replace(**free | places | {"resume": True})
