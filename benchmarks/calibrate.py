@@ -5,23 +5,26 @@ then score alike and ASHA has nothing to choose by. Statistics of one batch of t
 to order 1. What a model costs to run or to train does not depend on its weights.
 """
 
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import tyro
 from plain_keras import Recipe, backbone
+from tyro.conf import Positional
 
 BATCH = 64
 
 
-def main(data: str, name: str, image_size: int, output: str) -> None:
+def main(
+    data: Positional[str], backbone_name: Positional[str], image_size: Positional[int], output: Positional[str]
+) -> None:
     keras.utils.set_random_seed(0)
-    model = backbone(Recipe(data, output, backbone=name, weights="none", image_size=image_size))
+    model = backbone(Recipe(data, output, backbone=backbone_name, weights="none", image_size=image_size))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(_scaled(name, _images(data, image_size)), training=True)
+    model(_scaled(backbone_name, _images(data, image_size)), training=True)
     model.save_weights(output)
 
 
@@ -42,4 +45,4 @@ def _scaled(name: str, images: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    tyro.cli(main)

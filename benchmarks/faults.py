@@ -2,7 +2,7 @@
 
 Each run gets one fault of its own at a moment drawn from --seed: the process that works, its raylet or its whole
 node is killed; the driver is killed and the job resumed; the disk is full and then has room again; the newest
-state of a trial is cut short. The results must equal those of an undisturbed run: a sweep's scores to 1e-6, a
+checkpoint of a trial is cut short. The results must equal those of an undisturbed run: a sweep's scores to 1e-6, a
 prediction's rows exactly. `repeated` counts what was finished and done again: shards of features, epochs of
 trials, parts of predictions. A full disk is a tmpfs, which takes root; without it that fault is left out.
 """
@@ -31,7 +31,7 @@ from ray_birds.core import terminal
 WORKERS = ("ImplicitFunc", "FeatureWorker", "Scorer")
 FAULTS: dict[type[Job], tuple[str, ...]] = {
     Features: ("process", "node", "driver"),
-    Sweep: ("process", "raylet", "node", "driver", "disk", "state"),
+    Sweep: ("process", "raylet", "node", "driver", "disk", "checkpoint"),
     Prediction: ("process", "raylet", "node", "driver", "disk"),
 }
 _ROOM = 48_000_000  # bytes of the small disk
@@ -180,8 +180,8 @@ class Drill:
         driver.communicate()
         return job.start("--resume")
 
-    def _state(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
-        """Cut the newest state short, as a file system may that loses power together with the driver."""
+    def _checkpoint(self, job: Job, driver: "subprocess.Popen[str]", uri: Path) -> "subprocess.Popen[str]":
+        """Cut the newest checkpoint short, as a file system may that loses power together with the driver."""
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
         time.sleep(2)  # the trials' processes end

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tyro
 
+from ray_birds.sweep.factors import BackboneName, Variant
+
 CLASSES = tuple(f"CLASS {number:03}" for number in range(400))
 
 
@@ -27,14 +29,13 @@ class Plain:
     """Folder of images (keras)."""
     count: int = 0
     """Images to predict (forward)."""
-    backbone: str = "EfficientNetB0"
+    backbone: BackboneName = "EfficientNetB0"
     image_size: int = 224
     batch_size: int = 32
 
 
 def make(plain: Plain) -> None:
     from ray_birds.model import backbones, bundle, cut, head
-    from ray_birds.sweep.factors import Variant
 
     size = plain.image_size
     base = backbones.build(plain.backbone, "none", size)
@@ -48,7 +49,7 @@ def make(plain: Plain) -> None:
     bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: {})
 
 
-class Clock(keras.callbacks.Callback):
+class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Images per second from the end of the first batch, which compiles the model."""
 
     def __init__(self) -> None:

@@ -75,14 +75,14 @@ class Bench:
                 if kind in seconds:
                     seconds[kind].append(took)
                 terminal.say(f"run {repeat + 1}, {kind}: {took:.1f} s, {rate:.1f} images/s")
-        rate = {kind: statistics.median(values) for kind, values in rates.items()}
-        took = {kind: statistics.median(values) for kind, values in seconds.items()}
+        steady = {kind: statistics.median(values) for kind, values in rates.items()}
+        whole = {kind: statistics.median(values) for kind, values in seconds.items()}
         return {
-            "steady": rate,
-            "seconds": took,
-            "start over keras": {kind: round(took["keras"] / took[kind], 3) for kind in kinds},
-            "steady over keras": {kind: round(rate[kind] / rate["keras"], 3) for kind in kinds},
-            "steady over forward": {kind: round(rate[kind] / rate["forward"], 3) for kind in kinds},
+            "steady": steady,
+            "seconds": whole,
+            "start over keras": {kind: round(whole["keras"] / whole[kind], 3) for kind in kinds},
+            "steady over keras": {kind: round(steady[kind] / steady["keras"], 3) for kind in kinds},
+            "steady over forward": {kind: round(steady[kind] / steady["forward"], 3) for kind in kinds},
         }
 
     def growth(self) -> dict[str, object]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tyro
@@ -93,8 +94,8 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         threads=1,
         gpus=0.0,
     )
-    trials._trainable = _trial(options.seconds)
-    errors = trials._train(plan, uri)
+    with mock.patch.object(trials, "_trainable", _trial(options.seconds)):
+        errors = trials._train(plan, uri)
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 
@@ -106,7 +107,7 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
             time.sleep(seconds / epochs)
             tune.report(
                 dataclasses.asdict(Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, seconds / epochs, 1.0, 32))
-                | {"gpu": False}
+                | {"gpu": False, "resumed": False}
             )
 
     return trainable
@@ -120,14 +121,14 @@ def _predict(options: Options, resources: cluster.Resources, folder: Path) -> fl
     output = Output(str(folder / f"predictions{resources.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
-    pipeline.Decoder, pipeline.Scorer = _Decoder, _scorer(options.rate)
+    job = Job(config, model, output, {"birds": "/birds"})
     begin, rows = time.monotonic(), 0
-    for unit in pipeline.score(Job(config, model, output, {"birds": "/birds"}), units, resources):
-        if not rows:
-            terminal.say(
-                f"first part after {time.monotonic() - begin:.1f} s, of which {_UNIT / options.rate:.1f} s ideal"
-            )
-        rows += unit["rows"]
+    with mock.patch.multiple(pipeline, Decoder=_Decoder, Scorer=_scorer(options.rate)):
+        for unit in pipeline.score(job, units, resources):
+            if not rows:
+                first = time.monotonic() - begin
+                terminal.say(f"first part after {first:.1f} s, of which {_UNIT / options.rate:.1f} s ideal")
+            rows += unit["rows"]
     assert rows == options.files
     return options.files / options.rate / resources.cpus
 
@@ -150,7 +151,7 @@ def _scorer(rate: float) -> type:
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             count = len(row.pop("pixels"))
             time.sleep(count / rate)
-            return row | {"scores": np.tile(np.float32([0.75, 0.25]), (count, 1))}
+            return row | {"scores": np.tile(np.array([0.75, 0.25], np.float32), (count, 1))}
 
     return Scorer
 

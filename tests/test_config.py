@@ -12,7 +12,7 @@ from ray_birds.core.errors import SettingsError
 from ray_birds.core.settings import Settings
 from ray_birds.sweep.factors import BACKBONES, Variant
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound=Settings)
 PREDICT = ("--model", "m", "--input", "a", "--output", "o")
 
 # Command line -> the one field that it sets, and its value.
@@ -227,7 +227,7 @@ def test_predict_asks_for_what_it_needs(
 @pytest.mark.parametrize("field", ["overwrite", "resume", "probabilities", "embeddings"])
 def test_what_needs_an_output_says_so(field: str) -> None:
     with pytest.raises(SettingsError, match=f"^--{field} needs an --output$"):
-        PredictConfig(model="m", input=("a",), **{field: True})
+        PredictConfig(model="m", input=("a",)).replace(**{field: True})
 
 
 @pytest.mark.parametrize(("field", "value"), [("unfreeze", ()), ("seed", ()), ("backbone", ())])
@@ -264,7 +264,7 @@ def test_json_with_an_unknown_key_or_a_bad_value_is_refused() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        TuneConfig().seed = (1,)  # type: ignore[misc]
+        TuneConfig().name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

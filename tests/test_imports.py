@@ -16,8 +16,10 @@ PACKAGE = REPOSITORY / "ray_birds"
 
 # The house from the ground up: a room uses only rooms named before it, and itself. The factors are a room of
 # their own below all that acts on them, though their module lies with the sweep.
-ROOMS = ("core", "factors", "config", "evaluation", "data", "model", "features", "sweep", "prediction", "report")
-ROOMS += ("demo", "cli", "__init__")
+ROOMS = (
+    *("core", "factors", "config", "evaluation", "data", "model", "features", "sweep", "prediction", "report"),
+    *("demo", "cli", "__init__"),
+)
 ALONE = {("prediction", "sweep"), ("report", "model"), ("report", "features")}  # the first never uses the second
 LATE = {"data.check", "sweep.summary", "prediction.run", "prediction.result"}  # draw pages, when all else is done
 
@@ -158,9 +160,8 @@ def test_a_misspelled_option_is_refused_with_the_right_name() -> None:
 
 def test_the_drivers_import_no_tensorflow() -> None:
     """Each room that a driver imports, in one process; Ray itself must not bring TensorFlow in either."""
-    drivers = "sweep.run prediction.run data.check"
-    modules = ", ".join(f"ray_birds.{name}" for name in drivers.split())
-    code = f"import sys; import {modules}; print(*sorted(sys.modules))"
+    drivers = ", ".join(f"ray_birds.{name}" for name in ("sweep.run", "prediction.run", "data.check"))
+    code = f"import sys; import {drivers}; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     modules = set(done.stdout.split())
     assert "ray" in modules and not modules & {"tensorflow", "keras", "ray_birds.sweep.training"}

@@ -82,9 +82,9 @@ def test_classes_are_sorted_after_collapsing(own_birds: Path) -> None:
         move(own_birds, f"{split}/CORAL OWL", f"{split}/A A")
     data = scan(str(own_birds))
     assert data.classes == ("A A", "A B", "MOSS TERN")
-    for split in data.splits.values():
-        names = [class_name(path.split("/")[1]) for path in split.paths]
-        assert [data.classes[label] for label in split.labels] == names
+    for found in data.splits.values():
+        names = [class_name(path.split("/")[1]) for path in found.paths]
+        assert [data.classes[label] for label in found.labels] == names
 
 
 def test_only_images_in_class_folders_count(own_birds: Path) -> None:

@@ -423,6 +423,7 @@ def test_pixels_are_the_same_without_metadata() -> None:
     ):
         bare = metadata.without(data)
         with_them, without = decode.decode(data, SIZE).pixels, decode.decode(bare, SIZE).pixels
+        assert with_them is not None and without is not None
         assert len(bare) < len(data) and np.array_equal(with_them, without)
     assert metadata.without(ENCODED["webp"]) is ENCODED["webp"]
 

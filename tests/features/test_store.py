@@ -68,7 +68,7 @@ def shard_files(uri: Path, made: Feature) -> list[Path]:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_fact_changes_the_key(change: dict[str, object]) -> None:
+def test_every_fact_changes_the_key(change: dict[str, Any]) -> None:
     known = CATALOGUE.feature("train", DEEP, 0)
     assert known == CATALOGUE.feature("train", DEEP, 0)
     other = dataclasses.replace(CATALOGUE, **change).feature("train", DEEP, 0)
@@ -156,7 +156,8 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, cut_point: CutPoi
     reader = Reader(str(tmp_path), made)
     numbers = np.random.default_rng(1).permutation(150)[:100]
     numbers[:4] = (149, 0, 64, 63)  # both sides of a boundary, the first row and the last
-    for asked in (numbers, numbers.tolist(), np.array([5, 5]), range(150), []):
+    none: list[int] = []
+    for asked in (numbers, numbers.tolist(), np.array([5, 5]), range(150), none):
         rows = reader.rows(asked)
         assert rows.dtype == (np.uint8 if dtype == "uint8" else np.float32)
         assert rows.shape == (len(asked), *cut_point.shape)

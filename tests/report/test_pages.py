@@ -24,10 +24,10 @@ from ray_birds.report.prediction import write_prediction_report
 from ray_birds.report.sweep import write_sweep_report
 from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Switch, Variant
 
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
-Recipe = tuple[str, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
+Recipe = tuple[Switch, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
 FOUR: list[Recipe] = [
     ("off", "0", 0, 0.80, 57.0),
     ("on", "0", 0, 0.62, 80.0),
@@ -341,7 +341,9 @@ def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> Non
         ("augmentation", "off to on"): (valid[aug.format(0)] - valid[plain.format(0)], "5"),
         ("unfrozen layers", "0 to 10"): (valid[aug.format(10)] - valid[aug.format(0)], "5 to 10"),
     }
-    assert {key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()} == expected
+    assert {key: cells[6][1] for key, cells in shown.items()} == {key: pair[1] for key, pair in expected.items()}
+    for key, cells in shown.items():
+        assert float(cells[3][0]["data-value"]) == pytest.approx(expected[key][0])
     for attributes, cells in page.rows("gaps"):
         with (folder / "trials" / attributes["data-trial"] / "history.csv").open(encoding="utf-8-sig") as file:
             last = list(csv.DictReader(file))[-1]
@@ -391,7 +393,7 @@ def test_replicates_show_their_spread(sweep: tuple[Path, Page]) -> None:
 
 def test_effects_pair_replicates_of_one_seed(tmp_path: Path) -> None:
     data = draw_data(tmp_path / "data", ["a", "b"], 1, 5, ("train", "valid"))
-    recipes = [("off", depth, seed, 0.7, 10.0) for depth in ("10", "0") for seed in (0, 1, 2)]
+    recipes: list[Recipe] = [("off", depth, seed, 0.7, 10.0) for depth in ("10", "0") for seed in (0, 1, 2)]
     Writer(tmp_path / "results", data, recipes)
     (effect,) = effects(read(tmp_path / "results").trials)
     assert (effect.before, effect.after, effect.epochs) == ("0", "10", "5 to 10")

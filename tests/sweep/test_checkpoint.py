@@ -32,10 +32,13 @@ def results(tmp_path: Path) -> SweepDirectory:
 
 
 def newest(results: SweepDirectory) -> Path:
-    return max(
-        Path(results.path("trials", "t")).iterdir(),
-        key=lambda path: len(checkpoint._read(path.read_bytes()).history),
-    )
+    return max(Path(results.path("trials", "t")).iterdir(), key=epochs_in)
+
+
+def epochs_in(path: Path) -> int:
+    found = checkpoint._read(path.read_bytes())
+    assert found is not None
+    return len(found.history)
 
 
 def same(found: Checkpoint, expected: Checkpoint) -> bool:

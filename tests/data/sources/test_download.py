@@ -694,7 +694,7 @@ def test_a_hub_that_names_other_places(stub: Stub, output: Path, monkeypatch: py
 def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")
-    rows = [(image(1), None, "A"), (png.getvalue(), None, "B/C"), (image(2), None, None)]
+    rows: Rows = [(image(1), None, "A"), (png.getvalue(), None, "B/C"), (image(2), None, None)]
     source = write(tmp_path / "hub", {"train.parquet": table(rows, ())})
     take(output, source)
     found = sorted(path for path in snapshot(output) if not path.startswith("."))
