@@ -200,7 +200,8 @@ def may_grow(resources: Resources) -> bool:
 
 def _quieten() -> None:
     """Keep Ray Data's and Tune's reports off the terminal; their log files stay as they are."""
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of use to us, not to a user
+    # Ray 2.60 has no other way yet to name and restart a pool of actors. All else that is deprecated is heard.
+    warnings.filterwarnings("ignore", "`ray_remote_args(_fn)?` is deprecated", RayDeprecationWarning)
     warnings.filterwarnings("ignore", module=r"ray\.data")
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.tune", "ray.train"):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.data
 import yaml
+from ray.util.annotations import RayDeprecationWarning
 
 from ray_birds.core import cluster
 from ray_birds.core.errors import RayBirdsError, SettingsError
@@ -197,3 +199,10 @@ def test_workers_use_freed_memory_again(local_ray: None) -> None:
 
     assert page_faults() > 90_000  # here, where nothing was set
     assert ray.get(ray.remote(page_faults).remote()) < 1000
+
+
+def test_what_ray_deprecates_is_heard_by_the_tests() -> None:
+    """pytest's filters make it an error; the quiet of a session must not come before them."""
+    cluster._quieten()
+    with pytest.raises(RayDeprecationWarning, match="actor_locality_enabled"):
+        ray.data.ExecutionOptions().actor_locality_enabled = True
