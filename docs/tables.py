@@ -66,7 +66,7 @@ _MAKERS = {"options": _options, "factors": _factors, "modules": _modules}
 
 def _said(settings: type[Settings]) -> dict[str, str]:
     """What is said of each option: the string below its field or, of a factor, the help of its declaration."""
-    said = {}
+    said: dict[str, str] = {}
     for node in ast.walk(ast.parse(inspect.getsource(config))):
         if isinstance(node, ast.ClassDef) and node.name in [one.__name__ for one in settings.__mro__]:
             said |= _below(node)

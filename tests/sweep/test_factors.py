@@ -138,7 +138,8 @@ def values(kind: Any) -> list[Any]:
         return list(inside)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return [value for one in inside for value in values(one)]
-    return {int: [0, 1, 2], float: [0.0, 0.5, 1.0, 2.0]}[kind]
+    some: dict[Any, list[Any]] = {int: [0, 1, 2], float: [0.0, 0.5, 1.0, 2.0]}
+    return some[kind]
 
 
 @pytest.mark.parametrize("name", factors.factors())
