@@ -29,7 +29,8 @@ NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip"}
 
 def config(model: Path, output: Path, images: str = "") -> ExportConfig:
     form = output.suffix[1:] or "saved_model"
-    return ExportConfig(model=str(model), output=str(output), format=form, images=images)  # type: ignore[arg-type]
+    values = {"model": str(model), "output": str(output), "format": form, "images": images}
+    return ExportConfig.from_values(values)
 
 
 def save(uri: Path, layers: Callable[[], list[object]]) -> Path:
