@@ -1,6 +1,7 @@
 """Which trials are stopped before fine-tuning: recipes, each with all its seeds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,10 @@ class Trial:
 def halving() -> _Halving:
     made = _Halving(2, RECIPES)
     made.set_search_properties("valid_accuracy", "max")
+    controller: Any = None  # is asked for nothing
     for name in RECIPES:
-        made.on_trial_add(None, Trial(name))
+        trial: Any = Trial(name)
+        made.on_trial_add(controller, trial)
     return made
 
 
