@@ -131,6 +131,7 @@ def still_runs(node: str) -> bool:
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_sweep(sweep: Sweep, running: str) -> None:
     (trial,) = sweep.trials.itertuples()
     assert (trial.trial, trial.status, trial.epochs) == ("plain-unfreeze0-lr0.001", "finished", 1)
@@ -140,6 +141,7 @@ def test_a_sweep(sweep: Sweep, running: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_predictions(predictions: Predictions, running: str) -> None:
     found = rows(predictions)
     assert len(found) == len(CLASSES) * COUNTS["test"] + 1 == predictions.manifest["rows"]
@@ -151,6 +153,7 @@ def test_predictions(predictions: Predictions, running: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_loaded_model_gives_the_same_numbers(
     sweep: Sweep, predictions: Predictions, birds: Path, damaged: Path
 ) -> None:

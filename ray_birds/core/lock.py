@@ -49,7 +49,7 @@ def _on_disk(uri: str) -> Iterator[None]:
         except Timeout:
             raise _taken(uri, _read(owner)) from None
         except OSError as error:
-            raise OutputError(f"{uri}: cannot be written ({first_line(error)}); choose another place") from error
+            raise OutputError(f"{uri}: cannot be written ({first_line(error)}); choose another folder") from error
         try:
             storage.write_json(owner, _me())
             yield

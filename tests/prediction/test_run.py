@@ -223,6 +223,7 @@ def test_duckdb_and_pyarrow_read_what_pandas_reads(scored: Path) -> None:
     assert set(duckdb.execute(query).fetchall()) == {(True,)}
 
 
+@pytest.mark.slow
 def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
     scored: Path, settings: PredictConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +255,7 @@ def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
     assert rows.loc[1, ["embeddings", "probabilities", "top_k"]].isna().all()
 
 
+@pytest.mark.slow
 def test_nothing_that_can_be_decoded(settings: PredictConfig, local_ray: None, tmp_path: Path) -> None:
     for number in range(70):
         (tmp_path / f"{number:02}.jpg").write_bytes(b"nothing" * number)
@@ -328,7 +330,7 @@ class TestRefusals:
         assert (tmp_path / "photos/mine.jpg").exists()
 
     def test_an_output_that_cannot_be_written(self, settings: PredictConfig, folder: Path) -> None:
-        self.refused(settings.replace(output=str(folder / "odd/README/out")), OutputError, "cannot write")
+        self.refused(settings.replace(output=str(folder / "odd/README/out")), OutputError, "cannot be written")
 
     def test_resuming_a_complete_output_does_nothing(self, settings: PredictConfig, scored: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in scored.iterdir()}
@@ -356,6 +358,7 @@ class TestRefusals:
             predict(again)
 
 
+@pytest.mark.slow
 def test_a_model_with_code_in_it_is_not_run(
     settings: PredictConfig, bundles: Path, local_ray: None, tmp_path: Path
 ) -> None:
@@ -433,6 +436,7 @@ def in_background(work: Callable[[], None]) -> Iterator[list[BaseException]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
     scored: Path, settings: PredictConfig, tmp_path: Path
 ) -> None:
@@ -494,7 +498,8 @@ def test_killed_between_the_two_renames(scored: Path, settings: PredictConfig, t
     output = Output(str(tmp_path / "out"))
     shutil.copytree(scored, tmp_path / "out.old")
     shutil.copytree(scored, output.staging)
-    note = {"settings": manifest(scored)["job"], "unit": 64, "ignored": [], "roots": manifest(scored)["roots"]}
+    note = {"settings": manifest(scored)["job"], "unit": 64, "ignored": [], "notes": []}
+    note["roots"] = manifest(scored)["roots"]
     pairs = pads.dataset(scored, format="parquet").to_table(columns=["input", "path"]).to_pylist()
     storage.write_json(
         storage.join(output.staging, JOB), note | {"images": [[r["input"], r["path"]] for r in pairs]}
@@ -544,6 +549,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(uri)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
     scored: Path, settings: PredictConfig, small_disk: Path
 ) -> None:
@@ -566,6 +572,7 @@ def bucket() -> Iterator[str]:
         yield uri
 
 
+@pytest.mark.slow
 def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, folder: Path, bucket: str) -> None:
     """Model, images and predictions in S3, in a process that gets its address and keys from the environment."""
     storage.copy(settings.model, f"{bucket}/models/best one")

@@ -77,6 +77,7 @@ def scores(results: Path) -> pd.DataFrame:
     return trials(results)[["status", "epochs", "valid_accuracy", "valid_loss"]].sort_index()
 
 
+@pytest.mark.slow
 def test_stored_features_give_the_losses_of_the_images(settings: TuneConfig, stored: Path) -> None:
     sweep(settings.replace(name="direct", features="none"))
     compare_losses(stored, stored.with_name("direct"))
@@ -244,6 +245,7 @@ def test_other_images_cannot_resume_a_sweep(settings: TuneConfig, stored: Path) 
         sweep(settings.replace(name="other", resume=True))
 
 
+@pytest.mark.slow
 def test_what_finds_no_room_in_the_store_is_trained_from_images(
     settings: TuneConfig, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +262,7 @@ def test_what_finds_no_room_in_the_store_is_trained_from_images(
     pd.testing.assert_frame_equal(scores(short), scores(stored).loc[scores(short).index], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stored: Path) -> None:
     quick = settings.replace(name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
     blocked = Path(settings.results, "failing")
