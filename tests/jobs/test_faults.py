@@ -20,7 +20,7 @@ def test_sweeps_and_predictions_end_equal_whatever_dies() -> None:
     told = re.findall(rf"^\d/{FAULTS}: (\w+), (\w+), \d+ of \d+ \w+, (\d+), \d*, (.+)$", done.stdout, re.MULTILINE)
     assert len(set(told)) == FAULTS and {result for *_, result in told} == {"equal"}
     assert {"sweep", "prediction"} <= {work for work, *_ in told}
-    # Of each trial that a fault stopped one epoch at most is done again; a state cut short costs one more.
+    # Of each trial that a fault stopped one epoch at most is done again; a checkpoint cut short costs one more.
     assert all(
-        int(repeated) <= (3 if kind == "state" else 2) for work, kind, repeated, _ in told if work == "sweep"
+        int(repeated) <= (3 if kind == "checkpoint" else 2) for work, kind, repeated, _ in told if work == "sweep"
     )
