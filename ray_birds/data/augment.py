@@ -1,7 +1,7 @@
 """Augmentation policies: each view of an image is a pure function of (image, seed, index of the image, view).
 
-A policy flips, turns, scales, stretches and shifts in one affine warp, so that the image is interpolated once and
-not four times, and then changes brightness and contrast. `article` has the ranges and the mirrored border of the
+A policy flips, turns, scales, stretches and shifts in one affine warp, so that the image is interpolated once
+and not four times, and then changes brightness and contrast. `article` has the ranges and the mirrored border of the
 article's Keras layers (RandomFlip, RandomRotation, RandomZoom, RandomHeight, RandomWidth; for the last two, Keras 3
 has no layer that keeps the shape: they stretch within the frame). `rand` flips, then applies RandAugment's
 operations.
@@ -38,7 +38,7 @@ class Policy:
 
 ARTICLE = Policy("article", version=1, rotation=0.2, zoom=0.2, height=0.2, width=0.2)
 LIGHT = Policy("light", version=1, rotation=10 / 360, zoom=0.15, shift=0.08, brightness=0.15, contrast=0.15)
-# Two operations of nine thirtieths of the strength: what RandAugment's authors train EfficientNets and ResNets with.
+# Two operations of nine thirtieths of the strength: RandAugment's authors train ResNets and EfficientNets so.
 RAND = Policy("rand", version=1, operations=2, magnitude=0.3)
 POLICIES = {policy.name: policy for policy in (LIGHT, ARTICLE, RAND)}
 

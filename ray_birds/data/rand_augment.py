@@ -1,4 +1,4 @@
-"""RandAugment's operations (Cubuk et al., "RandAugment: Practical automated data augmentation", 2020) on an image."""
+"""RandAugment's operations on an image (Cubuk et al., "RandAugment: Practical data augmentation", 2020)."""
 
 from collections.abc import Callable
 

@@ -12,12 +12,14 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import minimize
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # features (n, d) float32, labels (n,) int32, weights (n,) float32
+Batch = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # features (n, d) float32, labels (n,) int32, weights (n,) float32
 Batches = Callable[[], Iterable[Batch]]  # goes through all of them, in the same order each time
 
 # From so strong that every image gets the classes' shares to hardly any, on features of mean square norm 1:
 # steps of half a decade, within which neither loss nor accuracy changes by more than its noise.
-PENALTIES = tuple(10.0 ** (-step / 2) for step in range(4, 17))
+PENALTIES = tuple(10.0 ** (-step / 2) for step in range(2, 17))
 PATIENCE = 3  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
 TOLERANCE = 1e-9  # relative decrease of the loss at which L-BFGS stops
 MAX_ITERATIONS = 500

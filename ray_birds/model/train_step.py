@@ -4,6 +4,8 @@ Compiling a step costs some ten seconds: trials of the same shape share a stage,
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.model import backbones, cut, device, head
+from ray_birds.model import backbones, cut, device, head, losses
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.model.recipe import ARTICLE, Recipe, make_optimizer
 from ray_birds.sweep.factors import Depth, Variant
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
@@ -34,6 +37,7 @@ class Shape:
     head: CutPoint
     tail: CutPoint
     devices: tuple[str, ...] = ()
+    recipe: Recipe = ARTICLE
 
     def model(self, in_head: bool) -> keras.Model:
         """From the phase's cut point to class probabilities (B, classes) float32."""
@@ -56,35 +60,52 @@ class Stage:
         device.use_precision(shape.precision)
         with self._strategy.scope():
             self._model = shape.model(in_head)
-            adam = keras.optimizers.Adam()
+            self._trained = list(self._model.trainable_variables)
+            self._recipe, self._inner = shape.recipe, make_optimizer(shape.recipe, self._trained)
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
-            self.optimizer = keras.optimizers.LossScaleOptimizer(adam) if half else adam
-            self._trained = list(self._model.trainable_variables)
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self._inner) if half else self._inner
             self.optimizer.build(self._trained)
+            self._head = self._model.get_layer("head")
+            self._pooled = keras.Model(self._model.input, self._head.input)
         self._first = [variable.numpy() for variable in self._trained]
         self._first_optimizer = [variable.numpy() for variable in self.optimizer.variables]
         dtype = tf.uint8 if self._model.input.name.startswith(PIXELS) else tf.float32
         features = tf.TensorSpec((None, *self._model.input.shape[1:]), dtype)
-        each = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)]
+        each = [
+            tf.TensorSpec((None,), tf.int32),
+            tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((2,), tf.int32),
+        ]
         # XLA makes EfficientNetB0 some ten times slower on a CPU; across devices it does not reach.
         xla = True if tf.config.list_physical_devices("GPU") and not several else None
         self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
         self.predict = tf.function(self._predict, input_signature=[features])
 
-    def step(self, features: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on (n, *cut point.shape) and (n,) int32.
+    def step(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        seed: tuple[int, int] = (0, 0),
+        weights: np.ndarray | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step on (n, *cut point.shape) and (n,) int32; `weights` (n,) float32 of the images are 1 without.
 
-        Returns the sum of the batch's losses and the number it got right before the step.
+        `seed` draws the dropout: the trial's own and the number of the step, so that a resumed trial draws the
+        same. Returns the sum of the batch's losses and the number it got right before the step.
         """
-        weights = np.full(len(labels), 1 / len(labels), np.float32)
+        shares = np.full(len(labels), 1 / len(labels), np.float32)
+        if weights is not None:
+            shares *= weights
+        draw = np.array(seed, np.int32)
         if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
             lack = -len(labels) % self._replicas
-            features, labels, weights = (
-                np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, weights)
+            features, labels, shares = (
+                np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, shares)
             )
-            return self._split(*(np.split(rows, self._replicas) for rows in (features, labels, weights)))
-        return self._compiled(features, labels, weights)
+            draws = [draw + np.array([number << 20, 0], np.int32) for number in range(self._replicas)]
+            return self._split(*(np.split(rows, self._replicas) for rows in (features, labels, shares)), draws)
+        return self._compiled(features, labels, shares, draw)
 
     def _split(self, *parts: list[np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]:
         def own(values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
@@ -100,18 +121,31 @@ class Stage:
         add = tf.distribute.ReduceOp.SUM
         return self._strategy.reduce(add, losses, axis=None), self._strategy.reduce(add, hits, axis=None)
 
-    def _step(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(
+        self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, draw: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """A device's share of a step; `weights` add up to 1 over all devices, whose gradients are added."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self._trained])
-            scores = self._predict(features)
-            losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
-            loss = self.optimizer.scale_loss(tf.reduce_sum(losses * weights))
+            scores, costs = self._costs(features, labels, draw)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
         self.optimizer.apply(gradients, self._trained)
         counts = tf.cast(weights > 0, tf.float32)
         hits = tf.cast(tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels), tf.float32)
-        return tf.reduce_sum(losses * counts), tf.reduce_sum(hits * counts)
+        return tf.reduce_sum(costs * counts), tf.reduce_sum(hits * counts)
+
+    def _costs(self, features: tf.Tensor, labels: tf.Tensor, draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(n, classes) scores and (n,) losses; the article's are Keras's on probabilities, ours on logits."""
+        recipe = self._recipe
+        if recipe == ARTICLE:
+            scores = self._predict(features)
+            return scores, keras.losses.sparse_categorical_crossentropy(labels, scores)
+        pooled = tf.cast(self._pooled(tf.cast(features, tf.float32), training=False), tf.float32)
+        if recipe.dropout:
+            pooled = tf.nn.experimental.stateless_dropout(pooled, recipe.dropout, draw)
+        logits = tf.matmul(pooled, self._head.kernel) + self._head.bias
+        return logits, losses.per_image(labels, logits, recipe.loss, recipe.label_smoothing)
 
     def _predict(self, features: tf.Tensor) -> tf.Tensor:
         return self._model(tf.cast(features, tf.float32), training=False)
@@ -125,7 +159,26 @@ class Stage:
                 variable.assign(value)
         for variable, value in zip(self.optimizer.variables, self._first_optimizer, strict=True):
             variable.assign(value)
+        self.set_rate(learning_rate)
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Of the steps from here on."""
         self.optimizer.learning_rate.assign(learning_rate)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the model has the moving average of its weights, where the recipe keeps one."""
+        if not self._recipe.ema:
+            yield
+            return
+        own = [variable.numpy() for variable in self._trained]
+        for variable, average in zip(self._trained, self._inner._model_variables_moving_average, strict=True):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._trained, own, strict=True):
+                variable.assign(value)
 
     def load(self, weights: Weights, optimizer: list[np.ndarray] | None = None) -> None:
         """Take over the weights that are trained here, and within a phase the optimizer's moments."""
