@@ -1,10 +1,9 @@
 """Augmentation policies: each view of an image is a pure function of (image, seed, index of the image, view).
 
-A policy flips, turns, scales, stretches and shifts in one affine warp, so that the image is interpolated once
-and not four times, and then changes brightness and contrast. `article` has the ranges and the mirrored border of the
-article's Keras layers (RandomFlip, RandomRotation, RandomZoom, RandomHeight, RandomWidth; for the last two, Keras 3
-has no layer that keeps the shape: they stretch within the frame). `rand` flips, then applies RandAugment's
-operations.
+A policy flips, turns, scales, stretches and shifts in one affine warp, so that the image is interpolated once,
+and then changes brightness and contrast. `article` has the ranges and the mirrored border of the article's Keras
+layers (RandomFlip, RandomRotation, RandomZoom, RandomHeight, RandomWidth; for the last two, Keras 3 has no layer
+that keeps the shape: they stretch within the frame). `rand` flips, then applies RandAugment's operations.
 """
 
 from dataclasses import dataclass

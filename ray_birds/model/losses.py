@@ -16,7 +16,7 @@ BETA = 0.999  # of Cui et al.: some thousand images say all there is to say of a
 def per_image(
     labels: "tf.Tensor", logits: "tf.Tensor", kind: Kind = "cross_entropy", smoothing: float = 0.0
 ) -> "tf.Tensor":
-    """(B,) float32 losses of (B, classes) logits for (B,) int labels; all classes share `smoothing` of each label."""
+    """(B,) float32 losses of (B, classes) logits for (B,) int labels; `smoothing` of each label goes to all."""
     import tensorflow as tf
 
     classes = tf.shape(logits)[1]

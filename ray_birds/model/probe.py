@@ -75,7 +75,7 @@ def solve(
 
 
 class Problem:
-    """The training loss as a function of the head, in coordinates in which its curvature is much the same everywhere.
+    """The training loss as a function of the head, in coordinates where its curvature is much the same everywhere.
 
     The kernel is taken along the principal axes of the centred features and scaled by the square root of the
     curvature that these predict (Boehning's bound, shared out over the classes): L-BFGS then needs some tens of

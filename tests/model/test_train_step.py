@@ -33,7 +33,9 @@ def run(stage: Stage, steps: range, seed: int = 7) -> list[float]:
         features = random.standard_normal((8, *stage._model.input.shape[1:])).astype(np.float32)
         labels = random.integers(0, 4, 8).astype(np.int32)
         stage.set_rate(schedule.rate(step))
-        found.append(float(stage.step(features, labels, (seed, step), np.linspace(0.5, 1.5, 8, dtype=np.float32))[0]))
+        found.append(
+            float(stage.step(features, labels, (seed, step), np.linspace(0.5, 1.5, 8, dtype=np.float32))[0])
+        )
     return found
 
 
