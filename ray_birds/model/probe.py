@@ -17,8 +17,7 @@ Batch = tuple[
 ]  # features (n, d) float32, labels (n,) int32, weights (n,) float32
 Batches = Callable[[], Iterable[Batch]]  # goes through all of them, in the same order each time
 
-# From so strong that every image gets the classes' shares to hardly any, on features of mean square norm 1:
-# steps of half a decade, within which neither loss nor accuracy changes by more than its noise.
+# On features of mean square norm 1, in half decades; the range is not yet tried on data.
 PENALTIES = tuple(10.0 ** (-step / 2) for step in range(2, 17))
 PATIENCE = 3  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
 TOLERANCE = 1e-9  # relative decrease of the loss at which L-BFGS stops
@@ -78,8 +77,8 @@ class Problem:
     """The training loss as a function of the head, in coordinates where its curvature is much the same everywhere.
 
     The kernel is taken along the principal axes of the centred features and scaled by the square root of the
-    curvature that these predict (Boehning's bound, shared out over the classes): L-BFGS then needs some tens of
-    evaluations where it would need hundreds. `scale` makes the features' mean square norm 1, so that a penalty
+    curvature that these predict, shared out over the classes. What that gains in iterations is not yet measured.
+    `scale` makes the features' mean square norm 1, so that a penalty
     means the same for every backbone; it ends up in the kernel.
     """
 
