@@ -97,7 +97,7 @@ class Progress(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = str(trial)
-        done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
+        done = self._last.get(name, {}).get("ended", False)
         self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
 

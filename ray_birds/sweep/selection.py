@@ -16,6 +16,7 @@ from ray_birds.data.dataset import Split
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle, card, device
 from ray_birds.model.classifier import Classifier
+from ray_birds.sweep import results
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Trial
 
@@ -48,8 +49,9 @@ def _make(plan: Plan, name: str) -> None:
     device.use_threads(plan.threads)
     last, classes = checkpoint.last(plan.directory, name), plan.data.classes
     variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
-    model = train_step.assemble(variant, plan.config.weights, len(classes), last.weights)
+    model = train_step.assemble(variant, plan.config.weights, len(classes), last.kept)
 
+    epoch = results.kept(last.history, variant).epoch
     evaluations: dict[str, metrics.Evaluation] = {}
 
     def score(path: str) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def _make(plan: Plan, name: str) -> None:
         return {split: evaluation.to_json() for split, evaluation in evaluations.items()}
 
     bundle.save(model, plan.directory.best, classes, variant, score)
-    card.write(plan.directory.best, variant, plan.config.weights, plan.directory.dataset(), evaluations)
+    card.write(plan.directory.best, variant, plan.config.weights, plan.directory.dataset(), evaluations, epoch)
 
 
 def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ray_birds.config import TuneConfig
+from ray_birds.config import ARTICLE_RECIPE, TuneConfig
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
 from ray_birds.prediction import statistics
@@ -52,7 +52,7 @@ def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tu
 
 def _variant(recipe: Recipe) -> Variant:
     augment, unfreeze, seed = recipe[:3]
-    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed)
+    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed, **ARTICLE_RECIPE)
 
 
 def read(folder: Path) -> results.Results:
@@ -369,7 +369,7 @@ def test_sweep_shows_mistakes_beside_training_images_and_views(sweep: tuple[Path
     for row in wrong:
         assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
     views = page.sections["The data as the models see them"]
-    assert views.count("[image]") == 6 * 5 and views.count("epoch 4") == 6
+    assert views.count("[image]") == 6 * 5 and views.count("view 4 of light") == 6
     assert len(set(page.images)) > 6 * 5
     assert "seed" in page.sections["To run it again"] and "train/x.jpg" in page.sections["The data set"]
 
