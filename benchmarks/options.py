@@ -38,7 +38,7 @@ SWEEPS: dict[SweepName, Grid] = {
     "heads": Grid(("off",), (0,), EIGHT_RATES),
     "pair": Grid(("off",), (0, 10), RATES),
     "depths": Grid(("off",), (0, 10, 100), RATES),
-    "all": Grid(("off", "on"), (0, 10, 100), RATES),
+    "all": Grid(("off", "article"), (0, 10, 100), RATES),
 }
 
 
