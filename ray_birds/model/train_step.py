@@ -103,11 +103,12 @@ class Stage:
             input_signature=[features],
         )  # what the head reads, (n, d)
 
-    def step(self, features: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on (n, *cut point.shape) and (n,) int32.
+    def step(self, features: np.ndarray, labels: np.ndarray, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step on (n, *cut point.shape) and (n,) int32 at this learning rate.
 
         Returns the sum of the batch's losses and the number it got right before the step.
         """
+        self.optimizer.learning_rate.assign(rate)
         weights = np.full(len(labels), 1 / len(labels), np.float32)
         if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
             lack = -len(labels) % self._replicas
@@ -148,7 +149,7 @@ class Stage:
     def _predict(self, features: tf.Tensor) -> tf.Tensor:
         return self._model(tf.cast(features, tf.float32), training=False)
 
-    def reset(self, learning_rate: float, seed: int) -> None:
+    def reset(self, seed: int) -> None:
         """Back to the first weights: the pretrained ones, and a head drawn from `seed` (Glorot uniform)."""
         for variable, value in zip(self._trained, self._first, strict=True):
             if variable.path == "head/kernel":
@@ -157,11 +158,6 @@ class Stage:
                 variable.assign(value)
         for variable, value in zip(self.optimizer.variables, self._first_optimizer, strict=True):
             variable.assign(value)
-        self.set_rate(learning_rate)
-
-    def set_rate(self, learning_rate: float) -> None:
-        """Of the steps from here on."""
-        self.optimizer.learning_rate.assign(learning_rate)
 
     def load(self, weights: Weights, optimizer: list[np.ndarray] | None = None) -> None:
         """Take over the weights that are trained here, and within a phase the optimizer's moments."""

@@ -32,16 +32,20 @@ class Checkpoint:
         arrays = {f"weight:{path}": value for path, value in self.weights.items()}
         arrays |= {f"earlier:{path}": value for path, value in self.earlier.items()}
         arrays |= {f"optimizer:{number:04d}": value for number, value in enumerate(self.optimizer)}
-        history = np.array(json.dumps([asdict(epoch) for epoch in self.history]))
+        # The names of the arrays too: no checksum covers the archive's own list of them.
+        about = np.array(json.dumps({"history": [asdict(epoch) for epoch in self.history], "arrays": [*arrays]}))
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, history=history, **arrays)
+        np.savez(buffer, allow_pickle=False, about=about, **arrays)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Checkpoint":
         """Raises ValueError, OSError or KeyError where the bytes are cut short or damaged."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            history = [Epoch(**epoch) for epoch in json.loads(str(arrays["history"]))]
+            about = json.loads(str(arrays["about"]))
+            if {*arrays.files} != {"about", *about["arrays"]}:
+                raise ValueError("arrays are missing")
+            history = [Epoch(**epoch) for epoch in about["history"]]
             weights, earlier = (
                 {key.partition(":")[2]: arrays[key] for key in arrays.files if key.startswith(f"{kind}:")}
                 for kind in ("weight", "earlier")
@@ -64,6 +68,7 @@ def _read(data: bytes) -> Checkpoint | None:
         OSError,
         KeyError,
         TypeError,
+        RuntimeError,  # of zipfile: what says how it is compressed or encrypted is damaged
         EOFError,
         zipfile.BadZipFile,
     ):  # cut short, as by a full disk

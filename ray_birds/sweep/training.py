@@ -64,7 +64,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
         in_head = epoch < variant.head_phase
         if stage is None or epoch == variant.head_phase:
             stage = _STAGES.get(task.shape, in_head)
-            stage.reset(0.0, variant.seed)
+            stage.reset(variant.seed)
             stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_phase else None)
         result, scores = _solve(task, stage) if in_head and variant.head == "probe" else _epoch(task, stage, epoch)
         state = _after(state, result, stage, variant)
@@ -73,7 +73,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
         return None
     in_head = results.kept(state.history, variant).epoch <= variant.head_phase
     stage = _STAGES.get(task.shape, in_head)
-    stage.reset(0.0, variant.seed)
+    stage.reset(variant.seed)
     stage.load(state.kept)
     return _score(task, stage, task.inputs(in_head), "test")
 
@@ -103,12 +103,9 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     rows = order(variant.seed, epoch, len(labels))
     steps = -(-len(rows) // variant.batch_size)
     rates = schedule(variant, steps, in_head=in_head)
-    step = (epoch if in_head else epoch - variant.head_phase) * steps
-    totals = []
-    for part, x in batches(rows, variant.batch_size, lambda part: inputs.train(part, view)):
-        stage.set_rate(rates.rate(step))
-        totals.append(stage.step(x, labels[part]))
-        step += 1
+    first = (epoch if in_head else epoch - variant.head_phase) * steps
+    seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
+    totals = [stage.step(x, labels[part], rates.rate(step)) for step, (part, x) in enumerate(seen, first)]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     trained = time.monotonic()
     scores = _score(task, stage, inputs, "valid")

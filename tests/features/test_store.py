@@ -76,9 +76,8 @@ def test_every_fact_changes_the_key(change: dict[str, object]) -> None:
 
 
 def test_every_place_view_and_split_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = [
-        (s, cut_point, v) for s in ("train", "valid") for cut_point in (DEEP, POOL, RAW) for v in (None, 0, 1, 10)
-    ]
+    views = (None, *(View(policy, number) for policy in ("light", "article") for number in (0, 1, 10)))
+    asked = [(s, point, view) for s in ("train", "valid") for point in (DEEP, POOL, RAW) for view in views]
     made = [CATALOGUE.feature(*each) for each in asked]
     assert len({each.key for each in made}) == len({each.folder for each in made}) == len(asked)
     monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
@@ -92,7 +91,7 @@ def test_another_augmentation_makes_other_views_and_no_other_images(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view, plain = (CATALOGUE.feature("train", DEEP, view) for view in (View("light", 0), None))
-    monkeypatch.setattr(augment, "ARTICLE", dataclasses.replace(augment.ARTICLE, **change))
+    monkeypatch.setitem(augment.POLICIES, "light", dataclasses.replace(augment.LIGHT, **change))
     assert CATALOGUE.feature("train", DEEP, View("light", 0)).key != view.key
     assert CATALOGUE.feature("train", DEEP, None) == plain
 

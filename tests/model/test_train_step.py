@@ -42,12 +42,12 @@ def test_recipes_are_of_fine_tuning_alone_and_stages_of_others_are_not_shared() 
 
 def test_the_loss_that_is_reported_is_without_smoothing() -> None:
     stage = train_step.Stages().get(dataclasses.replace(SHAPE, fine_tuning=Recipe("adamw", 0.02, 0.5)), False)
-    stage.reset(0.1, seed=1)
+    stage.reset(seed=1)
     features, labels = (
         np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32),
         np.array([0, 1, 3], np.int32),
     )
     scores = stage.predict(features).numpy()
-    loss, hits = stage.step(features, labels)
+    loss, hits = stage.step(features, labels, 0.1)
     assert float(loss) == pytest.approx(-np.log(scores[np.arange(3), labels]).sum(), rel=1e-5)
     assert float(hits) == (scores.argmax(axis=1) == labels).sum()
