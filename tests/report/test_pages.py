@@ -72,7 +72,7 @@ class Writer:
             self._history(name, variant, self._predict(name, "valid", recipe[3]), recipe[4])
         errors = {}
         if failed:
-            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all")}
+            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all", **ARTICLE_RECIPE)}
             errors["aug-unfreezeall-lr0.001-seed0"] = "out of memory <at> layer & more"
         best = selection.choose(results.trials(self.directory, variants, errors, 0.0))
         if best and "test" in self.data.splits:
