@@ -1,4 +1,4 @@
-"""How many copies of images the check finds, and how many pairs of different birds it takes for copies.
+"""How many copies of images the check finds, and how many pairs of different images it takes for copies.
 
     python benchmarks/duplicates.py ../shared/data/birds263
     python benchmarks/duplicates.py ../shared/data/birds263 --codes 1000000
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from ray_birds.data import decode, near_duplicates
 from ray_birds.data.dataset import scan
@@ -32,15 +32,53 @@ def resized(low: float, high: float, *, stretched: bool = False) -> Copy:
     return copy
 
 
-def cropped(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    left, top = random.uniform(0, 0.05, 2) * image.size
-    return image.crop(
-        (round(left), round(top), round(left + 0.95 * image.width), round(top + 0.95 * image.height))
-    )
+def cropped(share: float) -> Copy:
+    def copy(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        left, top = random.uniform(0, 1 - share, 2) * image.size
+        right, bottom = left + share * image.width, top + share * image.height
+        return image.crop((round(left), round(top), round(right), round(bottom)))
+
+    return copy
 
 
 def flipped_and_resized(image: Image.Image, random: np.random.Generator) -> Image.Image:
     return resized(0.5, 2)(ImageOps.mirror(image), random)
+
+
+def turned(how: Image.Transpose) -> Copy:
+    return lambda image, random: image.transpose(how)
+
+
+def bordered(share: float) -> Copy:
+    """A frame in black, white or any colour, of `share` of each side."""
+
+    def copy(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        colours = [(0, 0, 0), (255, 255, 255), tuple(random.integers(0, 256, 3).tolist())]
+        return ImageOps.expand(
+            image, tuple(round(share * side) for side in image.size), colours[random.integers(3)]
+        )
+
+    return copy
+
+
+def letterboxed(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """In the middle of a black or white field of 16:9, upright or lying, that holds it."""
+    long = 16 / 9 if random.integers(2) else 9 / 16
+    width, height = max(image.width, round(image.height * long)), max(image.height, round(image.width / long))
+    return ImageOps.pad(image, (width, height), color=("black", "white")[random.integers(2)])
+
+
+def screenshot(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """On a telephone's screen, dark or light, under the clock and the marks of signal and battery."""
+    ground, ink = [("black", "#e6e6e6"), ("white", "#282828")][random.integers(2)]
+    screen = Image.new("RGB", (360, 780), ground)
+    shown = ImageOps.contain(image, (360, 624), Image.Resampling.BICUBIC)
+    screen.paste(shown, ((360 - shown.width) // 2, (780 - shown.height) // 2))
+    draw = ImageDraw.Draw(screen)
+    draw.text((12, 8), "9:41", fill=ink)
+    draw.ellipse((300, 10, 310, 20), fill=ink)
+    draw.rectangle((320, 10, 344, 20), outline=ink)
+    return screen
 
 
 # All are encoded again as JPEG, with a quality from 60 to 90.
@@ -51,7 +89,16 @@ COPIES: dict[str, Copy] = {
     "stretched, each side to 50..200 %": resized(0.5, 2, stretched=True),
     "flipped": lambda image, random: ImageOps.mirror(image),
     "flipped, resized to 50..200 %": flipped_and_resized,
-    "cropped to 95 % of each side (no target)": cropped,
+    "turned by 90 degrees": turned(Image.Transpose.ROTATE_90),
+    "turned by 180 degrees": turned(Image.Transpose.ROTATE_180),
+    "turned by 270 degrees": turned(Image.Transpose.ROTATE_270),
+    "with a border of 2 %": bordered(0.02),
+    "with a border of 5 %": bordered(0.05),
+    "letterboxed": letterboxed,
+    "screenshot": screenshot,
+    "cropped to 98 % of each side (no target)": cropped(0.98),
+    "cropped to 95 % of each side (no target)": cropped(0.95),
+    "cropped to 90 % of each side (no target)": cropped(0.9),
 }
 
 
@@ -63,15 +110,14 @@ def encoded(data: bytes, copy: Copy, random: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def codes(data: bytes) -> tuple[bytes, bytes]:
+def codes(data: bytes) -> bytes:
     pixels = decode.decode(data, near_duplicates.SIZE).pixels
     assert pixels is not None
     return near_duplicates.codes(pixels)
 
 
-def grouped(images: list[tuple[bytes, bytes]]) -> np.ndarray:
-    own, mirrored = (list(side) for side in zip(*images, strict=True))
-    return near_duplicates.groups(len(own), near_duplicates.pairs(own, mirrored))
+def grouped(images: list[bytes]) -> np.ndarray:
+    return near_duplicates.groups(len(images), near_duplicates.pairs(images))
 
 
 def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str, str, bool]], int]:
@@ -91,17 +137,16 @@ def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str,
     for kind, copy in COPIES.items():
         group = grouped([*originals, *(codes(encoded(data, copy, random)) for data in contents)])
         shares[kind] = float((group[: len(paths)] == group[len(paths) :]).mean())
-    own, mirrored = (list(side) for side in zip(*originals, strict=True))
-    pairs = [(paths[i], paths[j]) for i, j in near_duplicates.pairs(own, mirrored)]
+    pairs = [(paths[i], paths[j]) for i, j in near_duplicates.pairs(originals)]
     return shares, [(one, other, labels[one] == labels[other]) for one, other in pairs], len(paths)
 
 
 def search(number: int) -> float:
-    """Seconds that the search for pairs takes among `number` random codes and as many of mirror images."""
+    """Seconds that the search for pairs takes among `number` images with a random code each."""
     random = np.random.default_rng(0)
-    own, mirrored = ([random.bytes(32) for _ in range(number)] for _ in range(2))
+    codes = [random.bytes(near_duplicates.BYTES) for _ in range(number)]
     start = time.perf_counter()
-    near_duplicates.pairs(own, mirrored)
+    near_duplicates.pairs(codes)
     return time.perf_counter() - start
 
 
@@ -115,7 +160,7 @@ def main() -> None:
     for kind, share in shares.items():
         print(f"  {share:7.2%}  {kind}")
     false = sum(not same for *_, same in pairs)
-    print(f"pairs of different birds taken for copies: {false}, {1000 * false / number:.2f} per 1,000 images")
+    print(f"pairs of different labels taken for copies: {false}, {1000 * false / number:.2f} per 1,000 images")
     for one, other, same in pairs:
         print(f"  {'one label' if same else 'TWO LABELS'}: {one} = {other}")
     if given.codes:

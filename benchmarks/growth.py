@@ -66,7 +66,7 @@ class Peak:
     def _look(self, process: psutil.Process) -> None:
         try:
             if _TRIAL.match(" ".join(process.cmdline())):
-                status = Path(f"/proc/{process.pid}/status").read_text()
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
                 found = re.search(r"RssAnon:\s+(\d+) kB", status)
                 self.bytes = max(self.bytes, int(found[1]) * 1024 if found else 0)
         except (psutil.Error, OSError):  # it has just ended

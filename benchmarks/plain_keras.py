@@ -61,7 +61,7 @@ def main(recipe: Recipe) -> None:
     assert best is not None
     _, test_accuracy = best.evaluate(test, verbose=2)
     outcome = {"winner": winner, "valid_accuracy": accuracies[winner], "test_accuracy": test_accuracy}
-    Path(recipe.output).write_text(json.dumps(outcome | {"trials": seconds}))
+    Path(recipe.output).write_text(json.dumps(outcome | {"trials": seconds}), encoding="utf-8")
 
 
 def images(recipe: Recipe, split: str) -> tf.data.Dataset:

@@ -53,7 +53,7 @@ def main(options: Options) -> None:
     record = {"kind": "predict", "options": vars(options), "machine": timing.machine(), **found}
     terminal.say(json.dumps(record, indent=2))
     if options.output:
-        with Path(options.output).open("a") as file:
+        with Path(options.output).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 

@@ -127,7 +127,7 @@ def _count(folder: Path) -> int:
 
 def _append(options: Options, record: dict[str, Any]) -> None:
     when = {"when": datetime.now(UTC).isoformat(timespec="seconds")}
-    with Path(options.output).open("a") as file:
+    with Path(options.output).open("a", encoding="utf-8") as file:
         file.write(json.dumps(when | record | {"options": asdict(options)}) + "\n")
 
 

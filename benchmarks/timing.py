@@ -84,7 +84,7 @@ def run(command: list[str], log: Path, watch: Callable[[int], None] | None = Non
 
 
 def _read(stream: IO[str], lines: list[tuple[float, str]], log: Path, start: float) -> None:
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         for line in stream:
             seconds = time.perf_counter() - start
             lines.append((seconds, line.rstrip()))
@@ -100,7 +100,7 @@ def warm_up() -> None:
 
 def machine() -> dict[str, object]:
     """Processor, cores, memory in GB, versions, and the load of the last minute."""
-    information = Path("/proc/cpuinfo").read_text().splitlines()
+    information = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in information if line.startswith("model name")), "")
     packages = ("keras", "tensorflow", "ray", "numpy", "ray-birds")
     return {

@@ -49,7 +49,7 @@ class Workplace:
 
     def trials(self, name: str) -> list[dict[str, str]]:
         """Rows of a sweep's trials.csv."""
-        with (self.results(name) / "trials.csv").open() as file:
+        with (self.results(name) / "trials.csv").open(encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
 
     def keras(self, grid: Grid) -> list[str]:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some trials failed or a finding blocks a sweep, 2 a mistak
 
 import dataclasses
 import errno
+import io
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.settings import Settings, nearest
+from ray_birds.core.text import printable
 
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
 Job = Callable[[SettingsClass, frozenset[str]], str | None]  # returns what failed, if anything did
@@ -66,6 +68,9 @@ def _command(word: str) -> str:
 
 def run_job(settings: type[SettingsClass], job: Job[SettingsClass], words: Sequence[str], name: str) -> None:
     """Parse `words` into `settings` and run `job` on it and on the names of the options that were given."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the locale lacks ends no job
     before = "ray" in sys.modules
     code = _run(settings, job, words, name)
     if "ray" in sys.modules and not before:
@@ -115,7 +120,7 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, sys.stderr.encoding)}", file=sys.stderr)
     return code
 
 

@@ -129,8 +129,12 @@ class TuneConfig(_Factors):
     """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
     max_failures: int = 10
     """How often a trial whose process or node dies is retried from its last epoch."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read: they count as unreadable images."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
+    margin: float = 1.0
+    """Percentage points of valid accuracy that make no difference to you: within it a variant is as good."""
     score_all: bool = False
     """Score the test split for every variant (for the article's table), not only for the winner."""
     resume: bool = False
@@ -159,11 +163,13 @@ class TuneConfig(_Factors):
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
+        check(0 < self.margin < 100, f"--margin {self.margin}: expected percentage points above 0, such as 1")
         check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
         check(
             0 <= self.warmup_epochs <= self.fine_tune_epochs,
             f"--warmup-epochs {self.warmup_epochs}: expected 0 to --fine-tune-epochs",
         )
+        check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
         check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
         check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0
@@ -226,8 +232,11 @@ class PredictConfig(Settings):
     gpus: int | None = None
     """Copies of the model, on a GPU each; by default as many as there are GPUs. More than there are wait for nodes
     that an autoscaler starts; 0 for CPUs alone."""
-    max_pixels: int = 100_000_000
-    """Images with more pixels than this are not decoded; their rows say so."""
+    max_pixels: int = 50_000_000
+    """Images of which more pixels than this must lie in memory are not decoded; their rows say so. Of a large JPEG
+    that is not progressive, a fraction does."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read; their rows say so."""
     model_digest: str = ""
     """Refuse the model unless its digest (the predictions' model column) is this one."""
     overwrite: bool = False
@@ -239,9 +248,11 @@ class PredictConfig(Settings):
 
     def __post_init__(self) -> None:
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
+        for given in self.input:
+            check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
         for name in ("overwrite", "resume", "probabilities", "embeddings"):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
-        for name in ("batch_size", "top_k", "max_pixels"):
+        for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
@@ -286,8 +297,13 @@ class CheckConfig(Settings):
     """Folder for the page and the tables; those of an earlier check are replaced."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
+    max_bytes: int = 100_000_000
+    """Files larger than this are not read: they count as unreadable images."""
     verbose: bool = False
     """Show what Ray prints."""
+
+    def __post_init__(self) -> None:
+        check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
 
+import importlib.util
 import logging
 import os
 import resource
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -58,6 +60,15 @@ about["digests"]["model.keras"] = storage.digest([(code / "model.keras").read_by
 
 # Tests start processes of their own; none of them should take the machine's other cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def benchmark(name: str) -> ModuleType:
+    """A script of benchmarks/ as a module: what it measures is tested too, on less."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"benchmarks/{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def draw_birds(root: Path, size: int = 48) -> Path:

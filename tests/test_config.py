@@ -59,6 +59,8 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--cpus-per-trial 2", "cpus_per_trial", 2),
     ("--max-failures 0", "max_failures", 0),
     ("--max-bad-images 1", "max_bad_images", 1.0),
+    ("--max-bytes 1", "max_bytes", 1),
+    ("--margin 0.5", "margin", 0.5),
     ("--score-all", "score_all", True),
     ("--name first --resume", "resume", True),
     ("--verbose", "verbose", True),
@@ -75,6 +77,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
     ("--max-pixels 1", "max_pixels", 1),
+    ("--max-bytes 1", "max_bytes", 1),
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
     ("--resume", "resume", True),
@@ -84,11 +87,13 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
     ("", "data", "d"),
     ("--output o", "output", "o"),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
+    ("--max-bytes 1", "max_bytes", 1),
     ("--verbose", "verbose", True),
 ]
 
 # Values refused by our own checks: one line on stderr that names the option.
 TUNE_REFUSED = [
+    "--max-bytes 0",
     "--valid-share 0",
     "--test-share -0.1",
     "--test-share 0.9",
@@ -117,6 +122,8 @@ TUNE_REFUSED = [
     "--augment-views -1",
     "--max-failures -1",
     "--max-bad-images 1.5",
+    "--margin 0",
+    "--margin 100",
     "--max-bad-images nan",
     "--gpus-per-trial -0.5",
     "--gpus-per-trial 1.5",
@@ -128,7 +135,7 @@ TUNE_REFUSED = [
     "--preset article --keep best --patience 2",
     "--preset article --samples 3",
 ]
-PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--decoders 0", "--gpus -1"]
+PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

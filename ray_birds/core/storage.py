@@ -1,26 +1,41 @@
 """Files and directories by path or URI: one set of verbs for local disks and object stores (pyarrow.fs).
 
-A *place* is a string: a local path or `scheme://bucket/key`. Places are made absolute by `resolve` before
-they leave the driver, because trials and workers run in other directories.
+A URI is a string: a local path or `scheme://bucket/key`, made absolute by `resolve` before it leaves the driver,
+because trials and workers run in other directories. A key is text of any kind (spaces, # and % mean themselves).
+Options of an object store, such as `?region=eu-west-1`, follow the *last* ? of a URI; where a key has a ? in it,
+one more follows the key, with options behind it or without. `join` sees to that: no key is read as an option.
+
+Local paths are UTF-8 in every locale, as Arrow takes them; `to_os` and `from_os` are for Python's own calls.
 """
 
 import hashlib
 import json
+import os
 import re
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pyarrow import fs
 
 from ray_birds.core.errors import DataError, SettingsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
-_QUERY = re.compile(r"\?[A-Za-z_]+=.*$")  # options of an address; a ? without them belongs to a name
+_UTF8 = sys.getfilesystemencoding() == "utf-8"
+# What Arrow takes as options (s3fs.h, gcsfs.h); anything else behind a ? belongs to a key.
+_OPTIONS = {
+    *("region", "scheme", "endpoint_override", "access_key", "secret_key", "session_token", "tls_ca_file_path"),
+    *("allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "background_writes", "external_id"),
+    *("force_virtual_addressing", "smart_defaults", "tls_verify_certificates", "default_metadata", "role_arn"),
+    *("check_directory_existence_before_creation", "retry_limit_seconds", "project_id", "load_frequency"),
+}
+_SECRET = re.compile(r"(key|secret|token|passw|credential|signature|\bsig)[^=&]*=|://[^/]*@", re.IGNORECASE)
 
 
 def is_local(uri: str) -> bool:
@@ -28,36 +43,52 @@ def is_local(uri: str) -> bool:
 
 
 def resolve(uri: str) -> str:
-    """`uri` made absolute. Raises SettingsError where a URI carries credentials or cannot be used."""
+    """`uri` made absolute. Raises SettingsError where it is empty, carries credentials or cannot be used."""
+    if not uri.strip():
+        raise SettingsError("an empty path; expected a folder, a file or an address (is a variable not set?)")
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
     if is_local(uri):
-        return str(Path(uri).expanduser().absolute())
+        return from_os(str(Path(uri).expanduser().absolute()))
     if _has_credentials(uri):
         scheme = uri.partition("://")[0]
         raise SettingsError(f"{scheme}://...: leave credentials out of the address; give them by the environment")
     filesystem(uri)
-    return uri.rstrip("/")
+    address, options = _split(uri)
+    return _whole(address if options is not None else address.rstrip("/"), options)
+
+
+def to_os(path: str) -> str:
+    """A local path as Python's own calls take it in this locale; the same where that is UTF-8."""
+    return path if _UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def from_os(path: str) -> str:
+    """A local path or name that Python gave, as it is in all of ray_birds."""
+    return path if _UTF8 else os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def _has_credentials(uri: str) -> bool:
     """Whether a URI may carry a secret. A secret may hold a /, so the first part of the path is what counts."""
     scheme, _, rest = uri.partition("://")
     address, _, query = rest.partition("?")
-    bucket = address.partition("/")[0]
-    secret = re.search(r"(key|secret|token|password)[^=&]*=", query, re.IGNORECASE)
-    return "@" in bucket or (scheme in ("s3", "gs", "gcs") and ":" in bucket) or secret is not None
+    bucket = unquote(address.partition("/")[0])
+    return (
+        "@" in bucket
+        or (scheme in ("s3", "gs", "gcs") and ":" in bucket)
+        or _SECRET.search(unquote(query)) is not None
+    )
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of an absolute place, and the path to give it."""
     if is_local(uri):
         return fs.LocalFileSystem(), uri
-    address, query = _split(uri)
+    address, options = _split(uri)
     scheme, _, path = address.partition("://")
     bucket, _, key = path.partition("/")
     try:
-        system, root = _remote(f"{scheme}://{bucket}{query}")
+        system, root = _remote(f"{scheme}://{bucket}" + (f"?{options}" if options else ""))
     except (ValueError, OSError) as error:
         raise SettingsError(f"{uri}: not an address that can be read; expected a path, s3:// or gs://") from error
     return system, f"{root}/{key}".rstrip("/")
@@ -72,34 +103,47 @@ def _remote(root: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(root)
 
 
-def _split(uri: str) -> tuple[str, str]:
-    """An address without its options, and these, such as `?region=eu-west-1`."""
-    query = _QUERY.search(uri)
-    return (uri[: query.start()], query[0]) if query else (uri, "")
+def _split(uri: str) -> tuple[str, str | None]:
+    """An address without its options, and these: "" where a ? alone ends it, None where there is none."""
+    address, mark, options = uri.rpartition("?")
+    names = {option.partition("=")[0] for option in options.split("&")}
+    if mark and (not options or names <= _OPTIONS):
+        return address, options
+    return uri, None
+
+
+def _whole(address: str, options: str | None) -> str:
+    """An address with its options; a ? ends one that has a ? of its own, so that `_split` finds the same again."""
+    return f"{address}?{options or ''}" if options or "?" in address else address
 
 
 def join(uri: str, *names: str) -> str:
-    """`uri` with `names` below it; a query such as `?endpoint_override=...` stays at the end."""
+    """`uri` with `names` below it; options such as `?endpoint_override=...` stay at the end."""
     if is_local(uri):
         return str(Path(uri, *names))
-    address, query = _split(uri)
-    return "/".join([address.rstrip("/"), *names]) + query
+    address, options = _split(uri)
+    return _whole("/".join([address.rstrip("/"), *names]), options)
 
 
 def beside(uri: str, extension: str) -> str:
-    """The place whose name is that of `uri` with `ending` added."""
+    """The URI whose name is that of `uri` with `extension` added."""
     if is_local(uri):
         return uri + extension
-    address, query = _split(uri)
-    return address.rstrip("/") + extension + query
+    address, options = _split(uri)
+    return _whole(address.rstrip("/") + extension, options)
 
 
 def parent(uri: str) -> str:
-    """The folder that a place lies in."""
+    """The folder that a URI lies in."""
     if is_local(uri):
         return str(Path(uri).parent)
-    address, query = _split(uri)
-    return address.rstrip("/").rpartition("/")[0] + query
+    address, options = _split(uri)
+    return _whole(address.rstrip("/").rpartition("/")[0], options)
+
+
+def path(uri: str) -> str:
+    """The path of a URI: without scheme and options, on an object store with the bucket first."""
+    return uri if is_local(uri) else _split(uri)[0].partition("://")[2].rstrip("/")
 
 
 def kind(uri: str) -> fs.FileType:
@@ -114,14 +158,32 @@ def exists(uri: str) -> bool:
 def read(uri: str, limit: int | None = None) -> bytes:
     """The bytes of a file, or the first `limit` of them. Raises OSError."""
     system, path = filesystem(uri)
-    with system.open_input_stream(path) as stream:
+    with system.open_input_stream(path, compression=None) as stream:  # Arrow would go by the name: x.jpg.gz
         return bytes(stream.read(limit))
+
+
+class TooLargeError(OSError):
+    """A file has more bytes than are to be read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size:,} bytes")
+        self.size = size
+
+
+def read_up_to(uri: str, most: int) -> bytes:
+    """The bytes of a file. Raises TooLargeError before reading where there are more than `most`, or OSError."""
+    system, path = filesystem(uri)
+    with system.open_input_file(path) as file:
+        if file.size() > most:
+            raise TooLargeError(file.size())
+        return bytes(file.read())
 
 
 def write(uri: str, data: bytes) -> None:
     """Write a file whole: on a local disk a reader sees the old one or the new one, never a part."""
     system, path = filesystem(uri)
     if is_local(uri):
+        path = to_os(path)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         # The dot hides what a killed process leaves behind from readers of the folder.
         part = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.part")
@@ -132,7 +194,7 @@ def write(uri: str, data: bytes) -> None:
             part.unlink(missing_ok=True)
             raise
         return
-    with system.open_output_stream(path) as stream:
+    with system.open_output_stream(path, compression=None) as stream:
         stream.write(data)
 
 
@@ -146,10 +208,14 @@ def write_json(uri: str, value: Any) -> None:
 
 def find(uri: str) -> list[fs.FileInfo]:
     """All files below a directory, sorted by path; `relative` turns one into a path below `uri`."""
-    system, path = filesystem(uri)
-    found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     with _utf8_names(uri):
-        return sorted((info for info in found if info.type == fs.FileType.File), key=lambda info: info.path)
+        return sorted((info for info in listing(uri) if info.type == fs.FileType.File), key=lambda info: info.path)
+
+
+def listing(uri: str) -> list[fs.FileInfo]:
+    """All files and directories below a directory, in no order. Raises OSError."""
+    system, path = filesystem(uri)
+    return list(system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True)))
 
 
 def folders(uri: str) -> list[str]:
@@ -172,7 +238,7 @@ def _utf8_names(uri: str) -> Iterator[None]:
 def relative(info: fs.FileInfo, uri: str) -> str:
     """Path of a found file below `uri`."""
     _, root = filesystem(uri)
-    return info.path[len(root) :].lstrip("/")
+    return info.path[len(root) :].removeprefix("/")
 
 
 def remove(uri: str) -> None:
@@ -203,6 +269,7 @@ def publish(staging: str, uri: str) -> None:
     system, source = filesystem(staging)
     _, target = filesystem(uri)
     if is_local(uri):
+        source, target = to_os(source), to_os(target)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(source).rename(target)
         return

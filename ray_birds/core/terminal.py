@@ -20,25 +20,31 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ray_birds.core.text import printable
+
 PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
 
 out = Console(soft_wrap=True, highlight=False)
 
 
 def say(message: str = "") -> None:
-    """A line for the user; paths in it are never broken."""
-    out.print(message, markup=False)
+    """A line for the user; paths in it are never broken, control characters in names are shown as escapes."""
+    out.print(printable(message, out.encoding, keep="\n\t"), markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table of text; numbers are right-aligned by their column's first row."""
-    grid = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
+    grid = Table(title=_text(title), title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(rows) and str(rows[0][number]).replace(".", "").replace(",", "").strip("%-").isdigit()
-        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(_text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(_text(str(cell)) for cell in row))
     return grid
+
+
+def _text(text: str) -> Text:
+    return Text(printable(text, out.encoding))
 
 
 def show(grid: Table) -> None:
@@ -49,7 +55,7 @@ def bars(shares: Sequence[tuple[str, float]]) -> None:
     """Names, each with a bar for its share from 0 to 1."""
     grid = Table.grid(padding=(0, 2))
     for name, share in shares:
-        grid.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=30), Text(f"{share:6.1%}"))
+        grid.add_row(_text(name), ProgressBar(total=1.0, completed=share, width=30), Text(f"{share:6.1%}"))
     show(grid)
 
 

@@ -43,10 +43,10 @@ class Check:
 
 def check(config: CheckConfig) -> Check:
     """Read every image of the folder once. Raises DataError where there is nothing to look at."""
-    dataset, problems = survey(config.data, config.exclude_class)
+    dataset, problems = survey(config.data, config.exclude_class, config.max_bytes)
     with cluster.session(config.verbose):
         cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
-        records = inspect_job.read(dataset, near_duplicates.SIZE, alike=True)
+        records = inspect_job.read(dataset, near_duplicates.SIZE)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
         *findings.of_images(dataset, records),

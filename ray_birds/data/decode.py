@@ -2,26 +2,51 @@
 
 import io
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from ray_birds.core import storage
-from ray_birds.core.errors import DataError
+from ray_birds.core.errors import DataError, first_line
+from ray_birds.data import formats, metadata
 
-# A JPEG with a second image behind it (MPO), as many telephones make it, opens as a JPEG.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-MAX_PIXELS = 100_000_000
-VERSION = 1  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
+VERSION = 2  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
+MAX_PIXELS = 50_000_000  # that must lie in memory at once: 200 MB, four times that of a WebP
+MAX_BYTES = 100_000_000  # of a file: a photograph of 100 megapixels in the best quality has some 80 MB
 
-# BMP with its four reserved zero bytes, for texts too may begin with BM.
-_BEGINNING = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<GIF>GIF8[79]a)|(?P<WEBP>RIFF....WEBP)"
-    rb"|(?P<BMP>BM....\0\0\0\0)",
-    re.DOTALL,
-)
+# Opened by class: Image.open has a limit of its own, a global one that is not ours to change.
+_CLASSES: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
+}
+# Bytes of memory that a pixel takes while it is decoded: Pillow's own four; libwebp's two canvases and a copy
+# beside them; the coefficients of a JPEG that is held whole.
+_PIXEL, _PIXEL_WEBP, _PIXEL_WHOLE_JPEG = 4, 16, 6
+_LARGE = 16_000_000  # pixels above which an image is made small strip by strip, without whole copies
+_ALONE = 256_000_000  # bytes above which images are decoded one at a time on a machine
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Decoded(NamedTuple):
@@ -36,76 +61,123 @@ class Decoded(NamedTuple):
     error: str
 
 
-def has_image_extension(path: str) -> bool:
-    return path.lower().endswith(EXTENSIONS)
-
-
-def looks_like_image(uri: str) -> bool:
-    """Whether the first bytes of a file are those of a known format; false where it cannot be read."""
-    try:
-        return format_of(storage.read(uri, limit=16)) != ""
-    except OSError:
-        return False
-
-
-def format_of(data: bytes) -> str:
-    """The one of FORMATS that the first bytes announce, or ""."""
-    found = _BEGINNING.match(data)
-    return found.lastgroup or "" if found else ""
-
-
-def read(uri: str) -> tuple[bytes, str]:
+def read(uri: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, str]:
     """The bytes of a file, or none and the reason why they cannot be had. Never raises on what the file is."""
     try:
-        return storage.read(uri), ""
+        return storage.read_up_to(uri, max_bytes), ""
+    except storage.TooLargeError as error:
+        return b"", f"too large: {error.size:,} bytes, over {max_bytes:,}"
     except FileNotFoundError:
         return b"", "file has vanished"
     except PermissionError:
         return b"", "no permission to read the file"
     except UnicodeEncodeError:
         return b"", "the file's name is not UTF-8"
-    except OSError as error:
-        return b"", f"cannot be read: {_first_line(error)}"
+    except MemoryError:
+        return b"", "too large for memory"
+    except Exception as error:  # an OSError, or a key that Arrow's file system does not take
+        return b"", f"cannot be read: {first_line(error)}"
 
 
-def load(uri: str, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
+def load(uri: str, size: int, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Decoded:
     """Read and decode a file. Never raises on what the file is or is not."""
-    data, reason = read(uri)
+    data, reason = read(uri, max_bytes)
     return Decoded(None, 0, 0, reason) if reason else decode(data, size, max_pixels)
 
 
 def load_known(uri: str, size: int) -> np.ndarray:
     """(size, size, 3) uint8 of an image that could be read before. Raises DataError where it no longer can."""
-    image = load(uri, size)
+    image = load(uri, size, max_bytes=sys.maxsize)  # --max-bytes was obeyed then
     if image.pixels is None:
         raise DataError(f"{uri}: {image.error} since the sweep began; bring it back and continue with --resume")
     return image.pixels
 
 
 def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """The first frame of an encoded image as RGB, stretched to size x size (bilinear, antialiased)."""
+    """The first frame of an encoded image as RGB, stretched to size x size (bilinear, antialiased).
+
+    Metadata do not cost an image: where it cannot be decoded with them, it is decoded without. Never raises.
+    """
+    try:
+        image = _decode(data, size, max_pixels)
+        if image.error.startswith("damaged"):
+            bare = metadata.without(data)
+            again = image if bare is data else _decode(bare, size, max_pixels)
+            return image if again.error else again
+        return image
+    except MemoryError:
+        return Decoded(None, 0, 0, "too large for memory")
+
+
+def _decode(data: bytes, size: int, max_pixels: int) -> Decoded:
     if not data:
         return Decoded(None, 0, 0, "empty file")
-    # Our own limit, checked before decoding, takes the place of Pillow's, which is global and only warns.
-    Image.MAX_IMAGE_PIXELS = None
+    kind = format_of(data)
+    if kind not in _CLASSES:
+        return Decoded(None, 0, 0, formats.not_read(kind) if kind else f"not a {formats.READ_TEXT} image")
     width = height = 0
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _CLASSES[kind](io.BytesIO(data)) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
-            if _orientation(image) >= 5:  # stored lying on its side
-                width, height = height, width
             image.draft(None, (2 * size, 2 * size))  # a JPEG far too large is decoded at a fraction of its size
-            image.load()
-            rgb = _rgb(_upright(image)).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            whole = kind == "JPEG" and metadata.is_held_whole(data)
+            held = width * height if whole else image.width * image.height
+            if held > max_pixels:
+                return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
+            each = _PIXEL_WHOLE_JPEG if whole else _PIXEL_WEBP if kind == "WEBP" else _PIXEL
+            with _alone(held * each):
+                orientation = _orientation(image)  # where it stands behind the pixels, this decodes them
+                image.load()
+                small = _shrunk(image, size) if image.width * image.height > _LARGE else _rgb(image)
+            if orientation >= 5:  # stored lying on its side
+                width, height = height, width
+            upright = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
+            rgb = upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return Decoded(np.asarray(rgb), width, height, "")
-    except UnidentifiedImageError:
-        return Decoded(None, 0, 0, "not a JPEG, PNG, GIF, BMP or WebP image")
     except MemoryError:
         return Decoded(None, width, height, "too large for memory")
+    except Image.DecompressionBombError:  # some of Pillow's readers ask for it again
+        return Decoded(
+            None, width, height, "too large: over the limit of this process, PIL.Image.MAX_IMAGE_PIXELS"
+        )
     except Exception as error:  # on damaged content Pillow's decoders raise whatever they meet
-        return Decoded(None, width, height, f"damaged: {_first_line(error)}")
+        return Decoded(None, width, height, f"damaged: {first_line(error)}")
+
+
+def format_of(data: bytes) -> str:
+    """The kind of image that the first bytes announce, see `formats`, or ""."""
+    found = formats.by_content(data)
+    return "BMP" if not found and re.match(rb"BM.{12}[\x0c-\x7f]\0\0\0", data, re.DOTALL) else found
+
+
+@contextmanager
+def _alone(size: int) -> Iterator[None]:
+    """Wait until no other process or thread of this machine decodes an image as large as this one, in bytes.
+
+    The lock is on this file, which all of them have; where it cannot be had (some network disks, Windows)
+    nobody waits.
+    """
+    if size <= _ALONE:
+        yield
+        return
+    with Path(__file__).open("rb") as file:
+        with suppress(OSError, ImportError):
+            import fcntl  # Windows has none
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _shrunk(image: Image.Image, size: int) -> Image.Image:
+    """A large image as RGB, size x size; at first it is made some times as large, block by block."""
+    across, down = (max(1, side // (4 * size)) for side in image.size)
+    rows = max(1, _LARGE // 16 // image.width // down) * down  # of a strip
+    reduced = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        reduced.paste(_rgb(strip).reduce((across, down)), (0, top // down))
+    box = (0, 0, image.width / across, image.height / down)  # the last blocks may not be whole ones
+    return reduced.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -115,13 +187,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a damaged EXIF block says nothing about the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # as above: show the image as it is stored
-        return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -134,8 +199,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ray_birds.data import near_duplicates
+from ray_birds.data import formats, near_duplicates
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Finding, ImageRecord
 
@@ -31,17 +31,37 @@ def of_images(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding
         *_two_labels(several, label_of),
         *_repeated(several, split_of, label_of),
         *_unreadable(records),
+        *_not_read(records),
         *_constant(records),
     ]
+
+
+def copies_in_train(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[str, ...]]:
+    """By split but train: its images that have a copy among those of train, by the leaks that were `found`."""
+    train = set(dataset.splits["train"].paths)
+    copied = {
+        path
+        for finding in found
+        if finding.kind == "leak"
+        for group in finding.groups
+        if not train.isdisjoint(group)
+        for path in group
+    }
+    return {
+        name: tuple(path for path in split.paths if path in copied)
+        for name, split in dataset.splits.items()
+        if name != "train"
+    }
 
 
 def alike(records: list[ImageRecord]) -> np.ndarray:
     """(n,) int: images of the same content share a number; so do those that look the same, by their codes."""
     _, first, inverse = np.unique([record.digest for record in records], return_index=True, return_inverse=True)
     copies = np.stack([first[inverse], np.arange(len(records))], axis=1)
-    coded = [number for number in first.tolist() if records[number].own]
-    codes = [[bytes.fromhex(getattr(records[number], side)) for number in coded] for side in ("own", "mirrored")]
-    similar = np.array(coded, np.int64)[near_duplicates.pairs(*codes)]
+    coded = [number for number in first.tolist() if records[number].codes]
+    similar = np.array(coded, np.int64)[
+        near_duplicates.pairs([bytes.fromhex(records[number].codes) for number in coded])
+    ]
     return near_duplicates.groups(len(records), np.concatenate([copies, similar]))
 
 
@@ -98,6 +118,17 @@ def _unreadable(records: dict[str, ImageRecord]) -> list[Finding]:
         return []
     text = f"{len(bad):,} of the files cannot be read, such as {bad[0]}: {records[bad[0]].error}"
     return [Finding("unreadable", len(bad) > MAX_BAD * len(records), text, tuple((path,) for path in bad))]
+
+
+def _not_read(records: dict[str, ImageRecord]) -> list[Finding]:
+    """Images of kinds that are not read, by kind; they count among the unreadable ones too."""
+    found = []
+    kinds = {path: record.format for path, record in records.items() if record.error and record.format}
+    for kind in sorted(set(kinds.values()) - set(formats.READ)):
+        paths = [path for path, other in kinds.items() if other == kind]
+        text = f"{len(paths):,} of the files: {formats.not_read(kind)}, such as {paths[0]}"
+        found.append(Finding("format", False, text, tuple((path,) for path in paths)))
+    return found
 
 
 def _constant(records: dict[str, ImageRecord]) -> list[Finding]:

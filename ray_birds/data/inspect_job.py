@@ -22,7 +22,7 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     """Decode every image once. Raises DataError where more than `max_bad_images` (a share) are unreadable,
     and where a split that is missing cannot be made from train."""
     making = shares.missing(dataset)
-    records = read(dataset, size, alike=bool(making))
+    records = read(dataset, size)
     found = [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
         BadImage(name, path, records[path].error)
@@ -37,17 +37,18 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
         found.append(splits.describe(data, making))
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
-    return Inspection(dataclasses.replace(data, notes=notes), tuple(bad), prints, making, tuple(found))
+    data, copies = dataclasses.replace(data, notes=notes), findings.copies_in_train(data, found)
+    return Inspection(data, tuple(bad), prints, making, tuple(found), copies)
 
 
-def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, ImageRecord]:
-    """What is known of each file, by path, from decoding it to `size`; codes of its looks only if `alike`."""
-    root = dataset.root  # all that tasks are told, beside their paths
+def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
+    """What is known of each file, by path, from decoding it to `size`."""
+    root, most = dataset.root, dataset.max_bytes  # all that tasks are told, beside their paths
     paths = [path for split in dataset.splits.values() for path in split.paths]
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _record(storage.join(root, path), size, alike)) for path in unit["paths"]]
+        seen = [(path, _record(storage.join(root, path), size, most)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
@@ -59,18 +60,18 @@ def read(dataset: Dataset, size: int, *, alike: bool) -> dict[str, ImageRecord]:
     return found
 
 
-def _record(uri: str, size: int, alike: bool) -> ImageRecord:
-    data, reason = decode.read(uri)
+def _record(uri: str, size: int, max_bytes: int) -> ImageRecord:
+    data, reason = decode.read(uri, max_bytes)
     image = decode.decode(data, size)
     error = reason or image.error
     digest = storage.digest([data])
     if image.pixels is None:
-        return ImageRecord(digest, error, image.width, image.height, decode.format_of(data), False, "", "")
+        return ImageRecord(digest, error, image.width, image.height, decode.format_of(data), False, "")
     constant = bool(np.ptp(image.pixels, axis=(0, 1)).max() < _FLAT)
     # An image of nothing looks like every other one: it has no code.
-    own, mirrored = near_duplicates.codes(image.pixels) if alike and not constant else (b"", b"")
+    codes = near_duplicates.codes(image.pixels) if not constant else b""
     shape = image.width, image.height, decode.format_of(data)
-    return ImageRecord(digest, error, *shape, constant, own.hex(), mirrored.hex())
+    return ImageRecord(digest, error, *shape, constant, codes.hex())
 
 
 def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:

@@ -1,6 +1,6 @@
 """What is learned of a data set's files by reading them: types, and the fingerprint of a split; no Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ray_birds.core import storage
@@ -16,8 +16,7 @@ class ImageRecord(NamedTuple):
     height: int
     format: str
     constant: bool
-    own: str
-    mirrored: str
+    codes: str
 
 
 class Finding(NamedTuple):
@@ -40,7 +39,8 @@ class Inspection:
     """What a sweep learns of its data before it starts.
 
     `dataset` is without unreadable files, and with the splits that were `made` from train. A fingerprint covers
-    path, label, number and content of every image that is left.
+    path, label, number and content of every image that is left. `copies` are the images of each other split that
+    have a copy in train.
     """
 
     dataset: Dataset
@@ -48,6 +48,7 @@ class Inspection:
     fingerprints: dict[str, str]
     made: tuple[str, ...]
     findings: tuple[Finding, ...]
+    copies: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def fingerprint(data: Dataset, name: str, records: dict[str, ImageRecord]) -> str:

@@ -1,25 +1,35 @@
-"""Class names: one spelling for comparison, the class that a folder is named after, the nearest one."""
+"""Class names: one form for comparison, the class that a folder or an image belongs to, the nearest one."""
 
 import difflib
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 
 def class_name(folder: str) -> str:
-    """A class folder's name with runs of white space collapsed ("PARAKETT  AKULET" occurs in the real data)."""
-    return " ".join(folder.split())
+    """The class that a folder of train/ stands for: its name with runs of white space collapsed, which occur in
+    real data, and with each accent and its letter as one (NFC), which some file systems take apart."""
+    return " ".join(unicodedata.normalize("NFC", folder).split())
 
 
 def class_of(folder: str, classes: frozenset[str]) -> str | None:
-    """The class that a folder is named after; else the only one that differs in case, spaces or hyphens alone."""
+    """The class that a folder is named after; else the only one that `fold` finds the same."""
     name = class_name(folder)
     return name if name in classes else _by_fold(classes).get(fold(name))
 
 
+def label(folders: Sequence[str], classes: frozenset[str]) -> str | None:
+    """The class of an image below `folders`, the outermost first: the nearest folder that is a class labels it."""
+    return next((name for folder in reversed(folders) if (name := class_of(folder, classes)) is not None), None)
+
+
+@cache
 def fold(name: str) -> str:
-    """What of a class name counts when it is compared with one that may be spelled a little differently."""
-    return name.casefold().replace(" ", "").replace("-", "")
+    """What of a class name counts in a comparison: not case, Unicode form, white space, hyphens, underscores."""
+    letters = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    kept = "".join(c for c in letters if not (c.isspace() or c == "_" or unicodedata.category(c) == "Pd"))
+    return kept or name
 
 
 @cache
@@ -30,4 +40,5 @@ def _by_fold(classes: frozenset[str]) -> dict[str, str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    return max(known, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
+    folded = fold(name)
+    return max(known, key=lambda other: difflib.SequenceMatcher(None, folded, fold(other)).ratio())

@@ -1,54 +1,104 @@
 """Which images look the same: perceptual hashes, the pairs that are close, the groups that these make.
 
-An image's code is its 256-bit DCT hash (imagehash.phash, after http://www.hackerfactor.com/blog, "Looks Like
-It"), with the 8 x 8 lowest frequencies first. These 64 bits find candidates without comparing all with all, the
-whole code confirms them. Both limits were chosen on photographs: benchmarks/duplicates.py.
+A code is the signs of an image's 16 x 16 lowest frequencies (256 bits of its discrete cosine transform; C. Zauner,
+Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), the 8 x 8 lowest first. These 64 bits
+find candidates without comparing all with all, the whole code confirms them. Turning an image over changes signs
+and transposes, so the codes of all eight orientations follow from one. An image with borders of one colour has
+another code without them. All limits were chosen on photographs: benchmarks/duplicates.py.
 """
 
 from collections.abc import Iterator
 from itertools import combinations
 
-import imagehash
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from scipy import fft
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIZE = 64  # pixels a side that an image should at least have been decoded to
-_SAME = 48  # bits of 256 that may differ: copies differ in 16 at most, images of different birds in 76 or more
-_CLOSE = 6  # bits that may differ of the 64 lowest frequencies: copies differ in 4 at most
+SIZE = 128  # pixels a side that an image should at least have been decoded to
+BYTES = 32  # of a code
+_SAME = 48  # bits of 256 that may differ; benchmarks/duplicates.py measures what this finds
+_CLOSE = 6  # bits that may differ of the 64 lowest frequencies
 _AGREE = 2  # blocks of bits that candidates have in common
 _CHUNK = 1 << 22  # candidates looked at a time
+_ALIKE = 24  # grey levels: as far from a border's colour as its pixels may be
+# So much of a border's line has that colour, border after border: a frame, then one with a screenshot's clock.
+_MOSTLY = (0.95, 0.8, 0.8)
+_LEAST = 0.2  # of a side must be left between borders
+_ODD = np.arange(16) % 2 == 1
 
 
-def codes(pixels: np.ndarray) -> tuple[bytes, bytes]:
-    """The codes (32 bytes each) of an image (h, w, 3) uint8 and of its mirror image."""
-    grey = Image.fromarray(pixels).convert("L")
-    return _code(grey), _code(ImageOps.mirror(grey))
+def codes(pixels: np.ndarray) -> bytes:
+    """The codes of an image (h, w, 3) uint8, of BYTES each: as it is, then without borders if it has any."""
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    return b"".join(_code(view) for view in _views(grey))
 
 
-def _code(image: Image.Image) -> bytes:
-    bits = imagehash.phash(image, hash_size=16).hash  # (16, 16), the lowest frequencies at the top left
-    blocks = bits.reshape(2, 8, 2, 8).transpose(0, 2, 1, 3)
-    return np.packbits(blocks.ravel()).tobytes()
+def _views(grey: np.ndarray) -> Iterator[np.ndarray]:
+    """The image (h, w), and what is left of it each time that borders of one colour are taken off."""
+    yield grey
+    least = _LEAST * min(grey.shape)
+    for share in _MOSTLY:
+        top, bottom, left, right = (_border(lines, share) for lines in (grey, grey[::-1], grey.T, grey.T[::-1]))
+        height, width = grey.shape[0] - top - bottom, grey.shape[1] - left - right
+        if min(height, width) < least:
+            return
+        if top + bottom + left + right:
+            grey = grey[top : top + height, left : left + width]
+            yield grey
 
 
-def pairs(own: list[bytes], mirrored: list[bytes]) -> np.ndarray:
-    """(m, 2) int64: images i < j that look the same, as they are or mirrored, by their codes.
+def _border(lines: np.ndarray, share: float) -> int:
+    """Number of lines from the first on of which `share` at least has one colour, that of the first."""
+    near = np.abs(lines.astype(np.int16) - np.median(lines[0])) <= _ALIKE
+    of_border = near.mean(axis=1) >= share
+    return len(lines) if of_border.all() else int(of_border.argmin())
+
+
+def _code(grey: np.ndarray) -> bytes:
+    small = Image.fromarray(grey).resize((64, 64), Image.Resampling.LANCZOS)
+    low = fft.dctn(np.asarray(small, dtype=np.float32))[:16, :16]
+    bits = low > 0
+    bits[0, 0] = False  # brightness
+    return _packed(bits[None]).tobytes()
+
+
+def _packed(bits: np.ndarray) -> np.ndarray:
+    """(n, 16, 16) bool, the lowest frequencies at the top left -> (n, 4) uint64, the first of the 8 x 8 lowest."""
+    blocks = bits.reshape(-1, 2, 8, 2, 8).transpose(0, 1, 3, 2, 4)
+    return np.packbits(blocks.reshape(-1, 256), axis=1).view("<u8")
+
+
+def _turned(straight: np.ndarray) -> np.ndarray:
+    """(n, 4) codes -> (7 * n, 4): as they are, and of the images turned over.
+
+    Left out is one of the two quarter turns: it is found by the other, from the other image of a pair.
+    """
+    blocks = np.unpackbits(straight.view(np.uint8), axis=1).astype(bool).reshape(-1, 2, 2, 8, 8)
+    bits = blocks.transpose(0, 1, 3, 2, 4).reshape(-1, 16, 16)
+    across, down = _ODD[None, None, :], _ODD[None, :, None]
+    flips = [bits, bits ^ across, bits ^ down, bits ^ across ^ down]
+    quarters = [flip.transpose(0, 2, 1) for flip in (flips[0], flips[1], flips[3])]
+    return np.concatenate([_packed(one) for one in [*flips, *quarters]])
+
+
+def pairs(codes: list[bytes]) -> np.ndarray:
+    """(m, 2) int64: images i < j that look the same, in any orientation, by the `codes` of each.
 
     Of images with one and the same code, each is paired with the first of them alone.
     """
-    if not own:
+    views = np.array([len(own) // BYTES for own in codes], np.int64)
+    if not views.any():
         return np.empty((0, 2), np.int64)
-    straight, turned = (np.frombuffer(b"".join(some), "<u8").reshape(-1, 4) for some in (own, mirrored))
+    image = np.repeat(np.arange(len(codes)), views)
+    straight = np.frombuffer(b"".join(codes), "<u8").reshape(-1, 4)
     unique, first, inverse = np.unique(straight, axis=0, return_index=True, return_inverse=True)
-    leader = first[inverse.ravel()]
-    equal = np.flatnonzero(leader != np.arange(len(leader)))
-    found = [np.stack([leader[equal], equal], axis=1)]
-    targets = np.concatenate([unique, turned[first]])
-    for left, right in _near(unique, targets):
-        found.append(np.sort(np.stack([first[left], first[right % len(unique)]], axis=1), axis=1))
-    return np.unique(np.concatenate(found), axis=0).astype(np.int64)
+    found = [np.stack([image[first[inverse.ravel()]], image], axis=1)]
+    for left, right in _near(unique, _turned(unique)):
+        found.append(np.stack([image[first[left]], image[first[right % len(unique)]]], axis=1))
+    both = np.sort(np.concatenate(found), axis=1)
+    return np.unique(both[both[:, 0] < both[:, 1]], axis=0).astype(np.int64)
 
 
 def _near(codes: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -497,7 +497,7 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             pixels = cv2.cvtColor(draw_bird(bird, rng), cv2.COLOR_RGB2BGR)
             (staging / path).write_bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
-        (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         staging.chmod(0o755)
         staging.rename(output)
     finally:
@@ -517,6 +517,6 @@ def _plan(counts: dict[str, int]) -> Iterator[tuple[str, Species, str, int]]:
 
 def _recorded(folder: Path) -> object:
     try:
-        return json.loads((folder / RECORD).read_text())
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

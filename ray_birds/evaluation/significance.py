@@ -1,4 +1,9 @@
-"""What a sweep's valid predictions say about its winner: paired tests, the spread of seeds, and both in words."""
+"""What a sweep's valid predictions say about its winner: numbers, and the sentences that every page repeats.
+
+The winner was picked as the best on the same images that it is judged on. So its accuracy has an interval that
+counts that in, and it is compared with every other recipe as if any pair might have been compared: at most one
+sweep in twenty, of recipes that are all equally good, calls any two of them different.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from ray_birds.evaluation.metrics import ALPHA, Estimate, accuracy
+from ray_birds.evaluation import wording
+from ray_birds.evaluation.cost import Cost
+from ray_birds.evaluation.leakage import HeldOut
+from ray_birds.evaluation.metrics import Estimate
+from ray_birds.evaluation.recipes import recipes
+
+MARGIN = 0.01
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -19,47 +30,50 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * float(special.bdtr(fewer, discordant, 0.5)))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values adjusted for their number, in the given order (S. Holm, Scand. J. Statist. 6, 1979, 65-70).
-
-    Where those below 0.05 are called different, the chance of even one wrong call is at most 5 %.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    return adjusted
-
-
 @dataclass(frozen=True)
 class Run:
     """A trial to be compared: `correct` (n,) bool for the same images in the same order in every run.
 
-    Runs of one `recipe` differ in their seed alone. `seconds` is what the trial cost.
+    Runs of one `recipe` differ in their seed alone. `loss` decides between runs of equal accuracy.
     """
 
     name: str
     recipe: str
     seed: int
-    seconds: float
+    cost: Cost
     correct: np.ndarray
+    loss: float = 0.0
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.mean(self.correct))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run against the winner: images that only one of them has right, and what McNemar's test says."""
+    """The winner's recipe less another: `difference` of accuracy with its interval, all pairs counted in.
 
-    name: str
-    seconds: float
-    accuracy: Estimate
-    only_winner: int
-    only_this: int
+    `p` is of their being equal, adjusted likewise. `images_needed` of valid would tell whether the other is as
+    good; None where seeds differ too much for any number to.
+    """
+
+    recipe: str
+    accuracy: float
+    difference: Estimate
     p: float
-    p_holm: float
+    images_needed: float | None
+    margin: float
+    cost: Cost
 
     @property
-    def differs(self) -> bool:
-        return self.p_holm < ALPHA
+    def worse(self) -> bool:
+        """By more than chance."""
+        return self.difference.low > 0
+
+    @property
+    def as_good(self) -> bool:
+        """Shown to be, to within the margin."""
+        return -self.margin < self.difference.low and self.difference.high < self.margin
 
 
 @dataclass(frozen=True)
@@ -76,151 +90,103 @@ class Spread:
 
 @dataclass(frozen=True)
 class Significance:
-    """What a sweep's valid predictions say about its winner; `sentences` say it in words.
+    """What a sweep's predictions say about its winner; `sentences` say all of it in words.
 
-    `cheapest` is the cheapest run that costs less than the winner and is not significantly different; or None.
+    `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
+    that it was chosen; `bundle` is the run that was exported, `test` what that scored. `recommended` is the
+    cheapest recipe that costs less than the winner and is shown to be as good; or None.
     """
 
     winner: str
+    cost: Cost
+    bundle: Run
     images: int
     accuracy: Estimate
+    margin: float
     comparisons: tuple[Comparison, ...]
     spreads: tuple[Spread, ...]
-    cheapest: str | None
-    sentences: tuple[str, ...]
+    test: HeldOut | None
+
+    @property
+    def recommended(self) -> Comparison | None:
+        cheaper = [one for one in self.comparisons if one.as_good and one.cost.cheaper_than(self.cost)]
+        return min(cheaper, key=lambda one: (one.cost.multiply_adds or 0, one.cost.total), default=None)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return wording.sentences(self)
 
     @property
     def text(self) -> str:
         return " ".join(self.sentences)
 
 
-def state(runs: Sequence[Run], winner: str) -> Significance:
-    """Compare the run called `winner` with every other: the statement that the article lacks.
+def choose(runs: Sequence[Run]) -> Run:
+    """The run to export: of the recipe with the best mean accuracy over its seeds, the one in the middle.
 
-    Raises ValueError where runs are of different images or none is called `winner`.
+    The luckiest seed would promise what the recipe does not keep. Raises ValueError where there are no runs.
+    """
+    if not runs:
+        raise ValueError("there is no run to choose from")
+    groups = _by_recipe(runs)
+    best = max(groups.values(), key=lambda own: (_mean(own), -np.mean([run.loss for run in own])))
+    ranked = sorted(best, key=lambda run: (run.accuracy, -run.loss))
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOut | None = None) -> Significance:
+    """Compare the best recipe with every other: the statement that the article lacks.
+
+    `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice.
+    Raises ValueError where runs are of different images or none is called `bundle`.
     """
     if len({len(run.correct) for run in runs}) > 1:
         raise ValueError("runs to compare need the same images: their numbers of predictions differ")
-    best = next((run for run in runs if run.name == winner), None)
-    if best is None:
-        raise ValueError(f"no run is called {winner!r}")
-    comparisons = _compare(best, [run for run in runs if run is not best])
-    spreads = _spreads(runs)
-    equals = [other for other in comparisons if not other.differs]
-    cheaper = [other for other in equals if other.seconds < best.seconds]
-    cheapest = min(cheaper, key=lambda other: other.seconds) if cheaper else None
-    score = accuracy(best.correct)
-    sentences = [
-        f"The winner is {winner}: valid accuracy {_percent(score.value)} (95 % interval "
-        f"{_percent(score.low)} to {_percent(score.high)}, {len(best.correct):,} images).",
-        *_verdict(best, comparisons, equals, cheapest),
-        *_limits(runs, spreads),
-    ]
+    exported = next((run for run in runs if run.name == bundle), None)
+    if exported is None:
+        raise ValueError(f"no run is called {bundle!r}")
+    groups = _by_recipe(runs)
+    compared = recipes([run.recipe for run in runs], [run.correct for run in runs])
+    means = dict(zip(compared.names, compared.means, strict=True))
+    # Of equally accurate recipes, the one that was exported.
+    winner = max(means, key=lambda name: (round(means[name], 12), name == exported.recipe))
+    best = compared.names.index(winner)
+    costs = {name: _cost(own) for name, own in groups.items()}
+    comparisons = tuple(
+        Comparison(name, float(means[name]), *compared.difference(best, number, margin), margin, costs[name])
+        for number, name in enumerate(compared.names)
+        if number != best
+    )
     return Significance(
         winner=winner,
-        images=len(best.correct),
-        accuracy=score,
+        cost=costs[winner],
+        bundle=exported,
+        images=compared.images,
+        accuracy=compared.best(best),
+        margin=margin,
         comparisons=comparisons,
-        spreads=spreads,
-        cheapest=cheapest.name if cheapest else None,
-        sentences=tuple(sentences),
+        spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
+        test=test,
     )
 
 
-def _compare(best: Run, others: Sequence[Run]) -> tuple[Comparison, ...]:
-    counts = [
-        (
-            int(np.count_nonzero(best.correct & ~other.correct)),
-            int(np.count_nonzero(other.correct & ~best.correct)),
-        )
-        for other in others
-    ]
-    p_values = [mcnemar(*pair) for pair in counts]
-    return tuple(
-        Comparison(run.name, run.seconds, accuracy(run.correct), *pair, p, float(adjusted))
-        for run, pair, p, adjusted in zip(others, counts, p_values, holm(p_values), strict=True)
-    )
-
-
-def _spreads(runs: Sequence[Run]) -> tuple[Spread, ...]:
-    recipes: dict[str, list[float]] = {}
+def _by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        recipes.setdefault(run.recipe, []).append(float(np.mean(run.correct)))
-    return tuple(
-        Spread(
-            recipe,
-            len(values),
-            float(np.mean(values)),
-            float(np.std(values, ddof=1)),
-            min(values),
-            max(values),
-        )
-        for recipe, values in recipes.items()
-        if len(values) > 1
-    )
+        groups.setdefault(run.recipe, []).append(run)
+    return groups
 
 
-def _verdict(
-    best: Run, comparisons: Sequence[Comparison], equals: Sequence[Comparison], cheapest: Comparison | None
-) -> list[str]:
-    test = "McNemar's exact test, Holm's correction"
-    if not comparisons:
-        return ["No other variant has predictions to compare it with."]
-    if not equals:
-        others = "The other variant differs" if len(comparisons) == 1 else "All other variants differ"
-        return [f"{others} from the winner by more than chance ({test}, p below {ALPHA:g})."]
-    subject = "This is" if len(equals) == 1 else "These are"
-    sentences = [
-        f"{subject} not significantly different from the winner ({test}): {_list([run.name for run in equals])}."
-    ]
-    if cheapest is None:
-        sentences.append(f"None of them is cheaper than the winner ({best.seconds:,.0f} s).")
-    elif len(equals) == 1:
-        sentences.append(f"It is cheaper: {cheapest.seconds:,.0f} s against {best.seconds:,.0f} s.")
-    else:
-        sentences.append(
-            f"The cheapest of them is {cheapest.name}: {cheapest.seconds:,.0f} s against the winner's "
-            f"{best.seconds:,.0f} s."
-        )
-    different = [run.name for run in comparisons if run.differs]
-    if different:
-        sentences.append(f"By more than chance the winner differs from {_list(different)}.")
-    return sentences
+def _mean(runs: Sequence[Run]) -> float:
+    return round(float(np.mean([run.accuracy for run in runs])), 12)
 
 
-def _limits(runs: Sequence[Run], spreads: Sequence[Spread]) -> list[str]:
-    """What the test does not cover: it is about these trained models, not about their recipes."""
-    sentences = []
-    if spreads:
-        widest = max(spreads, key=lambda spread: spread.high - spread.low)
-        sentences.append(
-            f"Training again with another seed alone moved valid accuracy by up to "
-            f"{100 * (widest.high - widest.low):.2f} points ({widest.recipe}, {widest.seeds} seeds, "
-            f"{_percent(widest.low)} to {_percent(widest.high)}): smaller differences between recipes say "
-            "nothing."
-        )
-    single = len({run.recipe for run in runs}) - len(spreads)
-    if single and spreads:
-        sentences.append(f"{single} recipe(s) were trained with one seed: their spread is not known.")
-    elif single:
-        subject = "Each variant" if len(runs) > 1 else "It"
-        sentences.append(
-            f"{subject} was trained with one seed: how far its accuracy would move if it were trained again "
-            "is not covered."
-        )
-    if len(runs) > 1:
-        sentences.append(
-            "The winner was chosen on these same images, so its accuracy on them flatters it; that on the "
-            "test split does not."
-        )
-    return sentences
+def _cost(runs: Sequence[Run]) -> Cost:
+    """That of the run in the middle."""
+    return sorted((run.cost for run in runs), key=lambda cost: cost.total)[(len(runs) - 1) // 2]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _list(names: Sequence[str], most: int = 6) -> str:
-    """At most `most` names, and the number of the others."""
-    rest = len(names) - most
-    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"
+def _spread(recipe: str, runs: Sequence[Run]) -> Spread:
+    values = [run.accuracy for run in runs]
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    return Spread(recipe, len(values), mean, deviation, min(values), max(values))

@@ -51,12 +51,14 @@ def save(
         path = Path(folder)
         model.save(path / "model.keras")
         metrics = score(str(path / "model.keras"))
-        (path / "classes.json").write_text(json.dumps(classes, ensure_ascii=False, indent=2) + "\n")
-        (path / "variant.json").write_text(variant.to_json())
-        (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (path / "classes.json").write_text(
+            json.dumps(classes, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+        (path / "variant.json").write_text(variant.to_json(), encoding="utf-8")
+        (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
         about = {"format": FORMAT, "versions": versions(), "digests": digests}
-        (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n")
+        (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         storage.remove(uri)
         storage.copy(folder, uri)
     return metrics

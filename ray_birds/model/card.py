@@ -3,11 +3,14 @@
 What it should say follows M. Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from ray_birds.core import storage
-from ray_birds.evaluation.metrics import Estimate, Evaluation
+from ray_birds.core.text import markdown as escaped
+from ray_birds.core.text import printable
+from ray_birds.evaluation.metrics import Estimate, Evaluation, wilson
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -21,27 +24,40 @@ _PAIRS = 5  # confused pairs in the line below it
 
 
 def write(
-    uri: str, variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation], epoch: int
+    uri: str,
+    variant: Variant,
+    weights: str,
+    data: dict[str, Any],
+    evaluations: dict[str, Evaluation],
+    said: Sequence[str],
+    epoch: int,
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, epoch).encode())
+    storage.write(
+        storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, said, epoch).encode()
+    )
 
 
 def markdown(
-    variant: Variant, weights: str, data: dict[str, Any], evaluations: dict[str, Evaluation], epoch: int
+    variant: Variant,
+    weights: str,
+    data: dict[str, Any],
+    evaluations: dict[str, Evaluation],
+    said: Sequence[str],
+    epoch: int,
 ) -> str:
     """The card as Markdown.
 
     `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
-    dataset.json. `evaluations` are the scores by split: valid, and test where there is one.
-    `epoch` is the one whose weights these are.
+    dataset.json. `evaluations` are the scores by split: valid, and test where there is one; `said` are the
+    sentences of the sweep's significance. `epoch` is the one whose weights these are.
     """
     name = _name(data["root"])
-    made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on `{name}` by ray-birds"
+    made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
     sections = (
-        f"# {len(data['classes'])} classes of {name}\n\nAn image classifier: {made}.",
+        f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
-        _results(evaluations),
+        _results(evaluations, said),
         _weak(evaluations),
         _recipe(variant, weights, epoch),
         _data(data),
@@ -69,7 +85,7 @@ Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Prob
 of `classes.json`. `versions.json` says which versions wrote it."""
 
 
-def _results(evaluations: dict[str, Evaluation]) -> str:
+def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
     columns = ("split", "images", "accuracy", "95 % interval", "macro F1", "95 % interval")
     rows = [
         (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
@@ -80,12 +96,19 @@ def _results(evaluations: dict[str, Evaluation]) -> str:
         if "test" in evaluations
         else "There was no test split, so no score from images that had no part in the choice."
     )
+    few = [f"Macro F1 on {split}: {one.macro_f1_text}." for split, one in evaluations.items() if _few(one)]
     return f"""## Results
+
+{chr(10).join(f"- {escaped(sentence)}" for sentence in said)}
 
 {_table(columns, rows)}
 
-Recipes were compared on valid and the best was kept, so the score there may be a little too good.
-{test} `metrics.json` has all numbers."""
+The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
+{" ".join([test, *few])} `metrics.json` has all numbers."""
+
+
+def _few(evaluation: Evaluation) -> bool:
+    return math.isnan(evaluation.macro_f1.low)
 
 
 def _weak(evaluations: dict[str, Evaluation]) -> str:
@@ -95,10 +118,10 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
     if not wrong:
         return f"## Weak classes\n\nNone is known: every image of {split} was recognised."
     support = {one.name: one.support for one in score.per_class}
-    worst = sorted(wrong, key=lambda one: (one.recall.high, one.recall.value))[:_WEAK]
+    worst = sorted(wrong, key=lambda one: wilson(round(one.recall.value * one.support), one.support)[::-1])[:_WEAK]
     columns = ("class", "images", "recognised", "95 % interval")
     pairs = "; ".join(
-        f"{_text(pair.label)} for {_text(pair.prediction)} ({pair.images} of {support[pair.label]})"
+        f"{escaped(pair.label)} for {escaped(pair.prediction)} ({pair.images} of {support[pair.label]})"
         for pair in score.confused[:_PAIRS]
     )
     return f"""## Weak classes
@@ -107,7 +130,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
 certainly come first, by the upper end of the interval. A wide interval means too few images to tell a weak
 class from bad luck.
 
-{_table(columns, [(_text(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
+{_table(columns, [(escaped(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
 
 Most often taken one for another: {pairs}."""
 
@@ -153,11 +176,11 @@ def _others(variant: Variant) -> str:
 
 def _data(data: dict[str, Any]) -> str:
     rows = [(split, f"{count:,}") for split, count in data["splits"].items()]
-    bad = data["bad_images"]
+    bad, name = data["bad_images"], _code(_name(data["root"]))
     made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
     return f"""## Data
 
-`{_name(data["root"])}`, {len(data["classes"])} classes{f", {bad:,} unreadable images left out" if bad else ""}.
+{name}, {len(data["classes"])} classes{f", {bad:,} unreadable images left out" if bad else ""}.
 Fingerprint of its files: `{data["fingerprint"]}`.{made}
 
 {_table(("split", "images"), rows)}"""
@@ -180,9 +203,13 @@ def _name(root: str) -> str:
     return root.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
+def _code(name: str) -> str:
+    return "`" + printable(name).replace("`", "'") + "`"
+
+
 def _first_weights(weights: str) -> str:
     known = {"imagenet": "ImageNet weights", "none": "random weights"}
-    return known.get(weights) or f"the weights `{_name(weights)}`"
+    return known.get(weights) or f"the weights {_code(_name(weights))}"
 
 
 def _epochs(count: int) -> str:
@@ -191,14 +218,9 @@ def _epochs(count: int) -> str:
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
     value, low, high = (f"{100 * number:.1f}" for number in estimate)
-    return f"{value} %", f"{low} to {high} %"
+    return f"{value} %", "too few images" if math.isnan(estimate.low) else f"{low} to {high} %"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(name: str) -> str:
-    """A class name as Markdown text; a folder may be called `a_b_` or `x|y`."""
-    return "".join(f"\\{letter}" if letter in "\\`*_|<>[]" else letter for letter in name)

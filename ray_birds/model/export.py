@@ -21,7 +21,7 @@ from pyarrow import fs
 from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
-from ray_birds.data import decode
+from ray_birds.data import decode, walk
 from ray_birds.model import bundle, classifier
 from ray_birds.model.bundle import Bundle
 
@@ -88,8 +88,7 @@ def _images(folder: str, size: int) -> np.ndarray:
     if not folder:
         return _drawn(size)
     uri = storage.resolve(folder)
-    found = storage.find(uri) if storage.kind(uri) == fs.FileType.Directory else []
-    paths = [storage.relative(info, uri) for info in found if decode.has_image_extension(info.path)]
+    paths = walk.sort(walk.walk(uri))[0] if storage.kind(uri) == fs.FileType.Directory else []
     numbers = np.linspace(0, len(paths) - 1, min(len(paths), _IMAGES)).astype(int)
     images = [decode.load(storage.join(uri, paths[number]), size) for number in numbers]
     pixels = [image.pixels for image in images if image.pixels is not None]

@@ -126,10 +126,11 @@ class Decoder:
         self._job: Job = ray.get(shared[0])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        roots, size, most = self._job.roots, self._job.model.variant.image_size, self._job.config.max_pixels
+        roots, size, config = self._job.roots, self._job.model.variant.image_size, self._job.config
         uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
         threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
-        images = list(prefetch(lambda uri: decode.load(uri, size, most), uris, threads))
+        most = config.max_pixels, config.max_bytes
+        images = list(prefetch(lambda uri: decode.load(uri, size, *most), uris, threads))
         good = [image.pixels for image in images if image.pixels is not None]
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),

@@ -75,8 +75,9 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
 def _show_scores(evaluation: Evaluation | None) -> None:
     for name, value in (evaluation.to_json() if evaluation else {}).items():
         if isinstance(value, dict):
-            interval = f"(95 % interval {value['low']:.4f} to {value['high']:.4f})"
-            terminal.say(f"{name:9} {value['value']:.4f}  {interval}")
+            known = value["low"] is not None
+            interval = f"95 % interval {value['low']:.4f} to {value['high']:.4f}" if known else "too few images"
+            terminal.say(f"{name:9} {value['value']:.4f}  ({interval})")
 
 
 def _show_photo(predictions: Predictions, config: PredictConfig) -> None:
@@ -98,7 +99,7 @@ def show_photo(config: PredictConfig, uri: str, label: str | None, choices: list
     if config.show:
         from ray_birds.report.photo import write_photo  # matplotlib
 
-        image = decode.load(uri, _SIDE, config.max_pixels)
+        image = decode.load(uri, _SIDE, config.max_pixels, config.max_bytes)
         if image.pixels is None:
             raise DataError(f"{uri}: {image.error}")
         title = f"{first['label']}, {first['probability']:.0%}{judged}"

@@ -64,6 +64,10 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
         return Predictions(output.uri, output.manifest() or {}, tally.evaluation())
     count = len(work.found.images)
     terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
+    for line in inputs.reasons(work.found):
+        terminal.say(f"  {line}")
+    for line in inputs.notes(work.found, model.classes):
+        terminal.say(f"note: {line}")
     rate = _score(config, output, model, work)
     tally = statistics.count(checked(output, (unit.files for unit in work.units()), model.digest), model.classes)
     evaluation = _evaluate(output, tally)
@@ -85,8 +89,8 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     note = output.interrupted()
     if note is not None and config.resume:
         _compare(output, note["settings"], settings)
-        found = Found(tuple(map(tuple, note["images"])), tuple(map(tuple, note["ignored"])), note["roots"])
-        return Work(found, note["unit"])
+        images, ignored = (tuple(map(tuple, note[name])) for name in ("images", "ignored"))
+        return Work(Found(images, ignored, note["roots"], tuple(note["notes"])), note["unit"])
     if note is not None and not config.overwrite:
         raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
     if note is None and output.exists():
@@ -108,7 +112,7 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
 
 def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
-    names = ("input", "batch_size", "top_k", "probabilities", "embeddings", "max_pixels")
+    names = ("input", "batch_size", "top_k", "probabilities", "embeddings", "max_pixels", "max_bytes")
     values: dict[str, Any] = json.loads(config.to_json())
     return {"model": model.digest} | {name: values[name] for name in names}
 
@@ -178,7 +182,7 @@ def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
         return None
     scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
     output.write("_evaluation/metrics.json", scores.encode())
-    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode())
+    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode("utf-8-sig"))
     return evaluation
 
 
@@ -189,6 +193,7 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "failed": tally.failures.total(),
         "failures": dict(tally.failures.most_common()),
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
+        "notes": inputs.notes(found, model.classes),
         "roots": found.roots,
         "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},

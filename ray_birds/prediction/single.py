@@ -42,12 +42,20 @@ class Model:
         Raises DataError where one of these leads nowhere; a file that cannot be decoded is a row with its error.
         """
         found = inputs.find((images,) if isinstance(images, str) else tuple(images))
-        rows = [self._row(found, given, path, top_k, decode.MAX_PIXELS) for given, path in found.images]
+        rows = [self._row(found, given, path, top_k) for given, path in found.images]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
-    def _row(self, found: Found, given: str, path: str, top_k: int, max_pixels: int) -> dict[str, Any]:
+    def _row(
+        self,
+        found: Found,
+        given: str,
+        path: str,
+        top_k: int,
+        max_pixels: int = decode.MAX_PIXELS,
+        max_bytes: int = decode.MAX_BYTES,
+    ) -> dict[str, Any]:
         root = found.roots[given]
-        image = decode.load(storage.join(root, path), self.bundle.variant.image_size, max_pixels)
+        image = decode.load(storage.join(root, path), self.bundle.variant.image_size, max_pixels, max_bytes)
         label = inputs.label(root, path, frozenset(self.classes))
         row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
         row |= {"error": image.error, "model": self.bundle.digest}
@@ -74,7 +82,10 @@ def predict(config: PredictConfig) -> Predictions:
             "without it a single photo is shown"
         )
     ((given, path),) = found.images
-    row = Model(config.model)._row(found, given, path, config.top_k, config.max_pixels)
+    model = Model(config.model)
+    for line in inputs.notes(found, model.classes):
+        terminal.say(f"note: {line}")
+    row = model._row(found, given, path, config.top_k, config.max_pixels, config.max_bytes)
     if row["error"]:
         raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
     manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}

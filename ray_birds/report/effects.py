@@ -1,4 +1,8 @@
-"""What one factor does, by pairs of trials that differ in it alone; and the gap of over-fitting."""
+"""What one factor does, by pairs of trials that differ in it alone; and the gap of over-fitting.
+
+Trials are compared at the epoch of their lowest valid loss: one that was trained too long loses by that, and not
+by the factor.
+"""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from ray_birds.sweep.results import Trial
 
 @dataclass(frozen=True)
 class Effect:
-    """Change of valid accuracy, one number per pair, when `factor` goes from `before` to `after` alone."""
+    """Change of best valid accuracy, one number per pair, when `factor` goes from `before` to `after` alone."""
 
     factor: str
     before: str
@@ -20,7 +24,7 @@ class Effect:
 
     @property
     def changes(self) -> tuple[float, ...]:
-        return tuple(after.valid_accuracy - before.valid_accuracy for before, after in self.pairs)
+        return tuple(best_accuracy(after) - best_accuracy(before) for before, after in self.pairs)
 
     @property
     def mean(self) -> float:
@@ -32,6 +36,12 @@ class Effect:
         sides = [sorted({trial.epochs for trial in side}) for side in zip(*self.pairs, strict=True)]
         texts = ["/".join(str(number) for number in side) for side in sides]
         return texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}"
+
+
+def best_accuracy(trial: Trial) -> float:
+    """Valid accuracy at the epoch of the lowest valid loss; that of the trial where its history is gone."""
+    losses = [epoch for epoch in trial.history if not math.isnan(epoch.valid_loss)]
+    return min(losses, key=lambda epoch: epoch.valid_loss).valid_accuracy if losses else trial.valid_accuracy
 
 
 def effects(trials: tuple[Trial, ...]) -> list[Effect]:

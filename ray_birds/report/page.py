@@ -25,7 +25,7 @@ def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, svg=svg
+        percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, points=points, svg=svg
     )
     storage.write(uri, environment.get_template(template).render(values).encode())
 
@@ -50,6 +50,11 @@ def count(number: float) -> str:
 
 def fixed(number: float, digits: int = 3) -> str:
     return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share + 0.0:.2f}"
 
 
 def p_value(p: float) -> str:

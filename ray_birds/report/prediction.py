@@ -36,6 +36,7 @@ def write_prediction_report(
         "tally": tally,
         "failed": tally.failures.total(),
         "ignored": len(manifest["ignored"]),
+        "notes": manifest["notes"],
         "reasons": [
             (reason, number, [_example(row) for row in tally.failed[reason]])
             for reason, number in tally.failures.most_common()

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ray_birds.evaluation.calibration import Certainty
-from ray_birds.evaluation.metrics import ClassScore
+from ray_birds.evaluation.metrics import ClassScore, wilson
 from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, GREY, INK, VERMILLION, WIDTH, Chart
 
@@ -138,7 +138,10 @@ def certainty(labelled: Certainty, unlabelled: Certainty | None = None) -> Chart
 
 
 def reliability(seen: Certainty) -> Chart:
-    """Accuracy against certainty, by tenths of certainty: on the diagonal the certainty can be believed."""
+    """Accuracy against certainty, by tenths of certainty, with intervals and the numbers of images.
+
+    On the diagonal the certainty can be believed.
+    """
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -146,13 +149,19 @@ def reliability(seen: Certainty) -> Chart:
         filled = tenths.images > 0
         images = tenths.images[filled]
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1.2, label="certainty = accuracy")
-        sure, right = tenths.probability[filled] / images, tenths.right[filled] / images
-        axes.plot(sure, right, "o-", color=BLUE, markersize=5, label="this model")
+        sure = tenths.probability[filled] / images
+        right = np.array([wilson(*pair) for pair in zip(tenths.right[filled], images, strict=True)]).reshape(-1, 3)
+        arms = np.abs(right[:, 1:] - right[:, :1]).T
+        axes.errorbar(
+            sure, right[:, 0], arms, fmt="o", color=BLUE, markersize=4.5, capsize=2.5, label="this model, 95 %"
+        )
+        for x, top, number in zip(sure, right[:, 2], images, strict=True):
+            axes.annotate(f"{number:,}", (x, top), (0, 2), textcoords="offset points", ha="center", fontsize=7)
         charts.percent(axes.xaxis)
         charts.percent(axes.yaxis)
         axes.grid()
         axes.set_xlabel("mean probability of the prediction")
-        axes.set_ylabel("share that is right")
+        axes.set_ylabel("share that is right; above: images")
         charts.title(axes, "Can its certainty be believed?")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
 

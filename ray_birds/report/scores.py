@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_birds.evaluation import calibration
-from ray_birds.evaluation.calibration import Certainty
+from ray_birds.evaluation.calibration import Calibration, Certainty, calibrate
 from ray_birds.evaluation.metrics import ClassScore, Evaluation
 from ray_birds.report import score_charts
 from ray_birds.report.charts import Chart
@@ -20,7 +19,7 @@ class Scores:
     split: str
     evaluation: Evaluation
     by_class: list[ClassScore]
-    calibration_error: float
+    calibration: Calibration
     confusion: Chart
     worst: Chart
     reliability: Chart
@@ -41,7 +40,7 @@ def score(evaluation: Evaluation, certainty: Certainty, split: str) -> Scores:
         split=split,
         evaluation=evaluation,
         by_class=by_class,
-        calibration_error=calibration.calibration_error(certainty),
+        calibration=calibrate(certainty),
         confusion=score_charts.confusion(evaluation.matrix[np.ix_(seen, seen)], names, split),
         worst=score_charts.worst_classes(by_class[:SHOWN], split),
         reliability=score_charts.reliability(certainty),

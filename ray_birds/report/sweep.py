@@ -40,8 +40,8 @@ def write_sweep_report(sweep: Results) -> str:
         "trials": trials,
         "estimates": estimates,
         "significance": significance,
-        "against": {c.name: c for c in significance.comparisons} if significance else {},
-        "variants": _variants_chart(scored, estimates),
+        "against": {c.recipe: c for c in significance.comparisons} if significance else {},
+        "variants": _variants_chart(scored, estimates, sweep.winner),
         "recipe": _recipe(sweep),
         "curves": [sweep_charts.curves(trial, limits) for trial in drawn],
         "effects": found,
@@ -102,11 +102,17 @@ def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Sc
     return score(evaluation, seen, split), score_charts.certainty(seen)
 
 
-def _variants_chart(trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]]) -> Chart | None:
+def _variants_chart(
+    trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]], winner: Trial | None
+) -> Chart | None:
+    """Test accuracies of others, which --score-all makes, are no part of it: they would invite a choice."""
     if not trials:
         return None
     pairs = [estimates[trial.name] for trial in trials]
-    tests = [None if math.isnan(test.value) else test for _, test in pairs]
+    tests = [
+        test if trial is winner and not math.isnan(test.value) else None
+        for trial, (_, test) in zip(trials, pairs, strict=True)
+    ]
     return sweep_charts.comparison([trial.name for trial in trials], [valid for valid, _ in pairs], tests)
 
 

@@ -18,14 +18,14 @@ ROW = 0.38  # inches
 
 
 def comparison(names: Sequence[str], valid: Sequence[Estimate], test: Sequence[Estimate | None]) -> Chart:
-    """Accuracy of each variant with its 95 % interval, on valid and, where it was scored, on test."""
+    """Accuracy of each variant with its 95 % interval, on valid; of the winner also on test."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         charts.rows(axes, names)
         scored = [(row, estimate) for row, estimate in enumerate(test) if estimate is not None]
         _estimates(axes, list(enumerate(valid)), "o", BLUE, "valid", -0.02)
-        _estimates(axes, scored, "s", VERMILLION, "test", 0.2)
+        _estimates(axes, scored, "s", VERMILLION, "test, of the winner alone", 0.2)
         charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy, with 95 % interval (Wilson)")
         charts.title(axes, "Accuracy of each variant")
@@ -118,7 +118,7 @@ def effect_of(effects: Sequence[Effect]) -> Chart:
             dots = axes.plot(points, [row] * len(points), "o", color=BLUE, alpha=0.75)
             mean = axes.plot([100 * effect.mean], [row], "D", color=VERMILLION, fillstyle="none", mew=1.8)
         axes.margins(x=0.12)
-        axes.set_xlabel("change of valid accuracy, in percentage points")
+        axes.set_xlabel("change of valid accuracy at the best epoch, in points")
         charts.title(axes, "What one factor alone changes")
         figure.legend([dots[0], mean[0]], ["a pair of variants", "mean"], loc="outside lower left", ncols=2)
 

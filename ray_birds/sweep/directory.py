@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
+from ray_birds.core.text import cell, from_cell
 from ray_birds.data.dataset import Split
 from ray_birds.data.inspection import BadImage, Inspection
 
@@ -142,6 +143,7 @@ class SweepDirectory:
             "notes": list(data.notes),
             "made": list(inspection.made),
             "bad_images": len(inspection.bad),
+            "copies_in_train": inspection.copies,
         }
         storage.write_json(self.path("dataset.json"), facts)
 
@@ -191,13 +193,16 @@ def _fingerprint(inspection: Inspection) -> str:
 
 
 def read_csv(uri: str) -> list[dict[str, str]]:
-    """Rows below the heading, values as text."""
-    return list(csv.DictReader(io.StringIO(storage.read(uri).decode(), newline="")))
+    """Rows below the heading, values as text, as `write_csv` was given them."""
+    rows = csv.DictReader(io.StringIO(storage.read(uri).decode("utf-8-sig"), newline=""))
+    return [{column: from_cell(value) for column, value in row.items()} for row in rows]
 
 
 def write_csv(uri: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write a table that pandas reads and a spreadsheet opens: its letters are right, and no cell is a formula."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    # Texts in quotes: one may hold a \r, which readers take for the end of a row.
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
-    writer.writerows(rows)
-    storage.write(uri, buffer.getvalue().encode())
+    writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)
+    storage.write(uri, buffer.getvalue().encode("utf-8-sig"))

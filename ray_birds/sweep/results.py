@@ -5,7 +5,7 @@ The terminal, trials.csv, the report, the model card and the Python API all take
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,8 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.evaluation import significance
+from ray_birds.evaluation.cost import Cost
+from ray_birds.evaluation.leakage import copied, held_out
 from ray_birds.evaluation.significance import Run, Significance
 from ray_birds.sweep import factors
 from ray_birds.sweep.directory import SweepDirectory
@@ -195,12 +197,28 @@ class Results:
         """How the other finished trials compare with the winner on valid; None where no trial won."""
         if self.winner is None or self.winner.valid is None:
             return None
-        runs = [
-            Run(trial.name, trial.recipe, trial.variant.seed, trial.seconds, trial.valid.correct)
-            for trial in self.trials
-            if trial.status == "finished" and trial.valid is not None
-        ]
-        return significance.state(runs, self.winner.name)
+        return compare(self.trials, self.winner.name, self.config.margin, self.dataset["copies_in_train"])
+
+
+def runs(found: Iterable[Trial]) -> list[Run]:
+    """The finished trials, to be compared on valid."""
+    return [
+        Run(one.name, one.recipe, one.variant.seed, Cost(one.seconds), one.valid.correct, one.valid_loss)
+        for one in found
+        if one.status == "finished" and one.valid is not None
+    ]
+
+
+def compare(
+    found: Iterable[Trial], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
+) -> Significance:
+    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split."""
+    found = list(found)
+    test = next(one.test for one in found if one.name == winner)
+    if test is None:
+        return significance.state(runs(found), winner, margin / 100)
+    seen = copied(test.path.tolist(), copies.get("test", ()))
+    return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen))
 
 
 def trials(

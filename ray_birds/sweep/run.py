@@ -31,7 +31,7 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
 
 
 def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime) -> Results:
-    data = dataset.scan(config.data, config.exclude_class)
+    data = dataset.scan(config.data, config.exclude_class, config.max_bytes)
     _show_dataset(data)
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)

@@ -13,7 +13,8 @@ from ray_birds.core import cluster, terminal
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import decode
 from ray_birds.data.dataset import Split
-from ray_birds.evaluation import metrics
+from ray_birds.evaluation import metrics, significance
+from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.model import bundle, card, device
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep import results
@@ -24,9 +25,9 @@ _PART = 256  # images given to the winner at a time, as many decoded meanwhile
 
 
 def choose(trials: Iterable[Trial]) -> str | None:
-    """The name of the best finished trial; None where none finished. The test split has no say."""
-    finished = [trial for trial in trials if trial.status == "finished"]
-    return min(finished, key=lambda trial: trial.rank).name if finished else None
+    """The trial to export, see `significance.choose`; None where none finished. The test split has no say."""
+    finished = results.runs(trials)
+    return significance.choose(finished).name if finished else None
 
 
 def export_winner(plan: Plan, name: str) -> None:
@@ -63,10 +64,19 @@ def _make(plan: Plan, name: str) -> None:
         evaluations.update(
             {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
         )
-        return {split: evaluation.to_json() for split, evaluation in evaluations.items()}
+        held = {split: _held_out(plan, split, table) for split, table in tables.items() if table is not None}
+        return {split: one.to_json() | held[split].to_json() for split, one in evaluations.items()}
 
     bundle.save(model, plan.directory.best, classes, variant, score)
-    card.write(plan.directory.best, variant, plan.config.weights, plan.directory.dataset(), evaluations, epoch)
+    data = plan.directory.dataset()
+    trials = results.trials(plan.directory, plan.variants, {}, plan.gpus)
+    said = results.compare(trials, name, plan.config.margin, data["copies_in_train"]).sentences
+    card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said, epoch)
+
+
+def _held_out(plan: Plan, split: str, predictions: pa.Table) -> HeldOut:
+    copies = plan.directory.dataset()["copies_in_train"][split]
+    return held_out(split, predictions["correct"].to_numpy(), copied(predictions["path"].to_pylist(), copies))
 
 
 def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:

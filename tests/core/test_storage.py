@@ -69,6 +69,57 @@ def test_credentials_in_an_address_are_refused_and_never_repeated(address: str) 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "endpoint_override=http://AKIAUSER:s3cr3t@host",
+        "sig=s3cr3t",
+        "X-Amz-Signature=s3cr3t",
+        "X-Amz-Credential=s3cr3t",
+        "region=x&se%63ret_%6bey=s3cr3t",
+    ],
+)
+def test_credentials_in_the_options_are_refused_however_they_are_written(query: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        storage.resolve(f"s3://bucket/key?{query}")
+    assert "s3cr3t" not in str(error.value) and "environment" in str(error.value)
+
+
+@pytest.mark.parametrize("given", ["", " ", "\n"])
+def test_an_empty_path_is_refused_and_not_the_current_folder(given: str) -> None:
+    with pytest.raises(SettingsError, match="an empty path"):
+        storage.resolve(given)
+
+
+@pytest.mark.parametrize(
+    "key", ["photo.jpg?width=300", "a?region=eu", "a?", "?", "a b#c%20d.jpg", "x?y/z.jpg", "a??b"]
+)
+def test_a_key_is_a_key_whatever_is_in_it(key: str) -> None:
+    """Its path is the bucket and the key as they are; the options stay those of the base."""
+    base = "s3://bucket/in?region=eu-west-1"
+    assert storage.path(storage.join("s3://bucket/in", key)) == f"bucket/in/{key}"
+    uri = storage.join(base, key)
+    assert storage.path(uri) == storage.filesystem(uri)[1] == f"bucket/in/{key}"
+    assert storage.parent(storage.join(base, "x", key.replace("/", ""))) == storage.join(base, "x")
+    assert storage.filesystem(uri)[0] == storage.filesystem(base)[0]
+    assert storage.resolve(uri) == uri
+    assert storage.path(storage.beside(uri, ".partial")) == f"bucket/in/{key}.partial"
+
+
+def test_a_key_given_by_hand_is_one_where_arrow_has_no_such_option() -> None:
+    assert storage.path("s3://bucket/photo.jpg?width=300") == "bucket/photo.jpg?width=300"
+    assert storage.path("s3://bucket/photo.jpg?region=x") == "bucket/photo.jpg"
+    assert storage.path("s3://bucket/photo.jpg?region=x?") == "bucket/photo.jpg?region=x"
+
+
+def test_reading_no_more_than_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert storage.read_up_to(str(tmp_path / "a"), 5) == b"12345"
+    with pytest.raises(storage.TooLargeError) as error:
+        storage.read_up_to(str(tmp_path / "a"), 4)
+    assert error.value.size == 5
+
+
 @pytest.mark.parametrize("address", ["ftp://host/x", "nonsense://x"])
 def test_an_address_of_an_unknown_kind_is_refused(address: str) -> None:
     with pytest.raises(SettingsError, match=address):

@@ -83,3 +83,13 @@ def test_table_shows_every_cell_as_it_is(capsys: pytest.CaptureFixture[str]) -> 
 def test_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show(terminal.table("Trials", ("trial", "valid"), []))
     assert "trial" in capsys.readouterr().out
+
+
+def test_control_characters_in_names_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b]0;title\x07OWL\x9b2J"
+    terminal.say(f"class {name}")
+    terminal.show(terminal.table(name, (name,), [(name,)]))
+    terminal.bars([(name, 0.5)])
+    said = capsys.readouterr().out
+    assert said.count("\\x1b]0;title\\x07OWL\\x9b2J") == 5
+    assert not {"\x1b", "\x07", "\x9b"} & set(said)

@@ -79,7 +79,7 @@ def checked(faulty: Path, local_ray: None) -> Path:
 
 
 def rows(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(file.read_text())))
+    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
 
 
 def test_every_planted_fault_is_found_and_nothing_else(checked: Path) -> None:

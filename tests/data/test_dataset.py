@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import scan, survey
 from ray_birds.data.labels import class_name
+from ray_birds.prediction import inputs
 from tests.conftest import CLASSES, COUNTS
 
 
@@ -240,3 +243,111 @@ def test_real_birds(shared: Path) -> None:
     assert counts == {"train": 789, "valid": 263, "test": 263}
     assert all(np.bincount(s.labels, minlength=263).std() == 0 for s in data.splits.values())
     assert list(data.classes) == sorted(data.classes) and data.notes == ()
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_image(own_birds: Path) -> None:
+    image = own_birds / "train/CORAL OWL/1.jpg"
+    for name in (
+        ".ipynb_checkpoints/1-checkpoint.jpg",
+        "CORAL OWL/@eaDir/1.jpg",
+        "CORAL OWL/._1.jpg",
+        "Thumbs.db",
+    ):
+        (own_birds / "train" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(image, own_birds / "train" / name)
+    (own_birds / "valid/.Trash").mkdir()  # an empty one stops nothing
+    data = scan(str(own_birds))
+    assert data.classes == CLASSES and len(data.splits["train"]) == 12 and len(data.splits["valid"]) == 6
+    (note,) = data.notes
+    assert note.startswith("5 files and folders that systems leave behind were passed over: ")
+
+
+def test_the_nearest_folder_that_is_a_class_labels_an_image(own_birds: Path) -> None:
+    image = own_birds / "train/CORAL OWL/1.jpg"
+    for path in ("test/CORAL OWL/cam1/5.jpg", "test/ATLAS FINCH/CORAL OWL/5.jpg", "test/site/coral_owl/cam/5.jpg"):
+        (own_birds / path).parent.mkdir(parents=True)
+        shutil.copy(image, own_birds / path)
+    data = scan(str(own_birds))
+    test = data.splits["test"]
+    labels = dict(zip(test.paths, (data.classes[label] for label in test.labels), strict=True))
+    assert len(test) == 9
+    for path, label in labels.items():
+        assert label == inputs.label(str(own_birds), path, frozenset(CLASSES))  # as a prediction labels it
+    assert {labels[path] for path in test.paths if path.endswith("5.jpg")} == {"CORAL OWL"}
+    assert data.notes == ("class 'coral_owl' of test/ is taken for 'CORAL OWL' of train/",)
+
+
+def test_unicode_forms_of_a_class_are_one(own_birds: Path) -> None:
+    move(own_birds, "train/CORAL OWL", "train/CAFÉ")
+    move(own_birds, "valid/CORAL OWL", "valid/CAFE\u0301")
+    move(own_birds, "test/CORAL OWL", "test/cafe\u0301")
+    data = scan(str(own_birds))
+    assert data.classes == ("ATLAS FINCH", "CAFÉ", "MOSS TERN")
+    assert all(data.splits[name].labels.tolist().count(1) == 2 for name in ("valid", "test"))
+    shutil.copytree(own_birds / "train/CAFÉ", own_birds / "train/CAFE\u0301")
+    data = scan(str(own_birds))
+    assert data.splits["train"].labels.tolist().count(1) == 8
+    assert "2 folders of train/ are one class, 'CAFÉ': they differ in spaces or Unicode form" in data.notes
+
+
+def test_linked_class_folders_and_loops(own_birds: Path, tmp_path: Path) -> None:
+    move(own_birds, "train/CORAL OWL", "../elsewhere")
+    (own_birds / "train/CORAL OWL").symlink_to(tmp_path / "elsewhere")
+    for name in ("ATLAS FINCH/up", "MOSS TERN/up", "CORAL OWL/up"):
+        (own_birds / "train" / name).symlink_to(own_birds)
+    (own_birds / "train/MOSS TERN/further up").symlink_to(tmp_path)
+    data = scan(str(own_birds))
+    assert data.classes == CLASSES and len(data.splits["train"]) == 12
+    assert data.notes == (
+        "3 left out, a link to a folder that is listed already: such as train/ATLAS FINCH/up",
+        "1 left out, a link to a folder above: such as train/MOSS TERN/further up",
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [("valid", "Val"), ("test", "TEST"), ("train", "Train")])
+def test_two_folders_for_one_split_are_named(own_birds: Path, first: str, second: str) -> None:
+    shutil.copytree(own_birds / first, own_birds / second)
+    message = breach(own_birds)
+    assert f"{first}/" in message and f"{second}/" in message and f"are both {first}" in message
+    data, problems = survey(str(own_birds))
+    assert len(problems) == 1 and all(path.startswith(f"{first}/") for path in data.splits[first].paths)
+
+
+def test_images_without_a_usual_name_are_found_and_other_files_told_of(own_birds: Path) -> None:
+    folder = own_birds / "train/CORAL OWL"
+    for name in ("5.jfif", "6.JPE", "7.jpg.1", "eight", "9.tif", "10.avif", "11.HEIC"):
+        shutil.copy(folder / "1.jpg", folder / name)
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
+    shutil.copy(folder / "1.jpg", own_birds / "train/loose.jpg")
+    data = scan(str(own_birds))
+    assert len(data.splits["train"]) == 12 + 7
+    assert data.notes == (
+        "1 images in no class folder are left out, such as train/loose.jpg",
+        "1 left out, not an image: such as train/CORAL OWL/notes.txt",
+    )
+
+
+def test_an_archive_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "birds.zip").write_bytes(b"PK\x03\x04")
+    assert f"{tmp_path}/birds.zip: a file; expected a folder" in breach(tmp_path / "birds.zip")
+
+
+def test_a_class_folder_without_permission_is_one_line() -> None:
+    """In a process without root's rights: a class must not vanish from the model without a word."""
+    code = (
+        "import os, pathlib, shutil, tempfile; from ray_birds.data.dataset import scan\n"
+        "root = pathlib.Path(tempfile.mkdtemp()); root.chmod(0o755)\n"
+        "for folder in (root / 'train' / name for name in 'ABC'):\n"
+        "    folder.mkdir(parents=True); (folder / '1.jpg').touch()\n"
+        "(root / 'train/C').chmod(0)\n"
+        "was = os.geteuid()\n"
+        "if was == 0: os.seteuid(65534)\n"
+        "try: scan(str(root))\n"
+        "except Exception as error: print(type(error).__name__, str(error).replace(str(root), ''))\n"
+        "if was == 0: os.seteuid(0)\n"
+        "(root / 'train/C').chmod(0o700); shutil.rmtree(root)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == (
+        "DataError /train/C: cannot be listed: Permission denied; mend this, images may be missing"
+    ), done.stderr

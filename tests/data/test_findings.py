@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ray_birds.data.dataset import Dataset, scan
-from ray_birds.data.findings import of_classes, of_images
+from ray_birds.data.findings import copies_in_train, of_classes, of_images
 from ray_birds.data.inspection import Finding, ImageRecord
 from tests.conftest import CLASSES
 
@@ -18,7 +18,7 @@ def data(birds: Path) -> Dataset:
 def records(data: Dataset) -> dict[str, ImageRecord]:
     """Each file of `data` with content of its own, and an image of noise."""
     paths = [path for split in data.splits.values() for path in split.paths]
-    return {path: ImageRecord(path, "", 48, 48, "JPEG", False, "", "") for path in paths}
+    return {path: ImageRecord(path, "", 48, 48, "JPEG", False, "") for path in paths}
 
 
 def kinds(found: list[Finding]) -> dict[str, Finding]:
@@ -63,13 +63,13 @@ def test_two_labels_and_repeated(data: Dataset) -> None:
 
 def test_images_that_look_the_same_count_where_their_looks_are_known(data: Dataset) -> None:
     known = records(data)
-    own, mirrored = bytes(range(32)).hex(), bytes(range(32, 64)).hex()
-    for path, codes in (
-        (f"train/{CLASSES[0]}/1.jpg", (own, mirrored)),
-        (f"test/{CLASSES[0]}/1.jpg", (mirrored, own)),
-    ):
-        known[path] = known[path]._replace(own=codes[0], mirrored=codes[1])
-    assert [one.kind for one in of_images(data, known)] == ["leak"]
+    whole, trimmed = bytes(range(32)).hex(), bytes(range(32, 64)).hex()
+    copy = f"test/{CLASSES[0]}/1.jpg"
+    for path, codes in ((f"train/{CLASSES[0]}/1.jpg", trimmed), (copy, whole + trimmed)):
+        known[path] = known[path]._replace(codes=codes)
+    found = of_images(data, known)
+    assert [one.kind for one in found] == ["leak"]
+    assert copies_in_train(data, found) == {"valid": (), "test": (copy,)}
 
 
 def test_unreadable_files_spoil_a_sweep_that_would_not_start(data: Dataset) -> None:

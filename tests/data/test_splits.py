@@ -31,7 +31,7 @@ def records(data: Dataset, same: tuple[tuple[str, ...], ...] = ()) -> dict[str, 
     """Content of its own for each file but those in a group of `same`."""
     digest = {path: path for one in data.splits.values() for path in one.paths}
     digest |= {path: group[0] for group in same for path in group}
-    return {path: ImageRecord(content, "", 9, 9, "JPEG", False, "", "") for path, content in digest.items()}
+    return {path: ImageRecord(content, "", 9, 9, "JPEG", False, "") for path, content in digest.items()}
 
 
 def made(data: Dataset, shares: Shares = SHARES, same: tuple[tuple[str, ...], ...] = ()) -> dict[str, Split]:

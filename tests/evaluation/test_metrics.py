@@ -45,14 +45,25 @@ def test_confusion_accuracy_and_top_k_by_hand() -> None:
 
 
 def test_per_class_scores_by_hand() -> None:
-    matrix = np.array([[1, 1, 0], [0, 1, 0], [2, 0, 1]])
+    matrix = 3 * np.array([[1, 1, 0], [0, 1, 0], [2, 0, 1]])
     first, _, last = metrics.per_class(matrix, ["a", "b", "c"])
-    assert (first.support, first.predicted) == (2, 3)
-    assert first.precision == metrics.wilson(1, 3)
-    assert first.recall == metrics.wilson(1, 2)
+    assert (first.support, first.predicted) == (6, 9)
+    assert first.precision == metrics.wilson(3, 9)
+    assert first.recall == metrics.wilson(3, 6)
     assert first.f1.value == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
     assert last.f1.value == pytest.approx(2 * 1 / (3 + 1))
     assert first.f1.low < first.f1.value < first.f1.high
+
+
+def test_with_few_images_a_class_there_are_values_and_no_intervals() -> None:
+    matrix = np.diag([4, 4, 40, 40])
+    few, *_, many = metrics.per_class(matrix, ["a", "b", "c", "d"])
+    assert few.recall.value == 1.0 and all(math.isnan(one.low) for one in (few.recall, few.precision, few.f1))
+    assert many.recall == metrics.wilson(40, 40)
+    assert metrics.images_a_class(matrix) == pytest.approx(4 / (2 / 4 + 2 / 40))
+    assert not math.isnan(metrics.macro_f1(matrix).low)
+    one_each = metrics.macro_f1(np.eye(263, dtype=np.int64))
+    assert one_each.value == 1.0 and math.isnan(one_each.low) and one_each.to_json()["high"] is None
 
 
 def test_a_class_without_images_or_predictions_has_no_scores_and_no_weight() -> None:
@@ -92,12 +103,12 @@ def test_macro_f1_interval_holds_the_true_value(classes: int, each: int) -> None
 
 
 def test_macro_f1_is_seeded_and_in_its_interval() -> None:
-    labels, predictions = _noisy(np.random.default_rng(0), 263, 263, 0.6)
-    matrix = metrics.confusion(labels, predictions, 263)
+    labels, predictions = _noisy(np.random.default_rng(0), 20, 263, 0.6)
+    matrix = metrics.confusion(labels, predictions, 20)
     estimate = metrics.macro_f1(matrix, seed=1)
     assert estimate == metrics.macro_f1(matrix, seed=1) != metrics.macro_f1(matrix, seed=2)
     assert estimate.low < estimate.value < estimate.high
-    assert metrics.macro_f1(np.diag([5, 5, 1])) == (1.0, 1.0, 1.0)
+    assert metrics.macro_f1(np.diag([5, 5, 9])) == (1.0, 1.0, 1.0)
 
 
 def test_most_confused_orders_by_count_then_share() -> None:
@@ -127,6 +138,31 @@ def test_certainty_of_parts_adds_up_and_coarser_bins_hold_the_same() -> None:
         assert seen.bins(bins).probability == pytest.approx(means)
         assert seen.bins(bins).right.tolist() == [correct[place == n].sum() for n in range(bins)]
     assert seen.images.sum() == 1000
+
+
+def test_calibration_is_said_with_its_direction_and_what_chance_makes() -> None:
+    rng = np.random.default_rng(0)
+    probability = 0.3 + 0.7 * rng.beta(3, 1, 263)
+    right = rng.random(263)
+    perfect = calibration.calibrate(calibration.certainty(probability, right < probability))
+    assert not perfect.off and 0.03 < perfect.by_chance < perfect.by_chance_high
+    assert "no more than chance" in " ".join(perfect.sentences)
+    sure = calibration.calibrate(calibration.certainty(probability, right < probability - 0.2))
+    assert sure.off and sure.by_chance == perfect.by_chance
+    assert "on average overconfident by" in " ".join(sure.sentences)
+    shy = calibration.calibrate(calibration.certainty(probability / 2, right < probability))
+    assert "on average underconfident by" in " ".join(shy.sentences)
+    assert not calibration.calibrate(calibration.certainty(np.empty(0), np.empty(0, bool))).off
+
+
+def test_what_chance_makes_is_what_perfect_models_show() -> None:
+    rng = np.random.default_rng(1)
+    probability = 0.3 + 0.7 * rng.beta(3, 1, 263)
+    drawn = [calibration.certainty(probability, rng.random(263) < probability) for _ in range(300)]
+    errors = [calibration.calibration_error(one) for one in drawn]
+    found = calibration.calibrate(drawn[0])
+    assert found.by_chance == pytest.approx(np.mean(errors), rel=0.05)
+    assert found.by_chance_high == pytest.approx(np.quantile(errors, 0.95), rel=0.08)
 
 
 def test_evaluation_writes_strict_json_and_a_row_per_class() -> None:

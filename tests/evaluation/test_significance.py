@@ -1,82 +1,32 @@
-"""The statement on a sweep: its tests against scipy and statsmodels, and the article's own figures."""
+"""What is said of a sweep's winner: true of equal variants in nineteen sweeps of twenty; and of the article's."""
+
+import dataclasses
 
 import numpy as np
 import pytest
-from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.libqsturng import qsturng
 
-from ray_birds.evaluation.metrics import accuracy
-from ray_birds.evaluation.significance import Run, holm, mcnemar, state
+from ray_birds.evaluation.cost import Cost
+from ray_birds.evaluation.leakage import held_out
+from ray_birds.evaluation.metrics import wilson
+from ray_birds.evaluation.recipes import recipes
+from ray_birds.evaluation.significance import Run, Significance, choose, mcnemar, state
+from tests.conftest import benchmark
 from tests.evaluation.test_metrics import IMAGES, PLAIN
 
-
-def _run(name: str, correct: np.ndarray, seconds: float = 100.0, recipe: str = "", seed: int = 0) -> Run:
-    return Run(name, recipe or name, seed, seconds, correct)
+honesty = benchmark("honesty")
 
 
-def _first(right: int, total: int = IMAGES) -> np.ndarray:
+def run(name: str, correct: np.ndarray, seconds: float = 100.0, recipe: str = "", seed: int = 0) -> Run:
+    return Run(name, recipe or name, seed, Cost(seconds), correct)
+
+
+def first(right: int, total: int = IMAGES) -> np.ndarray:
     return np.arange(total) < right
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (3, 9), (20, 20), (5, 40)])
-def test_mcnemar_equals_statsmodels(first: int, second: int) -> None:
-    expected = statsmodels_mcnemar([[50, first], [second, 10]], exact=True).pvalue
-    assert mcnemar(first, second) == pytest.approx(expected)
-
-
-def test_holm_equals_statsmodels_on_seeded_families() -> None:
-    rng = np.random.default_rng(0)
-    for size in (0, 1, 2, 5, 17):
-        p = rng.random(size) ** 3
-        expected = multipletests(p, method="holm")[1] if size else np.empty(0)
-        assert holm(p) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("discordant", [1, 3, 9, 61])
-def test_the_articles_two_best_models_cannot_be_told_apart(discordant: int) -> None:
-    """One net image, whichever number of images only one of them has right (61: no error is shared)."""
-    plain, deep = _first(PLAIN), _first(PLAIN)
-    only_plain = discordant // 2
-    deep[PLAIN - only_plain : PLAIN] = False
-    deep[PLAIN : PLAIN + discordant - only_plain] = True
-    assert (plain.mean(), deep.mean()) == (0.9845, 0.9850)
-    said = state([_run("plain", plain, 57), _run("deep", deep, 219)], "deep")
-    (comparison,) = said.comparisons
-    assert comparison.only_winner - comparison.only_this == 1
-    assert comparison.only_winner + comparison.only_this == discordant
-    assert comparison.p == pytest.approx(1.0) and not comparison.differs
-    assert said.cheapest == "plain"
-    assert "is not significantly different from the winner" in said.text
-
-
-def test_identical_models_are_the_same_and_the_cheapest_is_named() -> None:
-    correct = np.random.default_rng(0).random(500) < 0.7
-    runs = [
-        _run("a", correct, 300),
-        _run("b", correct, 200),
-        _run("c", correct, 100),
-        _run("d", correct, 400),
-    ]
-    said = state(runs, "a")
-    assert [c.p_holm for c in said.comparisons] == [1.0, 1.0, 1.0]
-    assert said.cheapest == "c"
-    assert "These are not significantly different from the winner" in said.text
-    assert "b, c, d" in said.text
-    assert "The cheapest of them is c: 100 s against the winner's 300 s." in said.text
-
-
-def test_one_clearly_better() -> None:
-    rng = np.random.default_rng(1)
-    good, bad = rng.random(500) < 0.9, rng.random(500) < 0.6
-    said = state([_run("bad", bad, 1), _run("good", good, 2)], "good")
-    assert said.comparisons[0].differs and said.cheapest is None
-    assert said.accuracy == accuracy(good)
-    assert "cannot be told" not in said.text
-    assert "differs from the winner by more than chance" in said.text
-
-
-def _flipped(correct: np.ndarray, lost: int, won: int) -> np.ndarray:
+def flipped(correct: np.ndarray, lost: int, won: int) -> np.ndarray:
     """`correct` with its first `lost` right images wrong and its first `won` wrong ones right."""
     changed = correct.copy()
     changed[np.flatnonzero(correct)[:lost]] = False
@@ -84,59 +34,180 @@ def _flipped(correct: np.ndarray, lost: int, won: int) -> np.ndarray:
     return changed
 
 
-def test_two_of_five_differ_and_holm_decides_one_of_them() -> None:
-    best = _first(800, 1000)
-    others = {"far": (40, 5), "near": (12, 4), "lucky": (20, 8), "same": (0, 0), "less": (30, 6)}
-    runs = [_run("best", best, 500), *(_run(name, _flipped(best, *pair)) for name, pair in others.items())]
-    comparisons = {c.name: c for c in state(runs, "best").comparisons}
-    assert {name: (c.only_winner, c.only_this) for name, c in comparisons.items()} == others
-    p = {name: stats.binomtest(pair[0], sum(pair)).pvalue if sum(pair) else 1.0 for name, pair in others.items()}
-    adjusted = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
-    assert {name: c.p_holm for name, c in comparisons.items()} == pytest.approx(adjusted)
-    assert {name for name, c in comparisons.items() if c.differs} == {"far", "less"}
-    assert comparisons["lucky"].p < 0.05 < comparisons["lucky"].p_holm
-    text = state(runs, "best").text
-    assert (
-        "are not significantly different from the winner (McNemar's exact test, Holm's correction): near, lucky"
-        in text
+def by_recipe(found: Significance) -> dict[str, tuple[bool, bool]]:
+    return {one.recipe: (one.worse, one.as_good) for one in found.comparisons}
+
+
+@pytest.mark.parametrize(("one", "two"), [(0, 0), (1, 0), (3, 9), (20, 20), (5, 40)])
+def test_mcnemar_equals_statsmodels(one: int, two: int) -> None:
+    expected = statsmodels_mcnemar([[50, one], [two, 10]], exact=True).pvalue
+    assert mcnemar(one, two) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("variants", [2, 6, 24])
+def test_the_critical_value_is_tukeys_where_variants_err_alike(variants: int) -> None:
+    """Accuracies that err equally and on images of their own: the studentised range."""
+    correct = np.ones((variants, 100 * variants), bool)
+    for number in range(variants):
+        correct[number, 100 * number : 100 * number + 50] = False
+    names = [str(number) for number in range(variants)]
+    compared = recipes(names, list(correct))
+    difference = compared.difference(0, 1, 0.01).estimate
+    paired = correct[0].astype(float) - correct[1]
+    images = len(paired) + 2
+    error = np.sqrt((paired @ paired + 2) / images / images)  # Bonett and Price, of no difference
+    critical = (difference.high - difference.low) / 2 / error
+    assert critical == pytest.approx(qsturng(0.95, variants, np.inf) / np.sqrt(2), rel=0.03)
+
+
+@pytest.mark.parametrize(("one", "two", "worse"), [(6, 0, True), (5, 0, False), (8, 1, True), (7, 1, False)])
+def test_two_variants_differ_where_mcnemars_exact_test_says_so(one: int, two: int, worse: bool) -> None:
+    best = first(100, 120)
+    (found,) = state([run("a", best), run("b", flipped(best, one, two))], "a").comparisons
+    assert found.worse == worse == (mcnemar(one, two) < 0.05) == (found.p < 0.05)
+
+
+def test_the_articles_two_best_models_are_not_told_apart() -> None:
+    deep, plain = first(PLAIN + 1), flipped(first(PLAIN + 1), 5, 4)
+    assert (deep.mean(), plain.mean()) == (0.9850, 0.9845)
+    found = state([run("plain", plain, 57), run("deep", deep, 219)], "deep")
+    assert by_recipe(found) == {"plain": (False, True)}
+    assert found.recommended is not None and found.recommended.recipe == "plain"
+    assert "plain is shown to be as good and costs less: 57 s of training instead of 3.6 min" in found.text
+
+
+def test_few_images_show_nothing_and_how_many_would_is_said() -> None:
+    best = first(90, 120)
+    found = state([run("best", best, 500), run("cheap", flipped(best, 6, 5), 10)], "best")
+    assert by_recipe(found) == {"cheap": (False, False)} and found.recommended is None
+    (cheap,) = found.comparisons
+    assert cheap.images_needed is not None
+    assert "Too few images to say whether as good, to within 1 point: cheap (by 0.8 points, interval" in found.text
+    assert f"About {float(f'{cheap.images_needed:.2g}'):,.0f} valid images would tell." in found.text
+    assert "No cheaper variant is shown to be as good." in found.text
+
+
+@pytest.mark.parametrize("lost", [6, 60])
+def test_as_many_images_as_were_said_to_be_needed_do_tell(lost: int) -> None:
+    best = first(1000, 1200)
+    (few,) = state([run("a", best), run("b", flipped(best, lost, 5))], "a").comparisons
+    assert few.images_needed is not None
+    times = int(few.images_needed / 1200) + 1
+    (many,) = state(
+        [run(n, np.tile(x, times)) for n, x in (("a", best), ("b", flipped(best, lost, 5)))], "a"
+    ).comparisons
+    assert many.worse or many.as_good
+
+
+def test_a_wider_margin_makes_more_as_good_and_is_printed() -> None:
+    best = first(900, 1000)
+    runs = [run("a", best), run("b", flipped(best, 12, 10))]
+    assert not state(runs, "a", 0.01).comparisons[0].as_good
+    found = state(runs, "a", 0.02)
+    assert found.comparisons[0].as_good and "to within 2 points" in found.text
+
+
+def test_identical_variants_and_one_clearly_worse() -> None:
+    correct = np.random.default_rng(0).random(3000) < 0.7
+    bad = np.random.default_rng(1).random(3000) < 0.5
+    found = state([run("a", correct, 300), run("b", correct, 100), run("c", bad, 1)], "a")
+    assert by_recipe(found) == {"b": (False, True), "c": (True, False)}
+    assert [round(one.p, 3) for one in found.comparisons] == [1.0, 0.0]
+    assert found.recommended is not None and found.recommended.recipe == "b"
+    assert "By more than chance it is better than c (by" in found.text
+
+
+def test_the_winners_interval_is_wider_than_wilsons_on_the_side_of_luck_alone() -> None:
+    rng = np.random.default_rng(2)
+    runs = [run(str(number), rng.random(500) < 0.8) for number in range(24)]
+    found = state(runs, choose(runs).name)
+    plain = wilson(int(found.bundle.correct.sum()), 500)
+    assert found.accuracy.value == plain.value and found.accuracy.high == pytest.approx(plain.high)
+    assert found.accuracy.low < plain.low - 0.01
+    assert "the best of 24 recipes was picked on these images, which the interval counts in" in found.text
+
+
+def test_the_headline_is_that_of_test_without_copies() -> None:
+    test = held_out("test", first(80, 100), first(20, 100))
+    found = state([run("a", first(90, 100)), run("b", first(50, 100))], "a", test=test)
+    assert found.sentences[0].startswith(
+        "The winner is a. Of the 80 test images that have no copy in train 75.0 %"
     )
-    assert "differs from far, less" in text
+    assert "20 of 100 have a copy in train and do not count; with them it would be 80.0 %." in found.sentences[0]
 
 
-def test_replicates_give_the_spread_of_training() -> None:
-    counts = {("one", 0): 1938, ("one", 1): 1947, ("two", 0): 1944, ("two", 1): 1945, ("three", 0): 1900}
+def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -> None:
+    right = {"one": (800, 860, 830), "two": (828, 829, 900)}
     runs = [
-        _run(f"{recipe}-seed{seed}", _first(right), 10, recipe, seed) for (recipe, seed), right in counts.items()
+        run(f"{recipe}-seed{seed}", first(number, 1000), 10, recipe, seed)
+        for recipe, numbers in right.items()
+        for seed, number in enumerate(numbers)
     ]
-    said = state(runs, "one-seed1")
-    one, two = said.spreads
-    assert (one.recipe, one.seeds, one.low, one.high) == ("one", 2, 0.969, 0.9735)
-    assert one.deviation == pytest.approx(np.std([0.969, 0.9735], ddof=1))
-    assert two.mean == pytest.approx(0.97225)
-    assert "up to 0.45 points (one, 2 seeds, 96.90 % to 97.35 %)" in said.text
-    assert "1 recipe(s) were trained with one seed" in said.text
+    chosen = choose(runs)
+    assert (chosen.recipe, chosen.seed) == ("two", 1)  # not the luckiest, whatever it scored
+    found = state(runs, chosen.name)
+    assert found.winner == "two" and found.accuracy.value == pytest.approx(np.mean(right["two"]) / 1000)
+    assert "the mean of 3 seeds" in found.text
+    assert "The bundle is that of seed 1 (valid 82.90 %), not the luckiest" in found.text
+    assert "say nothing" not in found.text and by_recipe(found) == {"one": (False, False)}
+    luckiest = state(runs, "two-seed2")
+    assert "the luckiest of its seeds: expect the mean of them" in luckiest.text
+    assert "The bundle is of another recipe, one (valid 86.00 %)." in state(runs, "one-seed1").text
+
+
+def test_a_recipe_with_one_seed_among_others_is_said() -> None:
+    runs = [run(f"a{n}", first(80 + n, 100), 1, "a", n) for n in range(3)] + [run("b", first(70, 100), 1, "b")]
+    assert "1 of them had one seed" in state(runs, "a1").text
 
 
 def test_one_seed_says_what_it_does_not_cover() -> None:
-    said = state([_run("a", _first(90, 100)), _run("b", _first(80, 100))], "a")
-    assert said.spreads == ()
-    assert "trained with one seed" in said.text
+    found = state([run("a", first(90, 100)), run("b", first(80, 100))], "a")
+    assert found.spreads == () and "trained with one seed each" in found.text
 
 
 def test_one_variant_has_nothing_to_be_compared_with() -> None:
-    said = state([_run("only", _first(90, 100))], "only")
-    assert said.comparisons == () and said.cheapest is None
-    assert "No other variant" in said.text
-    assert "chosen on these same images" not in said.text
+    found = state([run("only", first(90, 100))], "only")
+    assert found.comparisons == () and found.recommended is None
+    assert tuple(found.accuracy) == pytest.approx(tuple(wilson(90, 100)))
+    assert "no other variant" in found.text and "picked" not in found.text
 
 
-def test_many_equal_names_are_counted_not_all_listed() -> None:
-    runs = [_run(f"t{number}", _first(90, 100)) for number in range(10)]
-    assert "t1, t2, t3, t4, t5, t6 and 3 more" in state(runs, "t0").text
+def test_many_names_are_counted_not_all_listed() -> None:
+    assert "; and 3 more" in state([run(f"t{n}", first(90, 100)) for n in range(10)], "t0").text
 
 
 def test_runs_on_other_images_and_an_unknown_winner_are_refused() -> None:
     with pytest.raises(ValueError, match="same images"):
-        state([_run("a", _first(5, 10)), _run("b", _first(5, 11))], "a")
+        state([run("a", first(5, 10)), run("b", first(5, 11))], "a")
     with pytest.raises(ValueError, match="'c'"):
-        state([_run("a", _first(5, 10))], "c")
+        state([run("a", first(5, 10))], "c")
+    with pytest.raises(ValueError, match="no run"):
+        choose([])
+
+
+def test_of_equally_accurate_runs_the_lower_loss_is_chosen() -> None:
+    runs = [dataclasses.replace(run(str(n), first(9, 10)), loss=loss) for n, loss in enumerate((3.0, 1.0, 2.0))]
+    assert choose(runs).name == "1"
+
+
+@pytest.mark.parametrize(("variants", "correlation"), [(6, 0.5), (24, 0.95)])
+def test_equal_variants_are_seldom_called_different_and_the_interval_holds(
+    variants: int, correlation: float
+) -> None:
+    found = honesty.equal_variants(variants, correlation, images=263, accuracy=0.65, sweeps=150)
+    assert found["called different"] <= 0.05 + 0.035  # two standard errors of 150 sweeps
+    assert found["interval holds"] >= 0.95 - 0.035
+
+
+def test_power_is_that_of_bonferroni_at_least() -> None:
+    found = honesty.power(6, 0.8, images=263, sweeps=80)
+    assert found["found"] >= found["by Bonferroni"] > 0.2
+
+
+def test_a_variant_that_is_worse_is_seldom_recommended() -> None:
+    assert honesty.recommended(images=120, sweeps=150) <= 0.05
+
+
+@pytest.mark.parametrize("by_seed", [0.0, 0.3])
+def test_equal_recipes_with_three_seeds_are_seldom_called_different(by_seed: float) -> None:
+    assert honesty.equal_recipes(4, 3, by_seed, images=263, sweeps=150) <= 0.05 + 0.035

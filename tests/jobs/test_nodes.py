@@ -81,7 +81,7 @@ def job(name: str, options: dict[str, str], *words: str, cwd: Path) -> "subproce
 
 
 def table(uri: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(storage.read(uri).decode())))
+    return list(csv.DictReader(io.StringIO(storage.read(uri).decode("utf-8-sig"))))
 
 
 def names(uri: str) -> set[str]:

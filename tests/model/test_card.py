@@ -26,6 +26,9 @@ DATA: dict[str, Any] = {
 }
 
 
+SAID = ("The winner is a_b.", "Of the 12 valid images ...")
+
+
 def evaluation(*wrong: int) -> Evaluation:
     """Twelve images of the first three classes in turn; those numbered in `wrong` are taken for the next."""
     labels = np.arange(12) % 3
@@ -45,7 +48,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def percent(estimate: metrics.Estimate) -> list[str]:
-    return [f"{100 * estimate.value:.1f} %", f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"]
+    value, low, high = (100 * number for number in estimate)
+    return [f"{value:.1f} %", "too few images" if np.isnan(low) else f"{low:.1f} to {high:.1f} %"]
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def scores() -> dict[str, Evaluation]:
 
 @pytest.fixture
 def text(scores: dict[str, Evaluation]) -> str:
-    return card.markdown(VARIANT, "imagenet", DATA, scores, 4)
+    return card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4)
 
 
 def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) -> None:
@@ -64,7 +68,9 @@ def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) ->
         [split, "12", *percent(score.accuracy), *percent(score.macro_f1)] for split, score in scores.items()
     ]
     assert rows(section(text, "Results")) == expected
-    assert expected[1][2] == "58.3 %"
+    assert expected[1][2] == "58.3 %" and expected[1][5] == "too few images"
+    assert "- The winner is a\\_b.\n- Of the 12 valid images ..." in section(text, "Results")
+    assert "(no interval: 4 images a class; with so few it comes out too low on average)" in text
 
 
 def test_weak_classes_are_those_of_test_worst_first(text: str, scores: dict[str, Evaluation]) -> None:
@@ -81,7 +87,9 @@ def test_weak_classes_are_those_of_test_worst_first(text: str, scores: dict[str,
 def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
     labels = np.array([0] * 40 + [1] * 1 + [2] * 9)
     predictions = np.array([0] * 20 + [2] * 20 + [2] + [2] * 9)
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)}, 4)
+    text = card.markdown(
+        VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)}, SAID, 4
+    )
     assert [row[:3] for row in rows(section(text, "Weak classes"))] == [
         ["CORAL OWL", "40", "50.0 %"],
         ["MOSS TERN", "1", "0.0 %"],
@@ -89,20 +97,20 @@ def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
 
 
 def test_without_test_it_says_so_and_takes_valid(scores: dict[str, Evaluation]) -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": scores["valid"]}, 4)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": scores["valid"]}, SAID, 4)
     assert "There was no test split" in section(text, "Results")
     assert [row[0] for row in rows(section(text, "Weak classes"))] == ["MOSS TERN"]
 
 
 def test_without_mistakes_no_class_is_called_weak() -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, 4)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, SAID, 4)
     assert section(text, "Weak classes").strip() == "None is known: every image of test was recognised."
     assert "nan" not in text
 
 
 def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     def recipe(**changes: Any) -> str:
-        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, 4), "Recipe")
+        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, SAID, 4), "Recipe")
 
     assert "EfficientNetB0 with ImageNet weights, 96 x 96 pixels" in recipe()
     assert "1 epoch with Adam at 0.002" in recipe(head="adam")
@@ -123,7 +131,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
-    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, 4)
+    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, SAID, 4)
     assert "`birds`, 4 classes, 7 unreadable images left out." in section(text, "Data")
     assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
     assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
@@ -133,5 +141,12 @@ def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> N
 
 def test_a_place_in_an_object_store_is_named_by_its_last_part(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "root": "s3://bucket/photos/birds?region=eu-west-1"}
-    text = card.markdown(VARIANT, "none", data, scores, 4)
+    text = card.markdown(VARIANT, "none", data, scores, SAID, 4)
     assert "# 4 classes of birds\n" in text and "random weights" in text and "bucket" not in text
+
+
+def test_names_that_are_markdown_are_shown_as_they_are(scores: dict[str, Evaluation]) -> None:
+    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID, 4)
+    assert text.splitlines()[0] == "# 4 classes of b\\_rds\\_ \\`x\\`\\\\n\\#\\# heading"
+    assert "`b_rds_ 'x'\\n## heading`" in text and "the weights `'rm'\\n# x`" in text
+    assert sum(line.startswith("#") for line in text.splitlines()) == text.count("\n## ") + 1

@@ -1,15 +1,18 @@
 """Which files are scored: folders, files, patterns; names of all kinds; what is no image is left aside by name."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
+from ray_birds.data import decode
 from ray_birds.prediction import inputs
 from ray_birds.prediction.inputs import Found
 from tests.conftest import CLASSES
@@ -24,7 +27,7 @@ def folder(birds: Path, tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, root / name)
     (root / "zero.bmp").touch()
-    for name in ("notes.txt", "a/Thumbs.db", "README", "a/2.jpg.part", "a/film.mp4"):
+    for name in ("notes.txt", "README", "a/2.jpg.part", "a/film.mp4"):
         (root / name).write_text("no image")
     return root
 
@@ -39,7 +42,7 @@ IMAGES = {
     "#?%20.gif",
     "zero.bmp",
 }
-OTHERS = {"notes.txt", "a/Thumbs.db", "README", "a/2.jpg.part", "a/film.mp4"}
+OTHERS = {"notes.txt", "README", "a/2.jpg.part", "a/film.mp4"}
 
 
 def uris(found: Found) -> list[str]:
@@ -125,7 +128,7 @@ def test_no_image_in_it_says_where_it_looked_and_what_it_saw(tmp_path: Path) -> 
     assert "\n" not in message
 
 
-def test_odd_folders_and_links_are_listed_and_never_followed(folder: Path, birds: Path) -> None:
+def test_odd_folders_are_listed_and_links_never_followed_round(folder: Path, birds: Path) -> None:
     (folder / "x.jpg").mkdir()
     shutil.copy(birds / "test/CORAL OWL/1.jpg", folder / "x.jpg/inside.jpg")
     (folder / "a/loop").symlink_to(folder, target_is_directory=True)
@@ -196,3 +199,169 @@ def test_labels_come_from_folders_named_like_classes(birds: Path, monkeypatch: p
     monkeypatch.chdir(birds / "test/CORAL OWL")
     assert inputs.label(inputs.root("."), "1.jpg", known) == "CORAL OWL"
     assert inputs.label(inputs.root("1.jpg"), "1.jpg", known) == "CORAL OWL"
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("test/CORAL OWL/cam1/5.jpg", "CORAL OWL"),
+        ("test/CORAL OWL/MOSS TERN/5.jpg", "MOSS TERN"),  # the nearest folder that is a class
+        ("test/CORAL OWL/MOSS TERN/cam1/2024/5.jpg", "MOSS TERN"),
+        ("test/CORAL_OWL/5.jpg", "CORAL OWL"),
+        ("test/coral owl /5.jpg", "CORAL OWL"),
+        ("test/CORALL OWL/5.jpg", None),
+        ("5.jpg", None),
+    ],
+)
+def test_the_nearest_folder_that_is_a_class_labels_an_image(path: str, wanted: str | None) -> None:
+    known = frozenset(CLASSES)
+    assert inputs.label("/data", path, known) == wanted
+    folder, _, name = path.rpartition("/")
+    assert inputs.label(f"/data/{folder}", name, known) == wanted  # however deep the input begins
+    assert inputs.label("s3://bucket/data", path, known) == wanted
+
+
+def test_unicode_forms_of_a_class_are_one() -> None:
+    for folder, name in itertools.permutations(("CAFÉ", "CAFE\u0301")):
+        assert folder != name and inputs.label("/data", f"{folder}/1.jpg", frozenset({name, "OWL"})) == name
+
+
+def test_a_person_or_a_bucket_called_like_a_class_labels_nothing() -> None:
+    known = frozenset({"ROBIN", "OWL"})
+    assert inputs.label("/home/robin/new photos", "a/1.jpg", known) is None
+    assert inputs.label("/home/robin/owl", "a/1.jpg", known) == "OWL"
+    assert inputs.label("s3://robin/new photos", "a/1.jpg", known) is None
+    assert inputs.label("/data/robin/test/unknown", "1.jpg", known) is None  # a data set ends at its split
+
+
+def test_folders_of_no_class_are_named_with_the_nearest(folder: Path, birds: Path) -> None:
+    shutil.copytree(birds / "test", folder / "labelled")
+    (folder / "labelled/CORAL OWL").rename(folder / "labelled/CORRAL_OWLS")
+    lines = inputs.notes(inputs.find([str(folder / "labelled")]), CLASSES)
+    assert lines == ["2 files lie in folders that are no class: CORRAL_OWLS (nearest 'CORAL OWL')"]
+    # Where some are labelled the others are told of, whatever their folders are called.
+    shutil.rmtree(folder / "a")
+    (line,) = inputs.notes(inputs.find([str(folder)]), CLASSES)
+    assert line.startswith("5 files lie in folders that are no class:") and "unseen birds (nearest" in line
+
+
+def test_a_folder_of_new_images_is_unlabelled_and_nothing_is_said(folder: Path) -> None:
+    assert inputs.notes(inputs.find([str(folder)]), CLASSES) == []
+    (folder / "a").rename(folder / "MOSS TERNS")
+    (line,) = inputs.notes(inputs.find([str(folder)]), CLASSES)
+    assert line == "5 files lie in folders that are no class: MOSS TERNS (nearest 'MOSS TERN')"
+
+
+def test_what_systems_leave_behind_is_passed_over_and_counted(folder: Path, birds: Path) -> None:
+    image = birds / "test/CORAL OWL/1.jpg"
+    litter = (".ipynb_checkpoints/1-checkpoint.jpg", "a/@eaDir/1.jpg", "__MACOSX/a/1.jpg", "a/._1.jpg", "._2.jpg")
+    for name in (*litter, "Thumbs.db", "$RECYCLE.BIN/x.jpg", "lost+found/y.jpg", "a/.DS_Store", "Desktop.ini"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(image, folder / name)
+    found = inputs.find([str(folder)])
+    assert {path for _, path in found.images} == IMAGES
+    assert len(found.ignored) == len(OTHERS)
+    (note,) = inputs.notes(found, CLASSES)
+    assert note.startswith("10 files and folders that systems leave behind were passed over: ._* (2), ")
+    given = str(folder / "a/._1.jpg")
+    assert inputs.find([given]).images == ((given, "._1.jpg"),)  # named by the user: meant
+
+
+def test_content_decides_where_the_name_does_not(folder: Path, birds: Path) -> None:
+    data = (birds / "test/CORAL OWL/1.jpg").read_bytes()
+    jpegs = ("x.jpg.1", "x.jfif", "x.HEIC", "x.jpg_large", "x.JPE", "x.txt", "x.5", "é?")
+    tiff = {
+        "y.tif": b"II*\0",
+        "y.AVIF": b"",
+        "scan": b"MM\0*",
+        "phone.jpg": b"\0\0\0\x18ftypheic",
+        "y.dng": b"II*\0",
+    }
+    for name, content in {**dict.fromkeys(jpegs, data), **tiff}.items():
+        (folder / name).write_bytes(content)
+    found = inputs.find([str(folder)])
+    assert {path for _, path in found.images} == IMAGES | {*jpegs, *tiff}
+    errors = {name: decode.load(str(folder / name), 32).error for name in (*jpegs, *tiff)}
+    assert {errors[name] for name in jpegs} == {""} and errors["y.AVIF"] == "empty file"
+    assert errors["scan"] == "a TIFF image, which is not read (convert it to JPEG or PNG)"
+    assert errors["phone.jpg"] == "a HEIC image, which is not read (convert it to JPEG or PNG)"
+
+
+def test_a_folder_of_links_is_followed_and_each_real_folder_once(birds: Path, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in CLASSES:
+        (root / name).symlink_to(birds / "test" / name)
+    (root / "again").symlink_to(birds / "test/CORAL OWL")
+    (root / "up").symlink_to(tmp_path)
+    (root / "round").symlink_to(root)
+    found = inputs.find([str(root)])
+    assert [path for _, path in found.images] == [f"{name}/{n}.jpg" for name in CLASSES for n in (1, 2)]
+    reasons = {Path(uri).name: reason for uri, reason in found.ignored}
+    assert reasons == {
+        "again": "a link to a folder that is listed already",
+        "up": "a link to a folder above",
+        "round": "a link to a folder that is listed already",
+    }
+
+
+def test_two_ways_to_one_folder_give_one_row_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "other name").symlink_to(folder / "a")
+    found = inputs.find(["a", "./a/b c/../../a", f"{folder}/a/../a", "a", "other name", "."])
+    assert len(found.images) == len(IMAGES)
+    assert {given for given, _ in found.images} == {"a", "."}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("birds.zip", b"PK\x03\x04", "an archive; unpack it and give the folder"),
+        ("birds.tar.gz", b"\x1f\x8b\x08", "an archive; unpack it and give the folder"),
+        ("list.txt", b"a/1.jpg\na/2.jpg\n", "not an image; give folders, images or patterns"),
+        ("table.csv", b"path,label\n", "not an image; give folders, images or patterns"),
+        ("nothing", b"", "not an image"),
+    ],
+)
+def test_what_is_no_image_by_itself_is_refused(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as error:
+        inputs.find([str(tmp_path / name)])
+    assert str(error.value).startswith(f"--input {tmp_path / name}: {words}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", ["", "  "])
+def test_an_empty_input_is_not_the_current_folder(given: str) -> None:
+    with pytest.raises(DataError, match=r"--input .* is empty"):
+        inputs.find([given])
+
+
+def test_a_pattern_that_is_none_is_one_line(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"--input .*a\*\*: Invalid pattern"):
+        inputs.find([f"{folder}/a**"])
+
+
+def test_a_folder_without_permission_is_named() -> None:
+    """In a process without root's rights."""
+    code = (
+        "import os, pathlib, tempfile; from ray_birds.prediction import inputs\n"
+        "folder = pathlib.Path(tempfile.mkdtemp()); folder.chmod(0o755)\n"
+        "(folder / 'a.jpg').touch(); (folder / 'closed').mkdir(mode=0)\n"
+        "root = os.geteuid() == 0\n"
+        "if root: os.seteuid(65534)\n"
+        "found = inputs.find([str(folder)])\n"
+        "print(len(found.images), list(inputs.reasons(found)))\n"
+        "if root: os.seteuid(0)\n"
+        "(folder / 'closed').rmdir(); (folder / 'a.jpg').unlink(); folder.rmdir()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "1 ['1 x cannot be listed: Permission denied']", done.stderr
+
+
+@pytest.mark.slow
+def test_100_000_files_are_listed_in_seconds(tmp_path: Path) -> None:
+    for number in range(100_000):
+        os.close(os.open(f"{tmp_path}/{number}.jpg", os.O_CREAT))
+    start = time.perf_counter()
+    found = inputs.find([str(tmp_path)])
+    assert len(found.images) == 100_000 and time.perf_counter() - start < 20

@@ -569,7 +569,10 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
     storage.copy(settings.model, f"{bucket}/models/best one")
     storage.copy(str(folder / "labelled"), f"{bucket}/new birds")
     for name in ("鶯 é ñ 🐦.jpeg", "#1? c%20d.jpg", "no ending", "README", "zero.jpg"):
-        storage.copy(str(folder / "odd" / name), f"{bucket}/odd/{name}")
+        storage.copy(str(folder / "odd" / name), storage.join(bucket, "odd", name))
+    keys = ("photo.jpg?width=300", "x.jpg?region=eu", "y.jpg?")
+    for key in keys:
+        storage.copy(str(folder / "odd/no ending"), storage.join(bucket, "odd", key))
     given = (f"{bucket}/new birds/*/2.jpg", f"{bucket}/odd")
     config = settings.replace(model=f"{bucket}/models/best one", input=given, output=f"{bucket}/out/predictions")
     done = subprocess.run(command(config), capture_output=True, text=True)
@@ -582,6 +585,7 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         "#1? c%20d.jpg",
         "no ending",
         "zero.jpg",
+        *keys,
     }
     assert rows["error"].to_dict() == {path: "empty file" if path == "zero.jpg" else "" for path in rows.index}
     local = read(scored).set_index("path")
@@ -590,9 +594,9 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         pair = (rows.loc[f"{name}/2.jpg", "probability"], local.loc[f"labelled/{name}/2.jpg", "probability"])
         assert same_numbers(*pair)
     found = storage.read_json(f"{config.output}/_manifest.json")
-    assert found["rows"] == 7 and [Path(one["path"]).name for one in found["ignored"]] == ["README"]
+    assert found["rows"] == 10 and [Path(one["path"]).name for one in found["ignored"]] == ["README"]
     page = storage.read(f"{config.output}/_report.html").decode()
-    assert "6 of 7 files scored" in page and page.count("data:image/jpeg") >= 12  # sampled and least certain
+    assert "9 of 10 files scored" in page and page.count("data:image/jpeg") >= 12  # sampled and least certain
     assert storage.exists(f"{config.output}/{SUCCESS}") and not storage.find(f"{config.output}.partial")
 
     with pytest.MonkeyPatch.context() as patch:

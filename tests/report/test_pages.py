@@ -140,7 +140,7 @@ class Writer:
         splits = {name: len(split) for name, split in self.data.splits.items()}
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
-            "splits": splits, "notes": ["a <note>"], "bad_images": 1,
+            "splits": splits, "notes": ["a <note>"], "bad_images": 1, "copies_in_train": {},
         }  # fmt: skip
         (self.uri / "dataset.json").write_text(json.dumps(facts))
         _write_csv(
@@ -150,7 +150,7 @@ class Writer:
 
 def _write_csv(uri: Path, rows: list[dict[str, Any]]) -> None:
     uri.parent.mkdir(parents=True, exist_ok=True)
-    with uri.open("w", newline="") as file:
+    with uri.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -263,7 +263,7 @@ def test_sweep_sections_come_in_the_order_that_was_asked_for(sweep: tuple[Path, 
 
 def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
-    with (folder / "trials.csv").open() as file:
+    with (folder / "trials.csv").open(encoding="utf-8-sig") as file:
         rows = {row["trial"]: row for row in csv.DictReader(file)}
     shown = page.rows("variants")
     assert len(shown) == len(rows) == 6
@@ -291,18 +291,20 @@ def test_sweep_says_who_won_and_what_it_means(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
     winner = json.loads((folder / "run.json").read_text())["winner"]
     test = pq.read_table(folder / "trials" / winner / "test_predictions.parquet")["correct"].to_numpy()
-    estimate = metrics.accuracy(test)
-    assert winner in page.by_id["winner"]
-    assert f"{100 * estimate.value:.2f} % of the test images" in page.by_id["winner"]
-    assert f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %" in page.by_id["winner"]
-    said = read(folder).significance
-    assert said is not None
-    assert page.by_id["significance"] == "".join(said.sentences)
+    results = read(folder)
+    said = results.significance
+    assert said is not None and said.test is not None and said.test.of_all == metrics.accuracy(test)
+    assert page.by_id["winner"] == said.sentences[0] and winner.removesuffix("-seed0") in said.sentences[0]
+    assert page.by_id["significance"] == "".join(said.sentences[1:])
     shown = {attributes["data-trial"]: cells[3] for attributes, cells in page.rows("variants")}
-    for one in said.comparisons:
-        assert float(shown[one.name][0]["data-value"]) == one.p_holm
-        p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
-        assert shown[one.name][1] == f"{p}{one.only_winner} : {one.only_this}"
+    against = {one.recipe: one.difference for one in said.comparisons}
+    for trial in results.trials:
+        if trial.recipe in against and trial.status == "finished":
+            attributes, text = shown[trial.name]
+            value, low, high = against[trial.recipe]
+            assert (float(attributes["data-value"]), float(attributes["data-low"])) == (value, low)
+            assert text.startswith(f"{100 * value + 0.0:.2f}{100 * low + 0.0:.2f} to {100 * high + 0.0:.2f}, p ")
+    assert "not for choosing" in page.source
 
 
 def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, Page]) -> None:
@@ -323,13 +325,16 @@ def test_sweep_scores_by_class_and_confusions_equal_metrics(sweep: tuple[Path, P
         assert values == [score.support, score.f1.value, score.precision.value, score.recall.value]
     pairs = [(cells[0][1], cells[1][1], int(cells[2][1])) for _, cells in page.rows("confused")]
     assert pairs == [pair[:3] for pair in evaluation.confused]
-    assert f"{100 * evaluation.macro_f1.value:.2f} %" in page.sections["Each class, worst first"]
+    assert evaluation.macro_f1_text in page.sections["Each class, worst first"]
 
 
 def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
-    with (folder / "trials.csv").open() as file:
-        valid = {row["trial"]: float(row["valid_accuracy"] or "nan") for row in csv.DictReader(file)}
+    valid = {}
+    for history in folder.glob("trials/*/history.csv"):
+        with history.open(encoding="utf-8-sig") as file:
+            best = min(csv.DictReader(file), key=lambda row: float(row["valid_loss"]))
+        valid[history.parent.name] = float(best["valid_accuracy"])  # trained for too long is no effect
     plain, aug = "plain-unfreeze{}-lr0.001-seed0", "aug-unfreeze{}-lr0.001-seed0"
     shown = {(cells[0][1], cells[1][1]): cells for _, cells in page.rows("effects")}
     expected = {
@@ -338,7 +343,7 @@ def test_sweep_effects_and_gaps_equal_the_files(sweep: tuple[Path, Page]) -> Non
     }
     assert {key: (pytest.approx(float(c[3][0]["data-value"])), c[6][1]) for key, c in shown.items()} == expected
     for attributes, cells in page.rows("gaps"):
-        with (folder / "trials" / attributes["data-trial"] / "history.csv").open() as file:
+        with (folder / "trials" / attributes["data-trial"] / "history.csv").open(encoding="utf-8-sig") as file:
             last = list(csv.DictReader(file))[-1]
         train, validation = float(last["accuracy"]), float(last["valid_accuracy"])
         assert [float(cell["data-value"]) for cell, _ in cells[1:4]] == [
@@ -399,7 +404,7 @@ def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
     Writer(tmp_path / "results", data, FOUR[:1])
     page = Page(write_sweep_report(read(tmp_path / "results")))
     check_page(page, tmp_path / "results" / "report")
-    assert "of the valid images" in page.by_id["winner"]
+    assert "valid images" in page.by_id["winner"]
     assert "Scored on valid" in page.sections["What is confused with what"]
     assert "No two finished variants differ" in page.sections["What each factor does"]
     assert (
@@ -475,6 +480,7 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         "rows": counts.rows,
         "failures": dict(counts.failures),
         "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
+        "notes": ["2 files lie in folders that are no class: <OWLS> (nearest 'OWL')"],
         "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
         "model": {"uri": "results/first/best", "digest": "abc"},
         "settings": {"input": [str(data)], "batch_size": 32, "model": "best"},
@@ -501,6 +507,7 @@ def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "out/_manifest.json").read_text())
     expected = json.loads((tmp_path / "out/_evaluation/metrics.json").read_text())
     numbers = [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")]
+    assert "<p>2 files lie in folders that are no class: &lt;OWLS&gt; (nearest &#39;OWL&#39;).</p>" in page.source
     assert numbers == [80, 7, manifest["rows"], len(manifest["ignored"])] == [80, 7, 87, 20]
     failures = {cells[0][1]: int(cells[1][1]) for _, cells in page.rows("failures")}
     assert failures == manifest["failures"] == {"empty file": 4, "damaged": 3}

@@ -7,11 +7,11 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ray_birds.core.errors import DataError
-from ray_birds.core.terminal import progress
+from ray_birds.core.terminal import progress, say
+from ray_birds.data import walk
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 
 CHUNK = 1 << 20  # bytes
-LITTER = "__MACOSX/"  # a second tree of the same names that macOS puts into its archives
 # What zipfile and its decompressors raise on damaged content; an OSError without a number is bz2's.
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
@@ -25,12 +25,15 @@ def unpack(archive: Path, folder: Path, cap: int) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = [entry for entry in opened.infolist() if not entry.filename.startswith(LITTER)]
-            paths = [_path(entry, archive) for entry in entries]
+            named = [(entry, _path(entry, archive)) for entry in opened.infolist()]
+            kept = [(entry, path) for entry, path in named if not any(map(walk.is_litter, path.parts))]
+            entries, paths = [entry for entry, _ in kept], [path for _, path in kept]
             size = sum(on_disk(entry.file_size) for entry in entries)
             check_cap(size, cap, f"{archive.name}, unpacked,")
             check_room(folder.parent, size, f"{archive.name}, unpacked,")
             folder.mkdir()
+            if len(kept) < len(named):
+                say(f"note: {len(named) - len(kept):,} entries that systems leave behind are not unpacked")
             with progress("unpacking", len(entries), "files") as meter:
                 for entry, path in zip(entries, paths, strict=True):
                     _write(opened, entry, folder / path)

@@ -16,8 +16,8 @@ from ray_birds.config import DownloadConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.core.terminal import say
+from ray_birds.data import formats
 from ray_birds.data.dataset import scan
-from ray_birds.data.decode import has_image_extension
 from ray_birds.data.sources import parquet
 from ray_birds.data.sources.archive import unpack
 from ray_birds.data.sources.disk import FULL, GB
@@ -65,7 +65,7 @@ def _carry_out(source: Source, output: Path, cap: int) -> None:
 def _finished(output: Path, source: Source) -> bool:
     """Whether `output` holds this download, complete. Raises OutputError where it holds a part or another."""
     try:
-        record = json.loads((output / RECORD).read_text())
+        record = json.loads((output / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ def _claim(output: Path, source: Source) -> Path:
     staging = output / STAGING
     claim = staging / CLAIM
     if claim.exists():
-        begun = json.loads(claim.read_text())
+        begun = json.loads(claim.read_text(encoding="utf-8"))
         if begun["identity"] != source.identity:
             raise OutputError(f"{staging}: an unfinished download of {begun['source']}; finish that, or remove it")
         return staging
@@ -137,7 +137,7 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
     """Lay out a folder or a Parquet file as the folder contract asks. Raises DataError where it cannot be."""
     found = files_below(content) if content.is_dir() else [content]
     tables = [file for file in found if file.suffix == ".parquet" or file == content]
-    if tables and not any(has_image_extension(file.name) for file in found):
+    if tables and not any(formats.by_name(file.name) for file in found):
         parquet.convert(tables, arranged, cap)
         return
     root = find_root(content)

@@ -1,11 +1,11 @@
 """Folders as they come: the one inside that holds train/, and copies of it."""
 
-import os
 import shutil
 from pathlib import Path
 
 from ray_birds.core.errors import DataError
-from ray_birds.core.terminal import progress
+from ray_birds.core.terminal import progress, say
+from ray_birds.data import walk
 from ray_birds.data.dataset import SPLIT_FOLDERS
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 
@@ -15,41 +15,39 @@ def find_root(folder: Path) -> Path | None:
 
     Raises DataError where two at the same depth do.
     """
-    level = [folder]
-    while level:
-        holding = [uri for uri in level if SPLIT_FOLDERS["train"][0] in map(str.lower, _folders(uri))]
-        if len(holding) > 1:
-            names = ", ".join(str(uri.relative_to(folder)) for uri in holding)
-            raise DataError(
-                f"several folders hold train/ ({names}); unpack it yourself and give one with --from DIR"
-            )
-        if holding:
-            return holding[0]
-        level = [uri / name for uri in level for name in _folders(uri)]
-    return None
+    tree = walk.walk(str(folder))
+    parted = (path.rpartition("/") for path in tree.folders)
+    holding = [above for above, _, name in parted if name.lower() in SPLIT_FOLDERS["train"]]
+    if not holding:
+        return None
+    nearest = min(map(_depth, holding))
+    several = [path for path in dict.fromkeys(holding) if _depth(path) == nearest]
+    if len(several) > 1:
+        raise DataError(
+            f"several folders hold train/ ({', '.join(several)}); unpack it yourself and give one with --from DIR"
+        )
+    return folder / several[0]
 
 
-def _folders(uri: Path) -> list[str]:
-    """Names of the folders in a place, sorted. Links count: only a tree of the user's own has any."""
-    return sorted(entry.name for entry in os.scandir(uri) if entry.is_dir())
+def _depth(path: str) -> int:
+    return path.count("/") + bool(path)
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, links followed, sorted. Raises DataError where a link leads back up."""
-    found: list[Path] = []
-    seen: set[Path] = set()
-    for uri, _, names in os.walk(folder, followlinks=True):
-        real = Path(uri).resolve()
-        if real in seen:
-            raise DataError(f"{uri}: leads to {real}, which is in {folder} already; remove the link")
-        seen.add(real)
-        found.extend(Path(uri, name) for name in names)
-    return sorted(found)
+    """All files below a folder, sorted, as a sweep walks it: links followed, without what systems leave behind."""
+    return [folder / path for path in walk.walk(str(folder)).files]
 
 
 def copy_tree(source: Path, target: Path, cap: int) -> None:
-    """Copy a folder's files to a new folder. Raises OutputError where they do not fit."""
-    files = files_below(source)
+    """Copy a folder's files to a new folder, and say what is left out. Raises OutputError where they do not fit,
+    DataError where something in it cannot be listed or named."""
+    tree = walk.walk(str(source))
+    lost = next((one for one in tree.aside if one.lost), None)
+    if lost:
+        raise DataError(f"{source}/{lost.path}: {lost.reason}; mend this, images may be missing")
+    for note in [*walk.aside_notes(tree.aside), *walk.litter_note(tree.litter)]:
+        say(f"note: {note}")
+    files = [source / path for path in tree.files if (source / path).exists()]  # a link may lead nowhere
     size = sum(on_disk(file.stat().st_size) for file in files)
     check_cap(size, cap, str(source))
     check_room(target.parent, size, str(source))

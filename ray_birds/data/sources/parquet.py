@@ -16,14 +16,12 @@ from pyarrow import parquet
 
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
+from ray_birds.data import formats, walk
 from ray_birds.data.dataset import SPLIT_FOLDERS
-from ray_birds.data.decode import has_image_extension
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 
 ROWS = 16  # rows in memory at a time
 UNLABELLED = "images to test"
-# First bytes -> ending, for images whose path is not recorded.
-BEGINNINGS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
 
 
 class Columns(NamedTuple):
@@ -110,9 +108,9 @@ def find_columns(schema: pa.Schema, file: Path) -> Columns:
 
 
 def folder_name(label: str, file: Path) -> str:
-    """A class name as a folder's name. Raises DataError for one that would lead elsewhere."""
+    """A class name as a folder's name. Raises DataError for one that would lead elsewhere or be passed over."""
     name = re.sub(r"[/\\\0]", "_", label)
-    if name.strip() in ("", ".", ".."):
+    if name.strip() in ("", ".", "..") or walk.is_litter(name):
         raise DataError(f"{file.name}: class name {label!r} cannot be the name of a folder")
     return name
 
@@ -139,6 +137,8 @@ def _write(row: dict[str, Any], columns: Columns, folder: Path, stem: str, file:
 
 
 def _ending(data: bytes, path: str | None) -> str:
-    if path and has_image_extension(path):
+    """The extension of an image's recorded path, else that of its kind; .jpg for what is no image, so that it is
+    found and named as damaged."""
+    if path and formats.by_name(path):
         return Path(path).suffix.lower()
-    return next((extension for start, extension in BEGINNINGS.items() if data.startswith(start)), ".jpg")
+    return formats.extension(formats.by_content(data)) or ".jpg"

@@ -165,14 +165,14 @@ def _receive(session: requests.Session, request: requests.PreparedRequest, part:
         if not start:
             part.unlink(missing_ok=True)  # before the note that would vouch for it
             validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-            _note(part).write_text(json.dumps({"validator": validator, "size": size}))
+            _note(part).write_text(json.dumps({"validator": validator, "size": size}), encoding="utf-8")
         _write(answer, part, start, size, cap)
 
 
 def _so_far(part: Path) -> tuple[int, dict[str, Any]]:
     """Length of what has come and can be proven to belong to the file, and the note about it."""
     try:
-        known = json.loads(_note(part).read_text())
+        known = json.loads(_note(part).read_text(encoding="utf-8"))
         return (part.stat().st_size, known) if known["validator"] else (0, {})
     except (OSError, ValueError, KeyError, TypeError):
         return 0, {}

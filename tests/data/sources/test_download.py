@@ -533,11 +533,25 @@ def test_from_a_folder_that_cannot_be(tmp_path: Path, output: Path) -> None:
     source = write(tmp_path / "source", BIRDS)
     assert "no such file" in refused(output, DataError, dataset="", source=str(tmp_path / "none"))
     assert "lies inside" in refused(source / "copy", SettingsError, dataset="", source=str(source))
-    (source / "train" / "loop").symlink_to(source)
-    assert "remove the link" in refused(output, DataError, dataset="", source=str(source))
     empty = write(tmp_path / "empty", {"a.txt": b""})
     assert "neither a folder train/ nor Parquet files" in refused(output, DataError, dataset="", source=str(empty))
     assert not output.exists()
+
+
+def test_links_are_followed_once_and_litter_is_left_out(
+    tmp_path: Path, output: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "source", BIRDS)
+    write(source / "train", {".ipynb_checkpoints/1.jpg": image(0), "Thumbs.db": b"", "._1.jpg": b""})
+    write(source / "__MACOSX", {"train/A/._1.jpg": b""})
+    write(tmp_path / "elsewhere", {"1.jpg": image(7)})
+    (source / "train" / "loop").symlink_to(source)
+    (source / "train" / "LINKED").symlink_to(tmp_path / "elsewhere")
+    take(output, source)
+    assert images(output) == BIRDS | {"train/LINKED/1.jpg": image(7)}
+    said = capfd.readouterr().out
+    assert "a link to a folder that is listed already: such as train/loop" in said
+    assert "4 files and folders that systems leave behind" in said and "__MACOSX (1)" in said
 
 
 def test_two_folders_with_train(tmp_path: Path, output: Path) -> None:

@@ -1,0 +1,225 @@
+"""Whether what a sweep says of its winner is true, by simulation through the functions that say it.
+
+    python benchmarks/honesty.py
+
+Predictions are drawn: a variant has an image right where a normal number, which the variants share in part (the
+correlation), lies below a threshold. A row of the table is a promise, what was found, and what the first version
+of ray-birds did. Ten minutes on two cores; each row's function is a test too, smaller.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing import Pool
+
+import numpy as np
+from scipy import special
+
+from ray_birds.evaluation import calibration, metrics
+from ray_birds.evaluation.cost import Cost
+from ray_birds.evaluation.significance import Run, choose, mcnemar, state
+
+CORRELATIONS = (0.5, 0.8, 0.95)
+IMAGES = ((120, 0.9), (263, 0.65), (2000, 0.98))  # of valid, with the variants' accuracy
+
+
+def drawn(
+    random: np.random.Generator, accuracy: Sequence[float], images: int, correlation: float, seeds: int = 1
+) -> np.ndarray:
+    """(variants, seeds, images) bool. Seeds of a variant share half of what variants do not."""
+    shape = len(accuracy), seeds, images
+    common, own, rest = correlation, (1 - correlation) / 2 * (seeds > 1), 1 - correlation
+    score = np.sqrt(common) * random.standard_normal(images)
+    score = score + np.sqrt(own) * random.standard_normal((shape[0], 1, images))
+    score = score + np.sqrt(rest - own) * random.standard_normal(shape)
+    return score < special.ndtri(np.asarray(accuracy))[:, None, None]
+
+
+def runs_of(correct: np.ndarray, seconds: Sequence[float] = ()) -> list[Run]:
+    """Of (variants, seeds, images); `seconds` by variant."""
+    several = correct.shape[1] > 1
+    return [
+        Run(f"v{v}-seed{s}" if several else f"v{v}", f"v{v}", s, Cost(seconds[v] if seconds else 1.0), own)
+        for v, seeds in enumerate(correct)
+        for s, own in enumerate(seeds)
+    ]
+
+
+def equal_variants(
+    variants: int, correlation: float, images: int, accuracy: float, sweeps: int, seed: int = 0
+) -> dict[str, float]:
+    """Shares of sweeps of equally good variants: one is called different; the interval holds the truth."""
+    random = np.random.default_rng(seed)
+    different = holds = 0
+    for _ in range(sweeps):
+        runs = runs_of(drawn(random, [accuracy] * variants, images, correlation))
+        found = state(runs, choose(runs).name)
+        different += any(one.worse for one in found.comparisons)
+        holds += found.accuracy.low <= accuracy <= found.accuracy.high
+    return {"called different": different / sweeps, "interval holds": holds / sweeps}
+
+
+def power(variants: int, correlation: float, images: int, sweeps: int, seed: int = 0) -> dict[str, float]:
+    """One variant is truly better by 10 points: share of the others found to be worse, and by Bonferroni's."""
+    random = np.random.default_rng(seed)
+    accuracy = [0.85, *[0.75] * (variants - 1)]
+    pairs = variants * (variants - 1) / 2
+    found = bonferroni = 0
+    for _ in range(sweeps):
+        correct = drawn(random, accuracy, images, correlation)
+        runs = runs_of(correct)
+        said = state(runs, choose(runs).name)
+        if said.winner != "v0":
+            continue
+        found += sum(one.worse for one in said.comparisons)
+        best, others = correct[0, 0], correct[1:, 0]
+        counts = zip((best & ~others).sum(axis=1), (~best & others).sum(axis=1), strict=True)
+        bonferroni += sum(mcnemar(int(one), int(two)) <= metrics.ALPHA / pairs for one, two in counts)
+    total = sweeps * (variants - 1)
+    return {"found": found / total, "by Bonferroni": bonferroni / total}
+
+
+def recommended(images: int, sweeps: int, worse: float = 0.05, seed: int = 0) -> float:
+    """Share of sweeps that recommend a cheaper variant which is truly worse by `worse`; five others are good."""
+    random = np.random.default_rng(seed)
+    accuracy = [0.85] * 5 + [0.85 - worse]
+    wrong = 0
+    for _ in range(sweeps):
+        runs = runs_of(drawn(random, accuracy, images, 0.8), [100.0] * 5 + [10.0])
+        advice = state(runs, choose(runs).name).recommended
+        wrong += advice is not None and advice.recipe == "v5"
+    return wrong / sweeps
+
+
+def equal_recipes(recipes: int, seeds: int, by_seed: float, images: int, sweeps: int, seed: int = 0) -> float:
+    """Share of sweeps of equally good recipes that call any different; seeds move thresholds by `by_seed`."""
+    random = np.random.default_rng(seed)
+    wrong = 0
+    for _ in range(sweeps):
+        shift = special.ndtri(0.85) + by_seed * random.standard_normal(recipes * seeds)
+        correct = drawn(random, special.ndtr(shift), images, 0.6)  # equal on average
+        runs = runs_of(correct.reshape(recipes, seeds, images))
+        wrong += any(one.worse for one in state(runs, choose(runs).name).comparisons)
+    return wrong / sweeps
+
+
+def macro_f1(classes: int, each: int, tries: int, seed: int = 0) -> dict[str, float]:
+    """Share of the tries that give macro F1 an interval; of those, the share whose interval holds the truth."""
+    random = np.random.default_rng(seed)
+
+    def matrix(images: int) -> np.ndarray:
+        labels = np.repeat(np.arange(classes), images)
+        wrong = random.random(len(labels)) > np.linspace(0.5, 0.95, classes)[labels]
+        taken = (labels + random.integers(1, min(classes, 6), len(labels))) % classes
+        return metrics.confusion(labels, np.where(wrong, taken, labels), classes)
+
+    truth = metrics.macro_f1(matrix(2000), resamples=2).value
+    found = [metrics.macro_f1(matrix(each), resamples=200, seed=number) for number in range(tries)]
+    said = [one for one in found if not np.isnan(one.low)]
+    holds = np.mean([one.low <= truth <= one.high for one in said]) if said else np.nan
+    return {"with interval": len(said) / tries, "interval holds": float(holds)}
+
+
+def perfect_calibration(images: int, tries: int, seed: int = 0) -> float:
+    """Share of perfectly calibrated models whose certainty is said to be off."""
+    random = np.random.default_rng(seed)
+    wrong = 0
+    for _ in range(tries):
+        probability = 0.3 + 0.7 * random.beta(3, 1, images)
+        seen = calibration.certainty(probability, random.random(images) < probability)
+        wrong += calibration.calibrate(seen).off
+    return wrong / tries
+
+
+Row = tuple[str, str, Callable[[], str], str]
+
+
+def rows(sweeps: int) -> list[Row]:
+    """(what is said, the promise, the simulation, what the first version did)."""
+    few = sweeps // 5  # where a statement takes long
+    equal = {2: (sweeps, ""), 6: (sweeps, "4.6 to 8.5 %"), 12: (sweeps, "9.9 to 11.9 %; 80 to 93 %")}
+    equal |= {24: (few, "12 to 20 %; 69 to 89 %"), 48: (few // 2, "")}
+    return [
+        *(
+            (f"{k} equal variants: one differs; interval holds", "5 %; 95 %", partial(_equal, k, number), was)
+            for k, (number, was) in equal.items()
+        ),
+        *(
+            (f"1 of {k} is better: found; by Bonferroni", "not below", partial(_power, k, few), "")
+            for k in (6, 24)
+        ),
+        *(
+            (f"5 points worse, {images} images: recommended", "5 %", partial(_recommended, images, sweeps), was)
+            for images, was in ((120, "70 %"), (263, "56 %"))
+        ),
+        *(
+            (f"4 equal recipes x 3 seeds that move {moved}: one differs", "5 %", partial(_seeds, by, sweeps), was)
+            for by, moved, was in ((0.0, "nothing", ""), (0.05, "1 point", ""), (0.3, "7 points", "98.5 %"))
+        ),
+        *(
+            (f"macro F1, {each} images a class: has interval; holds", promise, partial(_macro, each, 200), was)
+            for each, promise, was in (
+                (1, "0 %", "100 %; 17 to 34 %"),
+                (5, "100 %; 95 %", ""),
+                (20, "100 %; 95 %", ""),
+            )
+        ),
+        ("perfectly calibrated: said to be off", "5 %", partial(_calibrated, sweeps), ""),
+    ]
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{100 * end:.1f}" for end in (min(values), max(values)))
+    return f"{low} to {high} % (mean {100 * np.mean(values):.1f})" if low != high else f"{low} %"
+
+
+def _equal(variants: int, sweeps: int) -> str:
+    found = [
+        equal_variants(variants, correlation, images, accuracy, sweeps)
+        for correlation in CORRELATIONS
+        for images, accuracy in IMAGES
+    ]
+    return "; ".join(_range([one[key] for one in found]) for key in found[0])
+
+
+def _power(variants: int, sweeps: int) -> str:
+    found = [power(variants, correlation, 263, sweeps) for correlation in CORRELATIONS]
+    return "; ".join(f"{100 * one['found']:.1f} : {100 * one['by Bonferroni']:.1f} %" for one in found)
+
+
+def _recommended(images: int, sweeps: int) -> str:
+    return f"{100 * recommended(images, sweeps):.1f} %"
+
+
+def _seeds(by_seed: float, sweeps: int) -> str:
+    return _range([equal_recipes(4, 3, by_seed, images, sweeps) for images in (263, 2000)])
+
+
+def _macro(each: int, tries: int) -> str:
+    found = macro_f1(100, each, tries)
+    return f"{100 * found['with interval']:.0f} %; {100 * found['interval holds']:.1f} %"
+
+
+def _calibrated(tries: int) -> str:
+    return _range([perfect_calibration(images, tries) for images in (120, 2000)])
+
+
+def _timed(row: Row) -> tuple[str, str, str, str, float]:
+    start = time.perf_counter()
+    what, promise, simulate, was = row
+    return what, promise, simulate(), was, time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=1500, help="sweeps of a cell")
+    given = parser.parse_args()
+    print("| what is said | promise | found | was | seconds |\n|---|---|---|---|---|")
+    with Pool(2) as pool:
+        for what, promise, found, was, seconds in pool.imap(_timed, rows(given.sweeps), chunksize=1):
+            print(f"| {what} | {promise} | {found} | {was} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

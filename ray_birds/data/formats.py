@@ -1,0 +1,79 @@
+"""Kinds of image files, by their first bytes and by the extensions of names: those we read, and others."""
+
+import re
+
+# A JPEG with a second image behind it (MPO), as many telephones make it, begins as a JPEG.
+READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+READ_TEXT = "JPEG, PNG, GIF, BMP or WebP"
+BEGINNING = 32  # bytes that tell a file's kind
+
+_EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIC": (".heic", ".heif", ".hif"),
+    "JPEG XL": (".jxl",),
+    "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "camera raw": (
+        *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".orf", ".rw2", ".raf", ".pef"),
+        *(".srw", ".x3f", ".3fr", ".iiq", ".rwl"),
+    ),
+    "Photoshop": (".psd", ".psb"),
+    "SVG": (".svg", ".svgz"),
+    "Windows icon": (".ico",),
+    "Netpbm": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "OpenEXR": (".exr",),
+    "Radiance": (".hdr",),
+    "Targa": (".tga",),
+}
+_KINDS = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
+_ALL = tuple(_KINDS)
+
+# BMP with its four reserved zero bytes, for texts too may begin with BM; WebP with the name of its first chunk.
+_BEGINNINGS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF....WEBP",
+    "BMP": rb"BM....\0\0\0\0",
+    "camera raw": rb"II\*\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\0|FOVb",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "Photoshop": rb"8BPS\0[\x01\x02]",
+    "Windows icon": rb"\0\0\x01\0[\x01-\xff]\0...\0[\0\x01]\0",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance": rb"#\?RADIANCE",
+    "SVG": rb"\s*<svg[\s>]",
+}
+_BEGINNING = re.compile(
+    b"|".join(b"(?P<k%d>%b)" % (number, text) for number, text in enumerate(_BEGINNINGS.values())), re.DOTALL
+)
+
+
+def by_content(data: bytes) -> str:
+    """The kind of image that the first bytes of a file announce, such as JPEG or HEIC, or ""."""
+    found = _BEGINNING.match(data)
+    return list(_BEGINNINGS)[int(found.lastgroup[1:])] if found and found.lastgroup else ""
+
+
+def by_name(path: str) -> str:
+    """The kind of image that a name's extension announces, in any case, or ""."""
+    name = path.rpartition("/")[2].lower()
+    return _KINDS[f".{name.rpartition('.')[2]}"] if name.endswith(_ALL) else ""
+
+
+def extension(kind: str) -> str:
+    """The usual extension of a kind; "" where it is unknown."""
+    return _EXTENSIONS.get(kind, ("",))[0]
+
+
+def not_read(kind: str) -> str:
+    """Why an image of a kind that is not one of READ is not read, and what to do."""
+    return f"a {kind} image, which is not read (convert it to JPEG or PNG)"

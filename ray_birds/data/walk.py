@@ -1,0 +1,251 @@
+"""What lies below a folder: one answer for the sweep, check, prediction and download.
+
+Links to folders are followed; each real folder is entered once, under its own name rather than a link's where it
+has both. Names that systems leave behind are passed over and counted. A file is an image by the extension of its
+name, else by its first bytes.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pyarrow import fs
+
+from ray_birds.core import storage
+from ray_birds.core.errors import DataError, first_line
+from ray_birds.data import formats
+
+# Beside names that begin with a dot (macOS, Jupyter, Git, desktops of Linux): Windows, archives of macOS, network
+# disks of Synology and QNAP, file system checks, Office's locks.
+_LITTER = {
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler"),
+    *("system volume information", "found.000", "picasa.ini", "zbthumbnail.info"),
+    *("__macosx", "icon\r", "network trash folder", "temporary items", "temporaryitems"),
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb", "@tmp"),
+    *("lost+found", "__pycache__"),
+}
+_SHOWN = 5  # names in a note
+_REQUESTS = 16  # to an object store at a time
+
+NOT_AN_IMAGE = "not an image"
+IMAGE_FOLDER = "a folder with an image's name"
+NOT_UTF8 = "its name is not UTF-8"
+
+
+class Aside(NamedTuple):
+    """What is no file to read. Images may be `lost` with it, or it is of no interest."""
+
+    path: str
+    reason: str
+    lost: bool
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What lies below a folder, all paths relative to it and sorted. `folders` are those that were entered."""
+
+    root: str
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    aside: list[Aside] = field(default_factory=list)
+    litter: Counter[str] = field(default_factory=Counter)
+    links: dict[str, str] = field(default_factory=dict)  # a folder reached by a link -> its real path
+
+    def uri(self, path: str) -> str:
+        return storage.join(self.root, path)
+
+    def real(self, path: str) -> str:
+        """Where a file lies when links to folders are resolved: the same for all ways that lead to it."""
+        if not storage.is_local(self.root):
+            return self.uri(path)
+        folder = path.rpartition("/")[0]
+        while folder and folder not in self.links:
+            folder = folder.rpartition("/")[0]
+        return f"{self.links[folder]}/{path[len(folder) :].lstrip('/')}"
+
+
+def is_litter(name: str) -> bool:
+    """Whether systems leave such a name behind; no folder of this name is a class, no file an image."""
+    return (name.startswith((".", "~$")) and name not in (".", "..")) or name.casefold() in _LITTER
+
+
+def litter_note(litter: Counter[str]) -> list[str]:
+    """What was passed over, as a line; no line where there was nothing."""
+    if not litter:
+        return []
+    shown = ", ".join(f"{name} ({count:,})" for name, count in litter.most_common(_SHOWN))
+    more = f" and {len(litter) - _SHOWN:,} more names" if len(litter) > _SHOWN else ""
+    return [f"{litter.total():,} files and folders that systems leave behind were passed over: {shown}{more}"]
+
+
+def aside_notes(aside: Iterable[Aside]) -> list[str]:
+    """What else lies there and is left out, a line for each reason; what is `lost` is more than a note."""
+    paths: dict[str, list[str]] = {}
+    for path, reason, lost in aside:
+        if not lost and reason != IMAGE_FOLDER:
+            paths.setdefault(reason, []).append(path)
+    return [f"{len(some):,} left out, {reason}: such as {some[0]}" for reason, some in paths.items()]
+
+
+def walk(root: str, tops: Collection[str] | None = None) -> Tree:
+    """What lies below the folder `root`; of what is in it directly only the folders `tops`, where these are given.
+
+    Raises DataError where an object store cannot be listed.
+    """
+    tree = Tree(root)
+    if storage.is_local(root):
+        _Local(tree, tops).go()
+    else:
+        _remote(tree, tops)
+    for paths in (tree.files, tree.folders, tree.aside):
+        paths.sort()
+    return tree
+
+
+class _Local:
+    """A walk over a local disk. No file is looked at: what an entry is stands in the listing of its folder."""
+
+    def __init__(self, tree: Tree, tops: Collection[str] | None) -> None:
+        self._tree, self._tops = tree, tops
+        self._real = os.path.realpath(storage.to_os(tree.root))
+        tree.links[""] = storage.from_os(self._real)
+        self._seen: set[str] = set()
+        self._todo = deque([("", self._real)])
+        self._links: deque[tuple[str, str]] = deque()  # after all else: a folder's own name goes before a link's
+
+    def go(self) -> None:
+        while self._todo or self._links:
+            if self._todo:
+                self._enter(*self._todo.popleft())
+            else:
+                self._follow(*self._links.popleft())
+
+    def _follow(self, under: str, real: str) -> None:
+        if real in self._seen:
+            self._aside(under, "a link to a folder that is listed already")
+        elif self._real.startswith(real.rstrip("/") + "/"):
+            self._aside(under, "a link to a folder above")
+        else:
+            self._tree.links[under] = storage.from_os(real)
+            self._enter(under, real)
+
+    def _enter(self, under: str, real: str) -> None:
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        try:
+            with os.scandir(real) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self._aside(under, f"cannot be listed: {error.strerror}", lost=True)
+            return
+        if under:
+            self._tree.folders.append(under)
+        for entry in entries:
+            name = storage.from_os(entry.name)
+            if under or self._tops is None or name in self._tops:
+                self._take(entry, name, f"{under}/{name}" if under else name, real)
+
+    def _take(self, entry: os.DirEntry[str], name: str, path: str, folder: str) -> None:
+        if is_litter(name):
+            self._tree.litter["._*" if name.startswith("._") else name] += 1
+            return
+        if not _is_utf8(name):
+            self._aside(readable(path), NOT_UTF8, lost=True)
+            return
+        try:
+            if entry.is_dir():
+                if formats.by_name(name):
+                    self._aside(path, IMAGE_FOLDER)
+                link = entry.is_symlink()
+                real = os.path.realpath(entry.path) if link else os.path.join(folder, entry.name)  # noqa: PTH118
+                (self._links if link else self._todo).append((path, real))
+            elif self._is_file(entry, name):
+                self._tree.files.append(path)
+            else:
+                self._aside(path, "not a regular file")
+        except OSError as error:
+            self._aside(path, f"cannot be followed: {error.strerror}")
+
+    def _is_file(self, entry: os.DirEntry[str], name: str) -> bool:
+        """Whether there are bytes to read; a link that leads nowhere is a file, whose row says so, by its name."""
+        if entry.is_file():
+            return True
+        return entry.is_symlink() and bool(formats.by_name(name)) and not Path(entry.path).exists()
+
+    def _aside(self, path: str, reason: str, *, lost: bool = False) -> None:
+        self._tree.aside.append(Aside(path, reason, lost))
+
+
+def _remote(tree: Tree, tops: Collection[str] | None) -> None:
+    passed: set[str] = set()
+    for top in [""] if tops is None else sorted(tops):
+        try:
+            found = storage.listing(storage.join(tree.root, top) if top else tree.root)
+        except OSError as error:
+            raise DataError(f"{tree.root}: cannot be listed ({first_line(error)})") from error
+        if top:
+            tree.folders.append(top)
+        for info in found:
+            path = storage.relative(info, tree.root)
+            parts = path.split("/")
+            odd = next((number for number, part in enumerate(parts) if is_litter(part)), None)
+            if odd is not None:
+                passed.add("/".join(parts[: odd + 1]))
+            elif info.type == fs.FileType.File:
+                tree.files.append(path)
+            elif path.strip("/"):
+                tree.folders.append(path)
+    names = (path.rpartition("/")[2] for path in passed)
+    tree.litter.update("._*" if name.startswith("._") else name for name in names)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def readable(path: str) -> str:
+    """A path whose name may not be UTF-8, as text that can be written to any file."""
+    return os.fsencode(storage.to_os(path)).decode(errors="backslashreplace")
+
+
+def sort(tree: Tree) -> tuple[list[str], list[Aside]]:
+    """The images among a tree's files, and the others. Only a file whose name does not tell is opened.
+
+    Images of kinds that are not read are among the images: decoding says so.
+    """
+    unclear = [path for path in tree.files if not formats.by_name(path)]
+    reasons = dict(zip(unclear, _look(map(tree.uri, unclear), local=storage.is_local(tree.root)), strict=True))
+    images = [path for path in tree.files if not reasons.get(path)]
+    return images, [Aside(path, reason, reason != NOT_AN_IMAGE) for path, reason in reasons.items() if reason]
+
+
+def _look(uris: Iterable[str], *, local: bool) -> Iterator[str]:
+    if local:
+        yield from map(look, uris)
+        return
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        yield from pool.map(look, uris)
+
+
+def look(uri: str) -> str:
+    """Why a file is no image by its first bytes, or ""."""
+    try:
+        if storage.is_local(uri):
+            with Path(storage.to_os(uri)).open("rb") as file:
+                beginning = file.read(formats.BEGINNING)
+        else:
+            beginning = storage.read(uri, formats.BEGINNING)
+    except FileNotFoundError:
+        return "file has vanished"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
+    return "" if formats.by_content(beginning) else NOT_AN_IMAGE

@@ -1,0 +1,133 @@
+"""The sentences on a sweep's winner, which terminal, report and model card print as they are."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ray_birds.evaluation.leakage import said, share
+
+if TYPE_CHECKING:
+    from ray_birds.evaluation.significance import Comparison, Significance
+
+_NAMED = 6  # recipes named in a sentence
+
+
+def sentences(found: "Significance") -> tuple[str, ...]:
+    """Each is true as it stands; the first holds the headline."""
+    return (
+        f"The winner is {found.winner}. {found.test.sentence if found.test else _valid(found)}",
+        *([_valid(found)] if found.test else []),
+        *_bundle(found),
+        *(_compared(found) if found.comparisons else ["There is no other variant to compare it with."]),
+        *_limits(found),
+    )
+
+
+def _valid(found: "Significance") -> str:
+    others = len(found.comparisons)
+    seeds = next((one.seeds for one in found.spreads if one.recipe == found.winner), 1)
+    mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    picked = (
+        f"; the best of {others + 1} recipes was picked on these images, which the interval counts in"
+        if others
+        else ""
+    )
+    score = said(found.accuracy, found.images)
+    return f"Of the {found.images:,} valid images {score} are named right{mean}{picked}."
+
+
+def _bundle(found: "Significance") -> list[str]:
+    """Which run was exported, where a recipe has several."""
+    own = next((one for one in found.spreads if one.recipe == found.bundle.recipe), None)
+    value = share(found.bundle.accuracy, found.images)
+    if found.bundle.recipe != found.winner:
+        return [f"The bundle is of another recipe, {found.bundle.recipe} (valid {value})."]
+    if own is None:
+        return []
+    if found.bundle.accuracy < own.high or own.low == own.high:
+        kind = "not the luckiest of its seeds"
+    else:
+        kind = "the luckiest of its seeds: expect the mean of them"
+    spread = f"{share(own.low, found.images)} to {share(own.high, found.images)}"
+    return [f"The bundle is that of seed {found.bundle.seed} (valid {value}), {kind} ({spread})."]
+
+
+def _compared(found: "Significance") -> list[str]:
+    margin = f"{100 * found.margin:g} point{'' if found.margin == 0.01 else 's'}"
+    worse = [one for one in found.comparisons if one.worse]
+    equal = [one for one in found.comparisons if one.as_good]
+    unknown = [one for one in found.comparisons if not one.worse and not one.as_good]
+    made = []
+    if worse:
+        made.append(f"By more than chance it is better than {_list(worse, _points)}.")
+    else:
+        made.append("It is not shown to be better than any other variant.")
+    if equal:
+        made.append(f"Shown to be as good, to within {margin}: {_list(equal, _points)}.")
+    if unknown:
+        made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _points)}.")
+        made.append(_needed(unknown))
+    number = len(found.comparisons) + 1
+    if number > 2:
+        made.append(
+            f"These differences have intervals that hold for all pairs of the {number} recipes at once: of sweeps "
+            "of equally good recipes, at most 5 % find any difference."
+        )
+    made.append(_advice(found))
+    return made
+
+
+def _needed(unknown: Sequence["Comparison"]) -> str:
+    numbers = [one.images_needed for one in unknown if one.images_needed is not None]
+    if not numbers:
+        return "More valid images alone might not tell: seeds seem to move accuracy too far; it takes more seeds."
+    rest = "" if len(numbers) == len(unknown) else "; of the others, more seeds"
+    low, high = _round(min(numbers)), _round(max(numbers))
+    if low == high:
+        return f"About {low:,} valid images would tell{rest}."
+    return f"About {low:,} valid images would tell of the first of these, {high:,} of all{rest}."
+
+
+def _advice(found: "Significance") -> str:
+    chosen = found.recommended
+    if chosen is None:
+        return "No cheaper variant is shown to be as good."
+    return f"{chosen.recipe} is shown to be as good and costs less: {chosen.cost.against(found.cost)}."
+
+
+def _limits(found: "Significance") -> list[str]:
+    """What the comparison does not cover."""
+    single = len(found.comparisons) + 1 - len(found.spreads)
+    if not found.spreads:
+        return [
+            "All this is of models trained with one seed each: how far they would move if trained again is not "
+            "known."
+            if found.comparisons
+            else "It was trained with one seed: how far it would move if trained again is not known."
+        ]
+    made = ["Recipes are compared by their means over seeds, and how far seeds move them is counted in."]
+    if single:
+        made.append(f"{single} of them had one seed: it is taken that seeds move these as far as the others.")
+    return made
+
+
+def _points(one: "Comparison") -> str:
+    """The difference with its interval, in percentage points."""
+    value, low, high = (_point(number) for number in one.difference)
+    return f"{one.recipe} (by {value} points, interval {low} to {high})"
+
+
+def _point(share: float) -> str:
+    """One digit behind the point; two where one would say 0 of what is not."""
+    return f"{100 * share + 0.0:.{1 if abs(share) >= 5e-4 or share == 0 else 2}f}"
+
+
+def _list(some: Sequence["Comparison"], text: Callable[["Comparison"], str]) -> str:
+    """At most _NAMED of them, the closest to the winner first, and the number of the others."""
+    ranked = [text(one) for one in sorted(some, key=lambda one: one.difference.value)]
+    rest = len(ranked) - _NAMED
+    return "; ".join(ranked) if rest <= 0 else f"{'; '.join(ranked[:_NAMED])}; and {rest} more"
+
+
+def _round(images: float) -> int:
+    """Two digits, which is all that such a guess bears."""
+    return int(float(f"{images:.2g}"))
