@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 Batch = tuple[np.ndarray, np.ndarray]  # (n, d) float32 and labels (n,) int32
 Batches = Callable[[], Iterable[Batch]]  # goes through all of them, in the same order each time
 
-# On features of mean square norm 1, in half decades.
-PENALTIES = tuple(10.0 ** (-step / 2) for step in range(2, 17))
-PATIENCE = 3  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
+# On features of mean square norm 1.
+PENALTIES = tuple(10.0**-step for step in range(2, 9))
+PATIENCE = 2  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
 TOLERANCE = 1e-9  # relative decrease of the loss at which L-BFGS stops
 MAX_ITERATIONS = 500
 
