@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The lock holds what was tested on Linux x86-64 with Python 3.11; elsewhere the ranges of pyproject.toml decide.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info[:2] == (3, 11) and platform.system() == 'Linux' and platform.machine() == 'x86_64'))")
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check docs notebook clean
 
 demo: .venv/done
 	rm -rf results/demo
@@ -21,6 +21,13 @@ check: .venv/done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry . --no-ansi
+
+# The tables in docs/, from the settings and the modules.
+docs: .venv/done
+	$(BIN)/python -m docs.tables
+
+notebook: .venv/done
+	$(BIN)/jupytext --to ipynb examples/birds.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache results/demo

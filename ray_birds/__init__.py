@@ -13,13 +13,15 @@ A Ray that runs already is joined and left running. Importing this module import
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     from ray_birds.data.check import Check
     from ray_birds.prediction.result import Predictions
     from ray_birds.prediction.single import Model
     from ray_birds.sweep.results import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["check", "download", "export", "load", "predict", "sweep", "tune"]
+__all__ = ["check", "download", "export", "load", "predict", "read_sweep", "tune"]
 
 
 def tune(**options: Any) -> "Sweep":
@@ -46,7 +48,7 @@ def tune(**options: Any) -> "Sweep":
     return Sweep(run.sweep(TuneConfig.from_options(options), given=options.keys()))
 
 
-def sweep(results: str) -> "Sweep":
+def read_sweep(results: "str | os.PathLike[str]") -> "Sweep":
     """A finished sweep read again from its directory, such as `results/first`.
 
     Raises:
@@ -79,7 +81,7 @@ def predict(**options: Any) -> "Predictions":
     return run.predict(PredictConfig.from_options(options))
 
 
-def load(model: str) -> "Model":
+def load(model: "str | os.PathLike[str]") -> "Model":
     """A bundle's model in this process, without Ray: `load("results/first/best").predict(["photo.jpg"])`.
 
     Raises:
@@ -90,7 +92,7 @@ def load(model: str) -> "Model":
     return Model(model)
 
 
-def check(data: str, **options: Any) -> "Check":
+def check(data: "str | os.PathLike[str]", **options: Any) -> "Check":
     """Say what is in a folder of labelled images; returns its `findings` (a DataFrame) and a `report`.
 
     Raises:

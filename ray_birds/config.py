@@ -138,7 +138,7 @@ class TuneConfig(_Factors):
     score_all: bool = False
     """Score the test split for every variant (for the article's table), not only for the winner."""
     resume: bool = False
-    """Go on with the interrupted sweep of this --name."""
+    """Resume the interrupted sweep of this --name."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
@@ -242,7 +242,7 @@ class PredictConfig(Settings):
     overwrite: bool = False
     """Replace an existing output, once the new one is complete."""
     resume: bool = False
-    """Go on with an interrupted job of this --output; nothing happens where it is complete."""
+    """Resume an interrupted job of this --output; nothing happens where it is complete."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 

@@ -143,7 +143,7 @@ def _quieten() -> None:
 
 
 def check_reachable(written: dict[str, str], read: dict[str, str]) -> None:
-    """See that every node reaches these places, given by option; on a single node there is nothing to see.
+    """See that every node reaches these URIs, given by option; on a single node there is nothing to see.
 
     `written` are folders, in which a file is made for this and removed again; `read` are files. Raises
     SettingsError where a node does not find what the driver finds.
@@ -176,7 +176,7 @@ def check_reachable(written: dict[str, str], read: dict[str, str]) -> None:
 
 
 def _look(uris: list[tuple[str, str]]) -> tuple[str, str]:
-    """The option whose place this node does not find, and why; two empty texts where it finds all."""
+    """The option whose URI this node does not find, and why; two empty texts where it finds all."""
     for option, uri in uris:
         try:
             if not storage.exists(uri):
@@ -187,7 +187,7 @@ def _look(uris: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def unseen(uri: str) -> OutputError:
-    """What to raise on a node that joined after the places were looked at, and lacks one."""
+    """What to raise on a node that joined after the URIs were looked at, and lacks one."""
     return OutputError(f"{uri}: not seen by node {ray.util.get_node_ip_address()}; all nodes must share it")
 
 

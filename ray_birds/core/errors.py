@@ -21,7 +21,7 @@ class ModelError(RayBirdsError):
 
 
 class OutputError(RayBirdsError):
-    """A place for results that is taken, incomplete, full, or cannot be written."""
+    """A folder for results that is taken, incomplete, full, or cannot be written."""
 
 
 class OutOfMemoryError(RayBirdsError):

@@ -81,7 +81,7 @@ def _has_credentials(uri: str) -> bool:
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of an absolute place, and the path to give it."""
+    """The file system of an absolute URI or path, and the path to give it."""
     if is_local(uri):
         return fs.LocalFileSystem(), uri
     address, options = _split(uri)

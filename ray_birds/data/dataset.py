@@ -19,7 +19,7 @@ class Split:
     """The images of one split, sorted by path.
 
     `paths` are relative to the data set's root; `labels` (n,) int32 are indices into the classes; `numbers`
-    (n,) int64 are the images' places in the complete list, which stay theirs when bad files are left out.
+    (n,) int64 are the images' indices in the complete list, which stay theirs when bad files are left out.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Dataset:
     max_bytes: int = decode.MAX_BYTES
 
     def uri(self, path: str) -> str:
-        """Absolute place of an image of a split."""
+        """Absolute URI or path of an image of a split."""
         return storage.join(self.root, path)
 
 

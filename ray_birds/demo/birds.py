@@ -483,7 +483,7 @@ def draw_dataset(output: Path, seed: int = 0, train: int = 30, valid: int = 10, 
     is seen at `output` before everything is drawn.
     """
     counts = {"train": train, "valid": valid, "test": test}
-    record = {"made by": "ray_birds.data.sources.demo: drawn birds, not photographs", "seed": seed, **counts}
+    record = {"made by": "ray_birds.demo.birds: drawn birds, not photographs", "seed": seed, **counts}
     if output.exists():
         if _recorded(output) == record:
             return output

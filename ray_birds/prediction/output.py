@@ -58,7 +58,7 @@ def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, 
 
 @dataclass(frozen=True)
 class Output:
-    """An output folder at an absolute place, and the folder beside it in which its parts are made."""
+    """An output folder at an absolute URI or path, and the folder beside it in which its parts are made."""
 
     uri: str
 
@@ -71,7 +71,7 @@ class Output:
         return storage.beside(self.uri, ".old")
 
     def exists(self) -> bool:
-        """Whether there is anything at the place; an empty folder is nothing."""
+        """Whether there is anything at the URI; an empty folder is nothing."""
         return storage.kind(self.uri) == fs.FileType.File or bool(storage.find(self.uri))
 
     def complete(self) -> bool:

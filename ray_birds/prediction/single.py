@@ -3,6 +3,7 @@
 It gives the rows of the batch job, from the same decoder, the same compiled shape and the same columns.
 """
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ from ray_birds.prediction.result import Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+Path = str | os.PathLike[str]  # or a URI
+
 
 class Model:
     """The model of a bundle. `classes` are its classes, in the order of the probabilities."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: Path) -> None:
         """Raises ModelError where there is no bundle, or a damaged one, at `uri`."""
-        self.bundle = bundle.verify(uri)
+        self.bundle = bundle.verify(os.fspath(uri))
         self.classes = self.bundle.classes
         with terminal.quiet(verbose=False):
             self._classifier = classifier.load(self.bundle)
@@ -36,12 +39,13 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model: {self.bundle.variant.backbone}, {len(self.classes)} classes, {self.bundle.uri!r}>"
 
-    def predict(self, images: str | Iterable[str], top_k: int = 5) -> "pd.DataFrame":
+    def predict(self, images: Path | Iterable[Path], top_k: int = 5) -> "pd.DataFrame":
         """One row per image, with the columns of the batch job, of files, folders or patterns.
 
         Raises DataError where one of these leads nowhere; a file that cannot be decoded is a row with its error.
         """
-        found = inputs.find((images,) if isinstance(images, str) else tuple(images))
+        several = (images,) if isinstance(images, (str, os.PathLike)) else images
+        found = inputs.find(tuple(os.fspath(one) for one in several))
         rows = [self._row(found, given, path, top_k) for given, path in found.images]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 

@@ -40,7 +40,7 @@ class Size(NamedTuple):
 def write_check_report(
     output: str, dataset: Dataset, records: dict[str, ImageRecord], found: list[Finding]
 ) -> str:
-    """Write the three files into the folder `output`; returns the page's place."""
+    """Write the three files into the folder `output`; returns the page's URI."""
     where = {path: name for name, split in dataset.splits.items() for path in split.paths}
     label = {
         path: dataset.classes[number]
@@ -133,6 +133,6 @@ def _samples(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Tile]:
 
 
 def _tiles(wanted: list[tuple[str, str, str, str]]) -> list[Tile]:
-    """Tiles of (place, caption, note, mark); an image that has vanished since is left out."""
+    """Tiles of (uri, caption, note, mark); an image that has vanished since is left out."""
     images = prefetch(load, [uri for uri, *_ in wanted])
     return [Tile(p, *words) for p, (_, *words) in zip(images, wanted, strict=True) if p is not None]

@@ -108,7 +108,7 @@ def load(uri: str) -> np.ndarray | None:
 
 
 def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:
-    """A tile for each (place, caption, note, mark), several at a time; None where the image cannot be read."""
+    """A tile for each (uri, caption, note, mark), several at a time; None where the image cannot be read."""
 
     def tile(uri: str, *words: str) -> Tile | None:
         pixels = load(uri)

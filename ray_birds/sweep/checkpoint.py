@@ -1,4 +1,4 @@
-"""A trial's state: its history, weights and optimizer as of the end of an epoch, to bytes and back.
+"""A trial's checkpoint: its history, weights and optimizer as of the end of an epoch, to bytes and back.
 
 The weights of the epoch that is kept are in it too, where that is an earlier one.
 """

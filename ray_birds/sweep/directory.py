@@ -41,7 +41,7 @@ PREDICTIONS = pa.schema(
 
 @dataclass(frozen=True)
 class SweepDirectory:
-    """A sweep's directory at an absolute place."""
+    """A sweep's directory at an absolute URI or path."""
 
     uri: str
 

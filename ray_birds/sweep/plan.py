@@ -26,7 +26,7 @@ _DRAWS = 1000  # for each sample, before no other one is expected
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the trials of a sweep are told, resolved on the driver; places are absolute."""
+    """All that the trials of a sweep are told, resolved on the driver; URIs and paths are absolute."""
 
     config: TuneConfig
     directory: SweepDirectory

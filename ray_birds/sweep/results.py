@@ -5,6 +5,7 @@ The terminal, trials.csv, the report, the model card and the Python API all take
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -285,9 +286,9 @@ class Sweep:
     results: Results
 
     @classmethod
-    def at(cls, uri: str) -> "Sweep":
+    def at(cls, uri: str | os.PathLike[str]) -> "Sweep":
         """The sweep in this directory. Raises OutputError where there is no finished one."""
-        directory = SweepDirectory(storage.resolve(uri))
+        directory = SweepDirectory(storage.resolve(os.fspath(uri)))
         try:
             return cls(read(directory))
         except (OSError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Bytes from a web server to a file: goes on where it stopped, waits when told to, says what went wrong.
+"""Bytes from a web server to a file: resumes where it stopped, waits when told to, says what went wrong.
 
 The kaggle client has a transfer of its own (KaggleApi.download_file). It is not used because, as of 2.2.4, it
 writes whatever a server answers to a resumed request into the archive, error pages too (kaggle-cli pull
