@@ -23,6 +23,7 @@ from ray_birds.sweep.tasks import Inputs, Rows, Task, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
 _PROBE_ROWS = 1024  # of stored features at a time
+_HELD = 1 << 29  # bytes of stored features that are held in memory while a head is solved
 _STAGES = Stages()
 
 
@@ -160,7 +161,8 @@ def _pooled(
 ) -> probe.Batches:
     """What the head reads of these images, in one view after the other.
 
-    Stored features are read anew each time; those of images are computed once and held in memory.
+    Those of images are computed once and held in memory, and so are stored ones that are not large; large ones
+    are read anew each time.
     """
     is_stored = task.head.cut_point.name == POOLED
     size = _PROBE_ROWS if is_stored else task.variant.batch_size
@@ -172,7 +174,7 @@ def _pooled(
                 features = x if is_stored else stage.pool(x).numpy()
                 yield features, labels[part]
 
-    if is_stored:
+    if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
         return make
     held = list(make())
     return lambda: held

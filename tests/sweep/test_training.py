@@ -228,6 +228,16 @@ def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workpla
     np.testing.assert_allclose(ours.test, reference.test, atol=1e-3)
 
 
+def test_features_too_large_for_memory_give_the_same_head(
+    workplace: Workplace, ours: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray_birds.sweep import training
+
+    monkeypatch.setattr(training, "_HELD", 0)
+    streamed = train(stored(workplace, dataclasses.replace(OURS, unfreeze=0)))
+    assert numbers(streamed.states[0].history[0]) == numbers(ours.states[0].history[0])
+
+
 def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Workplace) -> None:
     """At a rate that harms the kept epoch is not the last; its weights survive the checkpoint's file."""
     from ray_birds.model import train_step
