@@ -185,7 +185,7 @@ class Drill:
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
         time.sleep(2)  # the trials' processes end
-        newest = max(uri.rglob("state?.npz"), key=lambda path: path.stat().st_mtime_ns)
+        newest = max(uri.rglob("checkpoint?.npz"), key=lambda path: path.stat().st_mtime_ns)
         os.truncate(newest, self._chance.randrange(newest.stat().st_size))
         return job.start("--resume")
 

@@ -110,7 +110,7 @@ class TuneConfig(_Factors):
     samples: int = 0
     """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
     scheduler: Literal["none", "asha"] = "none"
-    """asha stops the worse half of the trials before fine-tuning starts."""
+    """asha stops the worse half of the recipes, each with all its seeds, before fine-tuning starts."""
     features: Literal["auto", "none"] = "auto"
     """auto: compute frozen layers once and store them; none: from the images in every epoch (the reference)."""
     feature_dtype: Literal["float16", "float32"] = "float16"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -17,8 +18,8 @@ from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedE
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_birds.core import ray_compat, storage, terminal
-from ray_birds.core.errors import OutputError, RayBirdsError, SettingsError, first_line
+from ray_birds.core import memory, ray_compat, storage, terminal
+from ray_birds.core.errors import OutOfMemoryError, OutputError, RayBirdsError, SettingsError, first_line
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
 # environment. No secrets here: the dashboard shows it.
@@ -42,8 +43,19 @@ class Resources:
     nodes: int
     cpus: int
     gpus: int
-    node_cpus: int  # of the smallest node
-    own: bool  # started by this job, on this machine; another cluster may grow
+    node_cpus: int  # of the smallest node that has any
+    own: bool  # started by this job, on this machine
+    sizes: tuple[tuple[int, int], ...] = ()  # CPUs and GPUs of each node
+    logs: str = ""  # Ray's own, a folder of each node
+
+    def have(self, cpus: float, gpus: float) -> bool:
+        """Whether a node has as much."""
+        return any(cpus <= most_cpus and gpus <= most_gpus for most_cpus, most_gpus in self.sizes)
+
+    def describe(self) -> str:
+        """The different nodes, such as "2 CPUs and 1 GPU"."""
+        kinds = sorted(set(self.sizes), reverse=True)
+        return " or ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in kinds)
 
 
 @contextmanager
@@ -59,12 +71,17 @@ def session(verbose: bool) -> Iterator[Resources]:
 
 
 def check_address() -> bool:
-    """Say which running Ray will be joined; false where there is none. Raises RayBirdsError where it is mute.
+    """Say which running Ray will be joined; false where there is none.
+
+    Raises RayBirdsError where it is mute, and for the address of a Ray Client.
 
     `ray.init` would wait for minutes, without a word, for a Ray that was killed: its address stays in a file.
     """
-    if "://" in os.environ.get("RAY_ADDRESS", ""):
-        return True
+    if "://" in (given := os.environ.get("RAY_ADDRESS", "")):
+        raise RayBirdsError(
+            f"RAY_ADDRESS={given}: a Ray Client cannot run these jobs; use `ray job submit`, or run on a node of "
+            "the cluster with its own address, such as RAY_ADDRESS=127.0.0.1:6379"
+        )
     address = ray_compat.bootstrap_address()
     if address is None:
         return False
@@ -86,9 +103,11 @@ def _connect(verbose: bool) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
+    os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that was killed for memory; endless by itself
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    with terminal.quiet(verbose), _own_signals():
+        ray_compat.tell_errors(_tell_error)
+    with terminal.quiet(verbose), _own_signals(), _refusals():
         ray.init(
             runtime_env={"env_vars": MEMORY if verbose else MEMORY | QUIET},
             log_to_driver=verbose,
@@ -104,6 +123,43 @@ def _connect(verbose: bool) -> bool:
     return not joined
 
 
+def _tell_error(text: str) -> None:
+    """A line on what went wrong in the cluster."""
+    lines = text.strip().splitlines()
+    terminal.say(
+        f"note: a task is retried: {short}" if (short := memory.shortage(text)) else f"note: {lines[0][:200]}"
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """One line for a running Ray that answers but does not let this process join."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise RayBirdsError(
+            f"{first_line(error)}, which answers but does not let this process in; if it asks for a token, set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the head node's ~/.ray/auth_token"
+        ) from error
+    except RuntimeError as error:
+        versions = re.findall(r"^ +(Ray|Python): (\S+)$", str(error), re.MULTILINE)
+        if len(versions) != 4:
+            raise
+        theirs, ours = (
+            " on ".join(f"{name} {value}" for name, value in part) for part in (versions[:2], versions[2:])
+        )
+        raise RayBirdsError(
+            f"the running Ray is {theirs}, this process {ours}; install the cluster's versions here, or set "
+            "RAY_ADDRESS=local to run on this machine alone"
+        ) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's own for a start that takes too long is no more than that
+            raise
+        raise RayBirdsError(
+            f"Ray does not start on this machine ({first_line(error)}); free memory and CPUs, then run it again"
+        ) from error
+
+
 @contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep the handler of SIGTERM, which Ray would replace by one that prints its stack."""
@@ -115,17 +171,31 @@ def _own_signals() -> Iterator[None]:
 
 
 def _resources(own: bool) -> Resources:
+    """Raises RayBirdsError for a cluster that has no CPU and, so far as is known, never gets one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    total = ray.cluster_resources()
+    sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes)
     found = Resources(
         len(nodes),
-        int(total.get("CPU", 0)),
-        int(total.get("GPU", 0)),
-        min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1),
+        sum(cpus for cpus, _ in sizes),
+        sum(gpus for _, gpus in sizes),
+        min((cpus for cpus, _ in sizes if cpus), default=1),
         own,
+        sizes,
+        f"{ray_compat.session_dir()}/logs",
     )
     terminal.say(f"Ray: {found.nodes} node(s), {found.cpus} CPUs, {found.gpus} GPUs")
+    if not found.cpus and not may_grow(found):
+        raise RayBirdsError(
+            "this Ray has no CPUs and no autoscaler; start a node that has some (ray start --num-cpus)"
+        )
+    if not found.cpus:
+        terminal.say("No node has a CPU yet: all work waits for nodes that do, as an autoscaler starts them")
     return found
+
+
+def may_grow(resources: Resources) -> bool:
+    """Whether nodes may join by themselves, for all that is known."""
+    return not resources.own and ray_compat.may_autoscale()
 
 
 def _quieten() -> None:
@@ -193,11 +263,12 @@ def unseen(uri: str) -> OutputError:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it."""
+    """Raise a RayBirdsError from a worker as itself, out of what Ray wraps around it, or for want of memory."""
     try:
         yield
     except Exception as error:
-        ours = _ours(error)
+        short = memory.shortage(str(error))
+        ours = OutOfMemoryError(f"{short}; {memory.ADVICE}") if short else _ours(error)
         if ours is None:
             raise
         raise ours from None

@@ -28,6 +28,10 @@ class OutOfMemoryError(RayBirdsError):
     """A trial does not fit into the memory of its device."""
 
 
+class NotFiniteError(RayBirdsError):
+    """A loss, weight or probability of a trial that is not a finite number."""
+
+
 def first_line(error: BaseException, most: int = 200) -> str:
     """What an error says, as one line: the first of its text, or its kind where it has none."""
     lines = str(error).strip().splitlines()

@@ -1,8 +1,15 @@
 """The names that Ray keeps to itself and that we need all the same; a test for each tells when one has moved."""
 
+import json
 import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any
 
+from ray._private import ray_constants, worker
 from ray._private.services import canonicalize_bootstrap_address
+from ray.experimental import internal_kv
 from ray.tune.execution import class_cache
 
 
@@ -10,6 +17,38 @@ def bootstrap_address() -> str | None:
     """The address of the running Ray that `ray.init` would join: RAY_ADDRESS, or that of the last `ray start`."""
     address: str | None = canonicalize_bootstrap_address(None)  # type: ignore[arg-type]
     return address
+
+
+def session_dir() -> str:
+    """The folder of the Ray that this process has joined, on each of its nodes."""
+    node = worker._global_node
+    assert node is not None, "Ray is not initialized"
+    return str(node.get_session_dir_path())
+
+
+def may_autoscale(patience: float = 10.0) -> bool:
+    """Whether an autoscaler may add nodes to the cluster that was joined; true where that cannot be told.
+
+    A head node has a monitor, which reports from its first seconds on. One that starts no nodes calls each node's
+    type by the node's id.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        status = json.loads(internal_kv._internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS) or b"{}")
+        if report := status.get("autoscaler_report"):
+            types = [*(report["active_nodes"] or ()), *(report["idle_nodes"] or ())]
+            return not types or not all(re.fullmatch(r"node_[0-9a-f]{56}", name) for name in types)
+        time.sleep(0.5)
+    return True
+
+
+def tell_errors(say: Callable[[str], None]) -> None:
+    """Have what Ray prints on the driver of errors elsewhere, of killed tasks above all, told by `say` instead."""
+
+    def tell(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        say("\n".join(data["lines"]))
+
+    worker.print_to_stdstream = tell
 
 
 def keep_from_trials(names: set[str]) -> None:

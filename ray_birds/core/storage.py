@@ -16,7 +16,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,27 @@ def write(uri: str, data: bytes) -> None:
         return
     with system.open_output_stream(path, compression=None) as stream:
         stream.write(data)
+
+
+@contextmanager
+def kept_as_it_was(folder: str) -> Iterator[None]:
+    """Remove afterwards the folders on the way to a local `folder` that were made within, where they are empty."""
+    above = [Path(folder), *Path(folder).parents] if is_local(folder) else []
+    made = [path for path in above if not path.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty, as it should be
+            for path in made:
+                path.rmdir()
+
+
+def check_writable(folder: str) -> None:
+    """Write a file in a folder, which may be new, and remove both again. Raises OSError."""
+    token = join(folder, f".seen-{secrets.token_hex(8)}")
+    with kept_as_it_was(folder):
+        write(token, b"")
+        remove_file(token)
 
 
 def read_json(uri: str) -> Any:

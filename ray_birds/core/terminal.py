@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from ray_birds.core.text import printable
 
+IDLE_INTERVAL = 30.0  # seconds without any progress, after which this is said
 PLAIN_INTERVAL = 10.0  # seconds between lines of progress where there is no terminal, as in the log of a Ray job
 
 out = Console(soft_wrap=True, highlight=False)
@@ -88,18 +90,21 @@ class Meter:
 
     def __init__(self, advance: Callable[[int, str], None]) -> None:
         self._advance = advance
+        self.calls = 0
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more are done; `note` is shown behind the rate, such as "3 failures"."""
+        self.calls += 1
         self._advance(count, note)
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
+def progress(title: str, total: int, unit: str, done: int = 0, needs: str = "") -> Iterator[Meter]:
     """Show done/total, rate and time to go: a bar on a terminal, else a line now and then.
 
-    What is `done` already counts towards the total, not in the rate.
+    What is `done` already counts towards the total, not in the rate. `needs` is what the work may wait for.
     """
+    hint = f"; at work, or waiting for {needs}" if needs else ""
     if out.is_terminal:
         columns = (
             TextColumn(f"{title}"),
@@ -110,11 +115,35 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Meter
         )
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=out) as bar:
             task = bar.add_task(title, total=total, completed=done, note="")
-            yield Meter(lambda count, note: bar.update(task, advance=count, note=note))
+            with _watched(
+                title, Meter(lambda count, note: bar.update(task, advance=count, note=note)), hint
+            ) as meter:
+                yield meter
         return
     lines = _Lines(title, total, unit, done)
-    yield Meter(lines.advance)
+    with _watched(title, Meter(lines.advance), hint) as meter:
+        yield meter
     lines.close()
+
+
+@contextmanager
+def _watched(title: str, meter: Meter, hint: str) -> Iterator[Meter]:
+    """Say so, now and then, where work that may wait for a node gets nothing done; `hint` says for what."""
+    over = threading.Event()
+
+    def watch() -> None:
+        before = meter.calls
+        while not over.wait(IDLE_INTERVAL):
+            if meter.calls == before:
+                say(f"{title}: no news for {IDLE_INTERVAL:g} s{hint}")
+            before = meter.calls
+
+    if hint:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield meter
+    finally:
+        over.set()
 
 
 class _Rate(ProgressColumn):

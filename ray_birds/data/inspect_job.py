@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from ray_birds.core import storage, terminal
+from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, findings, near_duplicates, splits
 from ray_birds.data.dataset import Dataset
@@ -52,7 +52,10 @@ def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
-    with terminal.progress("Checking images", len(paths), "images") as meter:
+    with (
+        terminal.progress("Checking images", len(paths), "images", needs="a free CPU") as meter,
+        cluster.user_errors(),
+    ):
         for row in ray.data.from_items(units, override_num_blocks=len(units)).map(look).iter_rows():
             seen = json.loads(row["facts"])
             found.update((path, ImageRecord(*values)) for path, values in seen)
@@ -85,7 +88,8 @@ def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:
 
 
 def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
-    """The data set without unreadable files. Raises DataError where a class has no training image left."""
+    """The data set without unreadable files. Raises DataError where a class has no training image left, or a
+    split no image at all."""
     kept = {
         name: split.select(np.array([not records[path].error for path in split.paths], bool))
         for name, split in dataset.splits.items()
@@ -93,4 +97,11 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
     gone = set(range(len(dataset.classes))) - set(kept["train"].labels.tolist())
     if gone:
         raise DataError(f"{dataset.root}/train/{dataset.classes[min(gone)]}: no readable image is left in it")
+    for name, split in dataset.splits.items():
+        if not len(kept[name]):
+            first = split.paths[0]
+            raise DataError(
+                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; "
+                f"the first is {first} ({records[first].error}); replace them or remove the folder"
+            )
     return dataclasses.replace(dataset, splits=kept)

@@ -10,6 +10,7 @@ import numpy as np
 import ray
 
 from ray_birds.core import cluster, storage, terminal
+from ray_birds.core.errors import NotFiniteError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # images per forward pass
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of this size
+_RETRIES = 20  # of an actor, and of a unit's computation: endless by themselves, also for want of memory
 _DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
 
@@ -131,9 +133,12 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(units))),
         num_cpus=threads if not resources.gpus else 1,
         num_gpus=1 if resources.gpus else 0,
+        max_restarts=_RETRIES,
+        max_task_retries=_RETRIES,
     )
+    needs = "a free GPU" if resources.gpus else f"a node with {threads} free CPU(s)"
     with (
-        terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images") as meter,
+        terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images", needs=needs) as meter,
         cluster.user_errors(),
     ):
         for row in done.iter_rows():
@@ -195,15 +200,13 @@ class Materialiser:
             store.write_shard(self._uri, feature, unit.shard, values[feature.cut_point])
 
     def _forward(self, name: str, features: list[Feature], pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Cut point -> (n, *shape) in the dtype it is stored in."""
+        """Cut point -> (n, *shape) in the dtype that it is stored in; raises NotFiniteError."""
         if not features:
             return {}
         function = self._function(name, features)
         batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return {
-            feature.cut_point: np.concatenate([batch[feature.cut_point].numpy() for batch in batches]).astype(
-                feature.dtype
-            )
+            feature.cut_point: _stored(feature, [batch[feature.cut_point] for batch in batches])
             for feature in features
         }
 
@@ -227,3 +230,15 @@ class Materialiser:
                 input_signature=signature,
             )
         return self._functions[cut_points]
+
+
+def _stored(feature: Feature, batches: "list[tf.Tensor]") -> np.ndarray:
+    """(n, *shape) in the dtype it is stored in; raises NotFiniteError."""
+    with np.errstate(over="ignore"):
+        values = np.concatenate([batch.numpy() for batch in batches]).astype(feature.dtype)
+    if not np.isfinite(values).all():
+        raise NotFiniteError(
+            f"features of {feature.backbone} at {feature.cut_point} are not finite in {feature.dtype}; give "
+            "--feature-dtype float32, and --precision float32"
+        )
+    return values

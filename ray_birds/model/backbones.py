@@ -97,6 +97,10 @@ def _load(model: "keras.Model", name: str, weights: str) -> None:
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(f"--weights {weights}: not weights of {name} without top ({str(error)[:150]})") from error
+    if bad := next((weight.path for weight in model.weights if not np.isfinite(weight.numpy()).all()), ""):
+        raise ModelError(
+            f"--weights {weights}: has numbers that are not finite ({bad}); take another copy of the file"
+        )
     if name.startswith("EfficientNetB"):
         # Keras adds a Rescaling by 1/sqrt(stddev) behind the Normalization, but only when it is asked for
         # "imagenet" by name (keras/src/applications/efficientnet.py). Dividing by sqrt(variance * stddev)

@@ -4,17 +4,22 @@ model.keras     raw 0..255 pixels in, class probabilities out, no custom code
 classes.json    class names in the order of the probabilities
 variant.json    the recipe it was trained by
 metrics.json    what it scored
-versions.json   versions it was made with, and the digests of the files above
+versions.json   versions it was made with, the earliest Keras that opens it, and the digests of the files above
 """
 
 import importlib.metadata
+import io
 import json
 import platform
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError, first_line
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT = 1
+# The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.11.3, 3.12.0, 3.13.0 and 3.14.0 do
+# not, for they do not know an argument of GlorotUniform.
+LEAST_KERAS = "3.15"
 _CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json")
 
 
@@ -45,11 +53,13 @@ def save(
 ) -> dict[str, Any]:
     """Write a bundle at `uri` and return its metrics.
 
-    `score` is given the path of the saved model, so that what is measured is what is kept.
+    `score` is given the path of the saved model, so that what is measured is what is kept. Raises ModelError,
+    and writes nothing, where a weight is not finite.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         model.save(path / "model.keras")
+        _check_finite(uri, (path / "model.keras").read_bytes())
         metrics = score(str(path / "model.keras"))
         (path / "classes.json").write_text(
             json.dumps(classes, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
@@ -57,7 +67,12 @@ def save(
         (path / "variant.json").write_text(variant.to_json(), encoding="utf-8")
         (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
-        about = {"format": FORMAT, "versions": versions(), "digests": digests}
+        about = {
+            "format": FORMAT,
+            "versions": versions(),
+            "needs": {"keras": f">={LEAST_KERAS}"},
+            "digests": digests,
+        }
         (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         storage.remove(uri)
         storage.copy(folder, uri)
@@ -81,8 +96,8 @@ def _version(name: str) -> str:
 def verify(uri: str) -> Bundle:
     """Read a bundle's description and compare its files with their digests, without TensorFlow.
 
-    Raises ModelError where it is no bundle, damaged, or made by a later version of this package. This finds
-    damage, not malice: nothing in a bundle is ever unpickled.
+    Raises ModelError where it is no bundle, damaged, made by a later version of this package, or has a weight
+    that is not finite. This finds damage, not malice: nothing in a bundle is ever unpickled.
     """
     uri = storage.resolve(uri)
     try:
@@ -93,6 +108,7 @@ def verify(uri: str) -> Bundle:
         for name, data in content.items():
             if storage.digest([data]) != about["digests"][name]:
                 raise ModelError(f"{uri}/{name}: damaged (its digest differs); copy or train the model again")
+        _check_finite(uri, content["model.keras"])
         classes = tuple(json.loads(content["classes.json"]))
         variant = Variant.from_json(content["variant.json"].decode())
     except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
@@ -101,3 +117,25 @@ def verify(uri: str) -> Bundle:
             f"{uri}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
         ) from error
     return Bundle(uri, classes, variant, storage.digest(about["digests"][name] for name in _CONTENT))
+
+
+def _check_finite(uri: str, model: bytes) -> None:
+    """Raises ModelError for weights that predict nothing; a file that Keras cannot open is left to Keras."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            weights = archive.read("model.weights.h5")
+    except (zipfile.BadZipFile, KeyError):
+        return
+    with h5py.File(io.BytesIO(weights)) as file:
+        name = file.visititems(_not_finite)
+    if name:
+        raise ModelError(
+            f"{uri}: its weights are not finite ({name}), it can predict nothing; train it again, with a lower "
+            "--learning-rate or --precision float32"
+        )
+
+
+def _not_finite(name: str, item: h5py.Dataset | h5py.Group) -> str | None:
+    """`name` where these are weights that are not finite; what ends h5py's walk."""
+    floats = isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
+    return name if floats and not np.isfinite(item[()]).all() else None

@@ -11,6 +11,7 @@ from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import Estimate, Evaluation, wilson
+from ray_birds.model.bundle import LEAST_KERAS
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -82,7 +83,7 @@ print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
 ```
 
 Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Probabilities come out, in the order
-of `classes.json`. `versions.json` says which versions wrote it."""
+of `classes.json`. It takes Keras {LEAST_KERAS} or later; `versions.json` says which versions wrote it."""
 
 
 def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:

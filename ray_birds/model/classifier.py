@@ -35,7 +35,10 @@ class Classifier:
         return self.embed(pixels)[0]
 
     def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, size, size, 3) uint8, n > 0 -> probabilities (n, classes) and pooled features (n, d), float32."""
+        """(n, size, size, 3) uint8, n > 0 -> probabilities (n, classes) and pooled features (n, d), float32.
+
+        Raises ModelError where a probability is not finite.
+        """
         results = []
         for start in range(0, len(pixels), self._batch_size):
             batch = pixels[start : start + self._batch_size]
@@ -45,6 +48,11 @@ class Classifier:
         # Fetched when all are under way, so that a GPU does not wait between batches.
         columns = zip(*results, strict=True)
         scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in columns)
+        if not np.isfinite(scores[: len(pixels)]).all():
+            raise ModelError(
+                "the model gives probabilities that are not numbers; train it again, with a lower --learning-rate "
+                "or --precision float32"
+            )
         return scores[: len(pixels)], features[: len(pixels)]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ray_birds.config import PredictConfig
-from ray_birds.core import cluster, storage, terminal
+from ray_birds.core import cluster, lock, storage, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
@@ -51,7 +51,7 @@ def predict(config: PredictConfig) -> Predictions:
     if not config.output:
         return single.predict(config)
     output = Output(storage.resolve(config.output))
-    with resumable(f"--output {config.output} --resume continues"):
+    with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output)
 
 

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from rich.live import Live
 from rich.table import Table
 
-from ray_birds.core import terminal
+from ray_birds.core import memory, terminal
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.tensorboard import Logs
 
@@ -22,6 +22,7 @@ _COLUMNS = (
 )
 
 
+_WAIT = 30.0  # seconds between two lines on what is waited for
 _HEADING = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # of each failure in Tune's error file
 
 
@@ -60,7 +61,7 @@ class Progress(Callback):
         self._told_of_gpu = False
         self._last: dict[str, dict[str, Any]] = {}
         self._state = dict.fromkeys(plan.variants, "waiting")
-        self._start = time.monotonic()
+        self._start = self._worked = self._said = time.monotonic()
         self._live = Live(get_renderable=self._table, console=terminal.out, refresh_per_second=1, transient=True)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,6 +77,18 @@ class Progress(Callback):
             self._live.stop()
         self._logs.close()
 
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Say what is waited for where no trial runs, as until an autoscaler has started a node."""
+        now, waiting = time.monotonic(), sum(state == "waiting" for state in self._state.values())
+        if not waiting or "running" in self._state.values():
+            self._worked = now
+        elif now - self._worked >= _WAIT:
+            self._worked = now
+            plan = self._plan
+            terminal.say(
+                f"{waiting} trial(s) wait for a node with {plan.threads} CPU(s) and {plan.gpus:g} GPU(s) free"
+            )
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._state[str(trial)] = "running"
 
@@ -83,10 +96,15 @@ class Progress(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         name, epoch = str(trial), result["epoch"]
+        if result["failed"]:
+            self.errors[name] = result["failed"]
+            self._note(name, result["failed"])
+            return
         if epoch <= self._last.get(name, {}).get("epoch", 0):
             return
         self._last[name] = result
         self._logs.epoch(name, result)
+        self._tell(name, result)
         trial.max_failures = self._plan.config.max_failures
         if self._plan.gpus and not result["gpu"] and not self._told_of_gpu:
             self._told_of_gpu = True
@@ -95,8 +113,19 @@ class Progress(Callback):
                 "and trains on the CPU; install ray-birds[gpu] and NVIDIA's driver on that node"
             )
 
+    def _tell(self, name: str, result: dict[str, Any]) -> None:
+        """A line on an epoch, now and then, where there is no table."""
+        if terminal.out.is_terminal or time.monotonic() - self._said < terminal.PLAIN_INTERVAL:
+            return
+        self._said = time.monotonic()
+        score = f"valid accuracy {result['valid_accuracy']:.4f}"
+        terminal.say(f"{name}: epoch {result['epoch']}/{self._variants[name].epochs}, {score}; {self._title()}")
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = str(trial)
+        if name in self.errors:
+            self._end(name, "failed")
+            return
         done = self._last.get(name, {}).get("ended", False)
         self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
@@ -111,26 +140,29 @@ class Progress(Callback):
         self._end(str(trial), "failed")
 
     def _count(self, trial: Trial) -> Failure:
-        """Note a failure in the results and on the terminal; returns what it was."""
-        name = str(trial)
+        """What a trial raised or died of, which is noted."""
         text = ""
         with suppress(OSError):  # a full disk
             if trial.error_file:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
         failure = last_failure(text)
+        self._note(str(trial), failure.reason)
+        return failure
+
+    def _note(self, name: str, reason: str) -> None:
+        """Note a failure in the results and on the terminal."""
         last = self._last.get(name, {})
         row = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "trial": name,
             "epoch": last.get("epoch", 0),
             "node": last.get("node_ip", ""),
-            "reason": failure.reason,
+            "reason": reason,
         }
         self._failures.append(row)
         with suppress(OSError):  # a full disk, which may be what failed; all rows are written again with the next
             self._plan.directory.write_failures(self._failures)
-        terminal.say(f"{name}: failed after epoch {row['epoch']}: {row['reason']}")
-        return failure
+        terminal.say(f"{name}: failed after epoch {row['epoch']}: {reason}")
 
     def _end(self, name: str, state: str) -> None:
         self._state[name] = state
@@ -177,9 +209,12 @@ class Progress(Callback):
 
 def last_failure(text: str) -> Failure:
     """The last of the failures in a trial's error file, which Tune writes; the traceback stays there."""
-    lines = [line.strip() for line in _HEADING.split(text)[-1].splitlines() if line.strip()]
+    text = _HEADING.split(text)[-1]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return Failure("unknown; the disk may be full", False)
+    if short := memory.shortage(text):
+        return Failure(f"{short}; {memory.ADVICE}", False)
     # What a task raised begins with the task; of one that ended for an actor's death Ray's own error comes last.
     raised = "ray::" in lines[0] and not lines[-1].startswith("ray.exceptions.")
     return Failure(lines[-1], raised)

@@ -76,6 +76,14 @@ class SweepDirectory:
     def write_config(self, config: TuneConfig) -> None:
         storage.write(self.path("config.json"), config.to_json().encode())
 
+    def begin(self, config: TuneConfig, inspection: Inspection, weights: str) -> None:
+        """Write what a sweep starts from, its settings first: from here on --resume continues it.
+
+        `weights` is their digest.
+        """
+        self.write_config(config.replace(resume=False))
+        self.write_dataset(inspection, weights)
+
     def checkpoints(self, trial: str) -> list[bytes]:
         """The states that a trial has written, of its last two epochs, in no order."""
         found = []
@@ -129,7 +137,7 @@ class SweepDirectory:
     def _predictions(self, trial: str, split: str) -> str:
         return self.path("trials", trial, f"{split}_predictions.parquet")
 
-    def write_dataset(self, inspection: Inspection) -> None:
+    def write_dataset(self, inspection: Inspection, weights: str) -> None:
         data = inspection.dataset
         write_csv(self.path("bad_images.csv"), BadImage._fields, (image._asdict() for image in inspection.bad))
         if inspection.made:
@@ -138,6 +146,7 @@ class SweepDirectory:
         facts = {
             "root": data.root,
             "fingerprint": _fingerprint(inspection),
+            "weights": weights,
             "classes": list(data.classes),
             "splits": {name: len(split) for name, split in data.splits.items()},
             "notes": list(data.notes),
@@ -153,6 +162,13 @@ class SweepDirectory:
             return bool(self.dataset()["fingerprint"] == _fingerprint(inspection))
         except FileNotFoundError:
             return True
+
+    def weights(self) -> str:
+        """The digest of the weights that the sweep began with; empty where it ended before it wrote that."""
+        try:
+            return str(self.dataset()["weights"])
+        except FileNotFoundError:
+            return ""
 
     def dataset(self) -> dict[str, Any]:
         """What `write_dataset` wrote."""

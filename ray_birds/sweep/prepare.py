@@ -1,14 +1,13 @@
 """What a sweep does before its trials: sees that all can be reached, inspects images, makes the features."""
 
 import dataclasses
-from typing import Any
 
 import ray
 
 from ray_birds.config import TuneConfig
-from ray_birds.core import cluster, terminal
+from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
 from ray_birds.data import inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
@@ -24,25 +23,51 @@ from ray_birds.sweep.plan import Plan, variants
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 
 
+def check_locally(config: TuneConfig, directory: SweepDirectory) -> None:
+    """See, before anything else is done, that the variants can be named, the weights read and the results written.
+
+    Raises SettingsError, ModelError or OutputError where not; DataError where the images of a sweep have gone, and
+    ModelError where its weights are no longer those that it began with.
+    """
+    variants(config)
+    if config.resume and not storage.exists(config.data):
+        raise DataError(f"{config.data}: no such folder; where the images have moved, give their folder by --data")
+    if config.resume and directory.weights() not in ("", backbones.weights_digest(config.weights)):
+        raise ModelError(
+            f"--weights {config.weights}: no longer those that the sweep began with; bring them back, give their "
+            "file by --weights, or start a sweep with another --name"
+        )
+    backbones.weights_digest(config.weights)
+    for name, uri in _written(config).items():
+        try:
+            storage.check_writable(uri)
+        except OSError as error:
+            raise OutputError(
+                f"{name} {uri}: cannot be written ({first_line(error)}); give a folder that can"
+            ) from error
+
+
+def _written(config: TuneConfig) -> dict[str, str]:
+    """The folders that a sweep writes to, by option."""
+    features = {"--features-dir": config.features_dir} if config.features == "auto" else {}
+    return {"--results": config.results} | features
+
+
 def check_reachable(config: TuneConfig, data: Dataset) -> None:
     """See that every node reaches what the sweep reads and writes. Raises SettingsError where one does not."""
-    written = {"--results": config.results}
-    if config.features == "auto":
-        written["--features-dir"] = config.features_dir
     read = {"--data": data.uri(data.splits["train"].paths[0])}
     if config.weights not in ("imagenet", "none"):
         read["--weights"] = config.weights
-    cluster.check_reachable(written, read)
+    cluster.check_reachable(_written(config), read)
 
 
 def prepare(config: TuneConfig, directory: SweepDirectory, data: Dataset, resources: Resources) -> Plan:
     """Inspect the images, look at the backbones, and make the features that the trials will read."""
     gpus, resources = _gpus(config, resources)
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
-    asked = _describe(config)
+    _check_fits(threads, gpus, resources)
+    descriptions = _describe(config)
     inspection = _inspect(config, directory, data)
-    with cluster.user_errors():
-        descriptions: dict[str, Description] = {name: ray.get(reference) for name, reference in asked.items()}
     plan = Plan(
         config=config,
         directory=directory,
@@ -66,17 +91,27 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
     if not gpus or resources.gpus:
         return gpus, resources
-    if resources.own:
-        raise SettingsError(f"--gpus-per-trial {gpus:g}: Ray finds no GPU on this machine")
-    terminal.say("No node has a GPU yet: trials wait for nodes that do, as an autoscaler starts them")
     return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
 
 
-def _describe(config: TuneConfig) -> dict[str, "ray.ObjectRef[Any]"]:
-    """Descriptions of the backbones, which workers are making."""
+def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
+    """Raises SettingsError where no node has what a trial asks for, and none can join that has."""
+    if resources.have(cpus, gpus):
+        return
+    asked = f"--cpus-per-trial {cpus} and --gpus-per-trial {gpus:g}"
+    if not cluster.may_grow(resources):
+        where = "this machine has" if resources.own else "this Ray has no autoscaler, and nodes of"
+        raise SettingsError(f"{asked}: {where} {resources.describe()}; ask for no more than that")
+    terminal.say(f"No node has {cpus} CPUs and {gpus:g} GPUs yet: trials wait for one, as an autoscaler starts it")
+
+
+def _describe(config: TuneConfig) -> dict[str, Description]:
+    """The backbones, looked at by workers. Raises ModelError where the weights do not fit one."""
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
     describe = ray.remote(num_cpus=1)(backbones.describe)
-    return {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+    asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
+    with cluster.user_errors():
+        return {name: ray.get(reference) for name, reference in asked.items()}
 
 
 def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> Inspection:
@@ -85,10 +120,10 @@ def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> In
     inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
     if config.resume and not directory.began_with(inspection):
         raise DataError(
-            f"{data.root}: its images are no longer those that the sweep began with; bring them back, or start a "
-            "sweep with another --name"
+            f"{data.root}: its images are no longer those that the sweep began with; bring them back, give their "
+            "folder by --data, or start a sweep with another --name"
         )
-    directory.write_dataset(inspection)
+    directory.begin(config, inspection, backbones.weights_digest(config.weights))
     for finding in inspection.findings:
         terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
     if inspection.bad:

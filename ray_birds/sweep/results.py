@@ -227,22 +227,29 @@ def trials(
 ) -> tuple[Trial, ...]:
     """What the trials of these variants left behind, the best first; `errors` by name."""
     varied = factors.varied(variants.values())
+    histories = {name: tuple(Epoch(**epoch) for epoch in directory.history(name)) for name in variants}
     failures = [row["trial"] for row in directory.failures()]
     found = [
         Trial(
             name=name,
             variant=variant,
             recipe=variant.recipe(varied),
-            error=errors.get(name, ""),
+            error=errors.get(name) or _not_finite(histories[name]),
             gpus=gpus,
             failures=failures.count(name),
-            history=tuple(Epoch(**epoch) for epoch in directory.history(name)),
+            history=histories[name],
             valid=_predictions(directory.predictions(name, "valid")),
             test=_predictions(directory.predictions(name, "test")),
         )
         for name, variant in variants.items()
     ]
     return tuple(sorted(found, key=lambda trial: trial.rank))
+
+
+def _not_finite(history: tuple[Epoch, ...]) -> str:
+    """Why a trial with a loss that is not a number counts as failed, whoever wrote its history; else empty."""
+    bad = (one.epoch for one in history if not math.isfinite(one.loss + one.valid_loss))
+    return next((f"loss not finite after epoch {epoch}" for epoch in bad), "")
 
 
 def read(directory: SweepDirectory, config_class: type[TuneConfig] = TuneConfig) -> Results:

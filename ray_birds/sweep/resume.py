@@ -10,6 +10,7 @@ from ray_birds.core.errors import OutputError, SettingsError
 from ray_birds.core.settings import option
 from ray_birds.sweep.directory import SweepDirectory
 
+# These may have moved since: what they hold is compared, by digests, not where it lies.
 _URIS = ("data", "results", "weights", "features_dir")
 # These decide nothing about the numbers: a sweep that is resumed takes them as they are given now.
 _FREE = ("resume", "verbose", "verify_features", "max_failures", "gpus_per_trial", "cpus_per_trial")
@@ -27,35 +28,41 @@ def begin(config: TuneConfig, given: Collection[str]) -> tuple[TuneConfig, Sweep
     if config.resume:
         if not directory.exists():
             raise OutputError(f"{directory.uri}: no sweep to resume; leave out --resume to start it")
-        return _resumed(config, directory.config(type(config)), given), directory
+        return _resumed(config, directory.config(type(config)), root, given), directory
     if storage.exists(directory.uri):
         raise OutputError(f"{directory.uri}: exists; choose another --name, or --resume to resume it")
     if not config.data:
         raise SettingsError("--data is missing: the folder with train/, valid/ and test/")
-    named = config.weights in ("imagenet", "none")
-    resolved = config.replace(
-        name=name,
-        data=storage.resolve(config.data),
-        results=root,
-        weights=config.weights if named else storage.resolve(config.weights),
-        features_dir=storage.resolve(config.features_dir or storage.join(root, "features")),
-    )
-    return resolved, directory
+    places = {place: _place(config, place, root) for place in _URIS}
+    return config.replace(name=name, **places), directory
 
 
-def _resumed(config: TuneConfig, kept: TuneConfig, given: Collection[str]) -> TuneConfig:
-    """The settings of the sweep to resume; those given again must be the same, the free ones may differ."""
+def _place(config: TuneConfig, name: str, root: str) -> str:
+    """An option that names a place, absolute; `root` is that of --results."""
+    if name == "results":
+        return root
+    if name == "features_dir":
+        return storage.resolve(config.features_dir or storage.join(root, "features"))
+    given: str = getattr(config, name)
+    return given if name == "weights" and given in ("imagenet", "none") else storage.resolve(given)
+
+
+def _resumed(config: TuneConfig, kept: TuneConfig, root: str, given: Collection[str]) -> TuneConfig:
+    """The settings of the sweep to resume; those given again must be the same, free ones and places may differ."""
     for field in dataclasses.fields(config):
-        if field.name not in given or field.name in _FREE:
+        if field.name not in given or field.name in (*_FREE, *_URIS):
             continue
         value, was = getattr(config, field.name), getattr(kept, field.name)
-        if value != was and (field.name not in _URIS or storage.resolve(value) != was):
+        if value != was:
             raise SettingsError(
                 f"{option(field.name)} {_text(value)}: the sweep to resume had {_text(was)}; leave it out or use "
                 "another --name"
             )
     free = {name: getattr(config, name) for name in _FREE if name in given}
-    return kept.replace(**free | {"resume": True})
+    places = {name: _place(config, name, root) for name in _URIS if name in given} | {"results": root}
+    if "features_dir" not in given and kept.features_dir == storage.join(kept.results, "features"):
+        places["features_dir"] = storage.join(root, "features")  # they move with the results
+    return kept.replace(**free | places | {"resume": True})
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from ray_birds.core import cluster, terminal
@@ -21,6 +20,7 @@ from ray_birds.sweep import results
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Trial
 
+_TRIAL = "trial_valid_accuracy"  # in metrics.json, where it is not that of the model that is kept
 _PART = 256  # images given to the winner at a time, as many decoded meanwhile
 
 
@@ -31,19 +31,26 @@ def choose(trials: Iterable[Trial]) -> str | None:
 
 
 def export_winner(plan: Plan, name: str) -> None:
-    """Make the winner's bundle and score it on test, from the images, as anyone who uses it will."""
-    terminal.say(f"Winner on valid: {name}; making its bundle" + (" and scoring test" if _test(plan) else ""))
+    """Make the winner's bundle and score it, from the images, as anyone who uses it will."""
+    terminal.say(f"Winner on valid: {name}; making its bundle and scoring {' and '.join(_scored(plan))}")
     make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
     with cluster.user_errors():
-        ray.get(make.remote(plan, name))
+        found = ray.get(make.remote(plan, name))
+    if _TRIAL in found:
+        kept, trial = found["valid"]["accuracy"]["value"], found[_TRIAL]
+        terminal.say(
+            f"note: the model that is kept, in float32 from the images, has accuracy {kept:.4f} on valid, not the "
+            f"{trial:.4f} of its trial"
+        )
 
 
-def _test(plan: Plan) -> Split | None:
-    return plan.data.splits.get("test")
+def _scored(plan: Plan) -> list[str]:
+    """The splits that the kept model is scored on."""
+    return [name for name in ("valid", "test") if name in plan.data.splits]
 
 
-def _make(plan: Plan, name: str) -> None:
-    """Assemble, save, load again and score: in a worker, since it needs TensorFlow."""
+def _make(plan: Plan, name: str) -> dict[str, Any]:
+    """Assemble, save, load again and score: in a worker, since it needs TensorFlow. Returns the metrics."""
     from ray_birds.model import train_step
     from ray_birds.sweep import checkpoint
 
@@ -56,35 +63,39 @@ def _make(plan: Plan, name: str) -> None:
     evaluations: dict[str, metrics.Evaluation] = {}
 
     def score(path: str) -> dict[str, Any]:
-        classifier, test = Classifier(path), _test(plan)
-        if test is not None:
-            parts = [classifier(pixels) for pixels in _pixels(plan, test)]
-            plan.directory.write_predictions(name, test, classes, np.concatenate(parts))
-        tables = {split: plan.directory.predictions(name, split) for split in ("valid", "test")}
-        evaluations.update(
-            {split: _evaluate(table, classes) for split, table in tables.items() if table is not None}
-        )
-        held = {split: _held_out(plan, split, table) for split, table in tables.items() if table is not None}
-        return {split: one.to_json() | held[split].to_json() for split, one in evaluations.items()}
+        classifier = Classifier(path)
+        held: dict[str, HeldOut] = {}
+        for split in _scored(plan):
+            images = plan.data.splits[split]
+            scores = np.concatenate([classifier(pixels) for pixels in _pixels(plan, images)])
+            evaluations[split] = metrics.evaluate(images.labels, scores.argmax(axis=1), classes)
+            held[split] = _held_out(plan, images, scores.argmax(axis=1) == images.labels)
+            if split == "test":
+                plan.directory.write_predictions(name, images, classes, scores)
+        measured: dict[str, Any] = {
+            split: one.to_json() | held[split].to_json() for split, one in evaluations.items()
+        }
+        trial = _trial_accuracy(plan, name)
+        return measured if trial == evaluations["valid"].accuracy.value else measured | {_TRIAL: trial}
 
-    bundle.save(model, plan.directory.best, classes, variant, score)
+    kept = bundle.save(model, plan.directory.best, classes, variant, score)
     data = plan.directory.dataset()
     trials = results.trials(plan.directory, plan.variants, {}, plan.gpus)
     said = results.compare(trials, name, plan.config.margin, data["copies_in_train"]).sentences
     card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said, epoch)
+    return kept
 
 
-def _held_out(plan: Plan, split: str, predictions: pa.Table) -> HeldOut:
-    copies = plan.directory.dataset()["copies_in_train"][split]
-    return held_out(split, predictions["correct"].to_numpy(), copied(predictions["path"].to_pylist(), copies))
+def _held_out(plan: Plan, split: Split, correct: np.ndarray) -> HeldOut:
+    copies = plan.directory.dataset()["copies_in_train"][split.name]
+    return held_out(split.name, correct, copied(split.paths, copies))
 
 
-def _evaluate(predictions: pa.Table, classes: tuple[str, ...]) -> metrics.Evaluation:
-    index = {label: number for number, label in enumerate(classes)}
-    labels, chosen = (
-        np.array([index[name] for name in predictions[column].to_pylist()]) for column in ("label", "prediction")
-    )
-    return metrics.evaluate(labels, chosen, classes)
+def _trial_accuracy(plan: Plan, name: str) -> float:
+    """Accuracy on valid of the trial that won, by which it did."""
+    predictions = plan.directory.predictions(name, "valid")
+    assert predictions is not None, "every trial that finished has predicted valid"
+    return float(predictions["correct"].to_numpy().mean())
 
 
 def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:

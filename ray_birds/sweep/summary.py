@@ -38,7 +38,7 @@ def show(results: Results) -> None:
     if storage.exists(directory.report):
         terminal.say(f"report       {directory.report}")
     terminal.say(f"TensorBoard  tensorboard --logdir '{directory.path('tensorboard')}'")
-    terminal.say(f"logs         {directory.path('tune')}; Ray's own in /tmp/ray/session_latest/logs of each node")
+    terminal.say(f"logs         {directory.path('tune')}; Ray's own in {results.run['ray_logs']} of each node")
 
 
 def failures(results: Results) -> str:

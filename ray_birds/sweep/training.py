@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
 from ray_birds.model import probe
 from ray_birds.model.cut import POOLED
 from ray_birds.model.schedule import Schedule
@@ -33,7 +33,8 @@ def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None
     Returns the test split's probabilities (n, classes) if the task has its labels. The state given to
     `on_epoch` is that of (valid) probabilities (n, classes) float32 in the second argument. A trial that is too
     large for the device's memory restarts, once, with batches of half the size at the same learning rate:
-    its history says so. Raises OutOfMemoryError where these are too large as well.
+    its history says so. Raises OutOfMemoryError where these are too large as well, and NotFiniteError, before
+    `on_epoch`, where an epoch gives a number that is not finite.
     """
     size = task.variant.batch_size
     if state.history:
@@ -69,6 +70,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
             stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_phase else None)
         result, scores = _solve(task, stage) if in_head and variant.head == "probe" else _epoch(task, stage, epoch)
         state = _after(state, result, stage, variant)
+        _check_finite(state, scores, variant.precision)
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None
@@ -84,6 +86,18 @@ def _after(state: Checkpoint, result: Epoch, stage: Stage, variant: Variant) -> 
     history = [*state.history, result]
     is_kept = results.kept(history, variant) is result
     return Checkpoint(history, *stage.state(), {} if is_kept else state.kept)
+
+
+def _check_finite(state: Checkpoint, scores: np.ndarray, precision: str) -> None:
+    """Raises NotFiniteError where the state's last epoch left a number that means nothing."""
+    epoch = state.history[-1]
+    losses = {"loss": np.array(epoch.loss), "valid loss": np.array(epoch.valid_loss)}
+    for name, value in (losses | {"probabilities of valid": scores} | state.weights).items():
+        if not np.isfinite(value).all():
+            steadier = "" if precision == "float32" else " or --precision float32"
+            raise NotFiniteError(
+                f"{name} not finite after epoch {epoch.epoch}; give a lower --learning-rate{steadier}"
+            )
 
 
 def sees_gpu() -> bool:

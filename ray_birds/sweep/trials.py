@@ -5,6 +5,7 @@ and so does a whole sweep with --resume: nothing of Tune's own is restored or un
 """
 
 import dataclasses
+import math
 import tempfile
 from typing import Any
 
@@ -14,8 +15,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
+from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
-from ray_birds.sweep import results
+from ray_birds.sweep import factors, results
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
@@ -50,7 +52,7 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
             tune_config=tune.TuneConfig(
                 metric="valid_accuracy",
                 mode="max",
-                scheduler=_scheduler(plan.config),
+                scheduler=_scheduler(plan),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"],
                 trial_dirname_creator=lambda trial: trial.config["trial"],
@@ -68,8 +70,11 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
     return progress.errors
 
 
-def _scheduler(config: TuneConfig) -> TrialScheduler:
-    return _Halving(_decisive(config)) if config.scheduler == "asha" else FIFOScheduler()
+def _scheduler(plan: Plan) -> TrialScheduler:
+    if plan.config.scheduler != "asha":
+        return FIFOScheduler()
+    varied = factors.varied(plan.variants.values())
+    return _Halving(_decisive(plan.config), {name: one.recipe(varied) for name, one in plan.variants.items()})
 
 
 def _decisive(config: TuneConfig) -> int:
@@ -81,17 +86,27 @@ def _decisive(config: TuneConfig) -> int:
 
 
 class _Halving(AsyncHyperBandScheduler):
-    """One decision, at the end of this epoch.
+    """One decision for each recipe, at the end of this epoch.
 
-    A trial that was killed reports its epochs again: it is not stopped by one that it has resumed from.
+    The first of a recipe's seeds to get there decides for all: stopped one by one, those that are left would be
+    the lucky ones. A trial that was killed reports its epochs again: it is not stopped by one that it has resumed
+    from.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, recipes: dict[str, str]) -> None:
         super().__init__("epoch", max_t=epoch, grace_period=epoch, reduction_factor=2, stop_last_trials=False)
+        self._epoch, self._recipes = epoch, recipes
+        self._decided: dict[str, str] = {}  # by recipe
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision = super().on_trial_result(tune_controller, trial, result)
-        return self.CONTINUE if result["resumed"] else decision
+        recipe = self._recipes[str(trial)]
+        if recipe not in self._decided and result["epoch"] >= self._epoch and not result["failed"]:
+            decision = super().on_trial_result(tune_controller, trial, result)
+            self._decided[recipe] = self.CONTINUE if result["resumed"] else decision
+        return self._decided.get(recipe, self.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial's last result is no more than the others: only those that decide are compared."""
 
 
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
@@ -104,7 +119,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         raise cluster.unseen(directory.uri)
 
     def report(history: list[Epoch], *, resumed: bool = False) -> None:
-        about = {"gpu": training.sees_gpu(), "resumed": resumed}
+        about = {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""}
         about |= {"ended": results.ended(history, plan.variants[name])}
         tune.report(dataclasses.asdict(history[-1]) | about)
 
@@ -119,6 +134,11 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     task, last = tasks.task(plan, name), checkpoint.last(directory, name)
     for count in range(1, len(last.history) + 1):
         report(last.history[:count], resumed=count < len(last.history))
-    scores = training.train(task, last, on_epoch)
+    try:
+        scores = training.train(task, last, on_epoch)
+    except NotFiniteError as error:  # reported, not raised: it would be the same again
+        nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, "valid_accuracy": math.nan}
+        tune.report(nothing | {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error)})
+        return
     if scores is not None:
         directory.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

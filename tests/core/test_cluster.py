@@ -1,17 +1,23 @@
 """Joining a Ray that is no more; cluster.yaml as Ray's own autoscaler reads it."""
 
+import importlib.metadata
+import os
 import platform
 import re
 import resource
 import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from ray_birds.core import cluster
-from ray_birds.core.errors import RayBirdsError
-from tests.conftest import REPOSITORY
+from ray_birds.core.errors import RayBirdsError, SettingsError
+from tests.conftest import REPOSITORY, draw_birds
 
 
 def test_a_ray_that_is_gone_is_one_line_at_once(
@@ -32,6 +38,70 @@ def test_a_ray_of_this_job_alone_needs_no_address(
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert not cluster.check_address()
     assert capsys.readouterr().out == ""
+
+
+def test_the_address_of_a_ray_client_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(RayBirdsError, match=r"^RAY_ADDRESS=ray://head:10001: .*`ray job submit`"):
+        cluster.check_address()
+
+
+def test_another_ray_or_python_is_one_line() -> None:
+    """Ray's own comparison, with a cluster of other versions."""
+    from ray._private.utils import check_version_info
+
+    ours = f"this process Ray {importlib.metadata.version('ray')} on Python {platform.python_version()}"
+    there = {"ray_version": "2.9.0", "python_version": "3.8.1"}
+    told = f"^the running Ray is Ray 2.9.0 on Python 3.8.1, {ours}; install"
+    with pytest.raises(RayBirdsError, match=told), cluster._refusals():
+        check_version_info(there, "here")
+    with pytest.raises(RuntimeError, match="another"), cluster._refusals():
+        raise RuntimeError("another")
+
+
+def test_a_ray_that_does_not_start_is_one_line() -> None:
+    told = r"^Ray does not start .* \(The current node timed out.\); free memory"
+    with pytest.raises(RayBirdsError, match=told), cluster._refusals():
+        raise Exception("The current node timed out.\nIt is slow.")
+    with pytest.raises(KeyError), cluster._refusals():
+        raise KeyError("another")
+
+
+_HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(head.address, flush=True)
+sys.stdin.readline()
+head.shutdown()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_missing_token_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real head node with tokens on, and a check that has none."""
+    pipe, words = (
+        subprocess.PIPE,
+        [sys.executable, str(REPOSITORY / "jobs/tune.py"), "--data", "", "--weights", "none"],
+    )
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.setenv("HOME", folder)
+        tokens = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 32}
+        head = subprocess.Popen([sys.executable, "-c", _HEAD], env=tokens, stdin=pipe, stdout=pipe, text=True)
+        try:
+            assert head.stdout is not None
+            monkeypatch.setenv("RAY_ADDRESS", head.stdout.readline().strip())
+            words[3] = str(draw_birds(tmp_path / "birds"))
+            done = subprocess.run([*words, "--results", str(tmp_path / "results")], capture_output=True, text=True)
+        finally:
+            head.communicate("end\n")
+    assert done.returncode == 2 and not (tmp_path / "results").exists()
+    (line,) = done.stderr.splitlines()
+    assert "does not let this process in" in line and "RAY_AUTH_MODE=token" in line
 
 
 @pytest.fixture
@@ -81,6 +151,34 @@ def test_workers_are_spot_instances_that_are_given_back(config: dict[str, Any]) 
     assert worker["InstanceMarketOptions"] == {"MarketType": "spot"} and "InstanceMarketOptions" not in head
     assert 0 < config["idle_timeout_minutes"] <= 15 and config["provider"]["cache_stopped_nodes"] is False
     assert "Name" in head["IamInstanceProfile"] and "Name" in worker["IamInstanceProfile"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_a_cluster_without_an_autoscaler_lacks_is_refused() -> None:
+    """A head node without CPUs alone; then with another node, which is not as large as a trial asks for."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from ray_birds.sweep import prepare
+
+    assert not ray.is_initialized()
+    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            patch.setenv("RAY_ADDRESS", nodes.address)
+            with pytest.raises(RayBirdsError, match="no CPUs and no autoscaler"), cluster.session(verbose=False):
+                pass
+            nodes.add_node(num_cpus=1, num_gpus=1)
+            with cluster.session(verbose=False) as resources:
+                prepare._check_fits(1, 0.5, resources)
+                for cpus, gpus in ((2, 0.0), (1, 2.0)):
+                    told = f"--cpus-per-trial {cpus} and --gpus-per-trial {gpus:g}: .*1 CPUs and 1 GPUs or 0 CPUs"
+                    with pytest.raises(SettingsError, match=told):
+                        prepare._check_fits(cpus, gpus, resources)
+        finally:
+            nodes.shutdown()
 
 
 @pytest.mark.ray

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -52,6 +53,18 @@ def test_progress_is_quiet_between_lines(capsys: pytest.CaptureFixture[str]) -> 
             meter.advance()
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and said.startswith("Reading: 3/3, ") and "\x1b" not in said
+
+
+def test_a_job_that_gets_nothing_done_says_so_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "IDLE_INTERVAL", 0.2)
+    with terminal.progress("Checking", 3, "files", needs="a free CPU") as meter:
+        time.sleep(0.5)
+        meter.advance(3)
+    idle, *_, last = capsys.readouterr().out.splitlines()
+    assert idle == "Checking: no news for 0.2 s; at work, or waiting for a free CPU"
+    assert last.startswith("Checking: 3/3, ")
 
 
 @pytest.mark.parametrize("total", [0, 5])

@@ -206,6 +206,18 @@ def test_too_many_bad_files_stop_a_sweep(faulty: Path, local_ray: None) -> None:
         inspect_job.inspect(scan(str(faulty), MISNAMED), 64, 0.01, SHARES)
 
 
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_a_split_that_is_emptied_is_named_before_anything_is_trained(
+    clean: Path, tmp_path: Path, local_ray: None, name: str
+) -> None:
+    root = Path(shutil.copytree(clean, tmp_path / "birds"))
+    for image in (root / name).rglob("*.jpg"):
+        image.write_bytes(b"")
+    told = rf"birds/{name}: none of its 9 image\(s\) can be read; the first is {name}/{FINCH}/0.jpg \(empty file\)"
+    with pytest.raises(DataError, match=told):
+        inspect_job.inspect(scan(str(root)), 64, 0.5, SHARES)
+
+
 def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_ray: None) -> None:
     shutil.copytree(clean / "train", tmp_path / "birds/train")
     check(CheckConfig(str(tmp_path / "birds"), str(tmp_path / "out")))

@@ -125,6 +125,14 @@ def test_weights_by_path_compute_what_imagenet_does(
     np.testing.assert_allclose(by_path(images(4, size)), reference, rtol=1e-3, atol=1e-4 * reference.std())
 
 
+def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    network, path = backbones.build("MobileNetV2-0.35", "none", 96), tmp_path / "bad.weights.h5"
+    network.weights[5].assign(np.full(network.weights[5].shape, np.inf))
+    network.save_weights(path)
+    with pytest.raises(ModelError, match=r"bad.weights.h5: has numbers that are not finite \(.+\)"):
+        backbones.build("MobileNetV2-0.35", str(path), 96)
+
+
 def test_weights_that_cannot_be_had_are_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         backbones.build("MobileNetV2-0.35", str(tmp_path / "nothing.h5"), SIZE)

@@ -11,6 +11,7 @@ from ray_birds.config import ARTICLE_RECIPE
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.model import card
+from ray_birds.model.bundle import LEAST_KERAS
 from ray_birds.sweep.factors import Variant
 
 NAMES = ("CORAL OWL", "MOSS TERN", "RED|BLUE_FINCH", "UNSEEN GULL")
@@ -61,6 +62,10 @@ def scores() -> dict[str, Evaluation]:
 @pytest.fixture
 def text(scores: dict[str, Evaluation]) -> str:
     return card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4)
+
+
+def test_it_names_the_earliest_keras_that_opens_the_model(text: str) -> None:
+    assert f"It takes Keras {LEAST_KERAS} or later" in section(text, "How to load it")
 
 
 def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) -> None:

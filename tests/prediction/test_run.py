@@ -1,5 +1,6 @@
 """Batch prediction through its real parts: every file one row, whatever it is and whoever is killed on the way."""
 
+import dataclasses
 import io
 import json
 import os
@@ -693,6 +694,6 @@ def test_gpus_that_no_node_has_are_waited_for_only_where_nodes_can_join() -> Non
     config = PredictConfig(model="m", input=("a",), output="o")
     assert _with_gpus(config, cluster_of_cpus).gpus == 0
     assert _with_gpus(config.replace(gpus=4), cluster_of_cpus).gpus == 4
-    assert _with_gpus(config.replace(gpus=0), cluster_of_cpus.replace(gpus=2)).gpus == 0
+    assert _with_gpus(config.replace(gpus=0), dataclasses.replace(cluster_of_cpus, gpus=2)).gpus == 0
     with pytest.raises(SettingsError, match="--gpus 4: Ray finds 0 on this machine"):
-        _with_gpus(config.replace(gpus=4), cluster_of_cpus.replace(own=True))
+        _with_gpus(config.replace(gpus=4), dataclasses.replace(cluster_of_cpus, own=True))

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from ray_birds.config import TuneConfig
-from ray_birds.core.errors import OutputError, SettingsError
-from ray_birds.sweep import resume
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Inspection
+from ray_birds.model.backbones import weights_digest
+from ray_birds.sweep import prepare, resume
 from ray_birds.sweep.directory import SweepDirectory
 
 
@@ -40,10 +43,40 @@ def test_resources_and_retries_are_free(started: TuneConfig) -> None:
     assert (changed.max_failures, changed.cpus_per_trial, changed.gpus_per_trial) == (10, 1, 0.0)
 
 
-def test_a_path_may_be_given_in_another_way(started: TuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_may_be_given_anew(started: TuneConfig, tmp_path: Path) -> None:
     assert again(started, data="./birds").data == started.data
-    with pytest.raises(SettingsError, match="--data other"):
-        again(started, data="other")
+    moved = again(started, data=str(tmp_path / "other"), weights="a.h5", features_dir="/features")
+    assert (moved.data, moved.features_dir) == (str(tmp_path / "other"), "/features")
+    assert moved.weights == str(Path("a.h5").absolute())
+
+
+def test_results_and_the_features_in_them_may_move(started: TuneConfig, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (tmp_path / "x").rename(moved / "x")
+    config, directory = resume.begin(TuneConfig(results=str(moved), name="x", resume=True), {"results", "name"})
+    assert config == started.replace(resume=True, results=str(moved), features_dir=str(moved / "features"))
+    assert directory.uri == str(moved / "x")
+
+
+def test_other_weights_or_images_that_went_are_named_at_once(tmp_path: Path) -> None:
+    weights, data = tmp_path / "a.weights.h5", tmp_path / "birds"
+    weights.write_bytes(b"of before")
+    data.mkdir()
+    asked = TuneConfig(data=str(data), results=str(tmp_path), name="x", weights=str(weights))
+    config, directory = resume.begin(asked, ())
+    directory.begin(config, Inspection(Dataset(str(data), (), {}), (), {}, (), ()), weights_digest(str(weights)))
+    prepare.check_locally(again(config), directory)
+    weights.rename(tmp_path / "moved.h5")
+    with pytest.raises(ModelError, match="cannot be read"):
+        prepare.check_locally(again(config), directory)
+    prepare.check_locally(again(config, weights=str(tmp_path / "moved.h5")), directory)
+    weights.write_bytes(b"of after")
+    with pytest.raises(ModelError, match=r"no longer those that the sweep began with.* by --weights, or"):
+        prepare.check_locally(again(config), directory)
+    data.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"birds: no such folder; where the images have moved, give .* by --data"):
+        prepare.check_locally(again(config), directory)
 
 
 def test_values_of_a_factor_are_said_as_on_the_command_line(started: TuneConfig) -> None:
@@ -57,3 +90,25 @@ def test_a_name_is_taken_or_unknown(started: TuneConfig) -> None:
     with pytest.raises(OutputError, match="no sweep to resume"):
         resume.begin(TuneConfig(results=started.results, name="y", resume=True), {"name"})
     assert not SweepDirectory(started.results + "/y").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "told"),
+    [
+        ({"weights": "mistyped.weights.h5"}, ModelError, r"--weights .*mistyped.weights.h5: cannot be read"),
+        ({"results": "file"}, OutputError, r"--results .*/file: cannot be written"),
+        ({"results": "/proc/results"}, OutputError, r"--results /proc/results: cannot be written"),
+        ({"features_dir": "file/features"}, OutputError, r"--features-dir .*/file/features: cannot be written"),
+        ({"samples": 30, "learning_rate": (0.001,)}, SettingsError, "--samples 30: only 6 different variants"),
+    ],
+)
+def test_what_can_be_checked_is_checked_first_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: dict[str, object], error: type[Exception], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    asked = TuneConfig(**({"data": "birds", "results": "results/deep", "weights": "none", "name": "x"} | option))
+    config, directory = resume.begin(asked, ())
+    with pytest.raises(error, match=told) as failed:
+        prepare.check_locally(config, directory)
+    assert "\n" not in str(failed.value) and [path.name for path in tmp_path.iterdir()] == ["file"]

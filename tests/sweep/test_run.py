@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.demo.birds import draw_dataset
 from ray_birds.prediction.run import predict
 from ray_birds.sweep import summary
-from ray_birds.sweep import trials as tune_trials
 from ray_birds.sweep.run import sweep
 from tests.report.test_pages import Page
 from tests.sweep.test_tensorboard import events, hparams
@@ -263,22 +261,6 @@ def test_what_finds_no_room_in_the_store_is_trained_from_images(
     pd.testing.assert_frame_equal(scores(short), scores(stored).loc[scores(short).index], rtol=1e-3)
 
 
-def test_halving_decides_once_and_stops_no_trial_by_an_epoch_that_it_has_gone_on_from() -> None:
-    halving = tune_trials._Halving(2)
-    halving.set_search_properties("valid_accuracy", "max")
-    best, worse, taken_up = (SimpleNamespace(trial_id=name) for name in ("best", "worse", "taken up"))
-    for trial in (best, worse, taken_up):
-        halving.on_trial_add(None, trial)
-
-    def decision(trial: SimpleNamespace, epoch: int, accuracy: float, *, resumed: bool = False) -> str:
-        result = {"epoch": epoch, "valid_accuracy": accuracy, "resumed": resumed}
-        return halving.on_trial_result(None, trial, result)
-
-    assert decision(best, 2, 0.9) == decision(best, 4, 0.1) == decision(worse, 1, 0.1) == halving.CONTINUE
-    assert decision(taken_up, 2, 0.2, resumed=True) == halving.CONTINUE
-    assert decision(worse, 2, 0.1) == halving.STOP
-
-
 def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stored: Path) -> None:
     quick = settings.replace(name="failing", unfreeze=(0,), augment=("off",), learning_rate=(0.01, 0.02))
     blocked = Path(settings.results, "failing")
@@ -294,6 +276,18 @@ def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stor
     assert rows["status"].to_dict() == {"plain-unfreeze0-lr0.01": "finished", "plain-unfreeze0-lr0.02": "failed"}
     assert winner(blocked) == "plain-unfreeze0-lr0.01"
     assert isinstance(rows.loc["plain-unfreeze0-lr0.02", "error"], str)
+
+
+def test_a_trial_that_diverges_has_failed_once_and_never_wins(
+    settings: TuneConfig, local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ray_birds.config._check_values", lambda *args: None)  # takes no rate as high as that
+    quick = settings.replace(name="diverged", unfreeze=(0,), augment=("off",), image_size=32, features="none")
+    done = sweep(quick.replace(learning_rate=(0.005, 1e38)))
+    (lost,) = done.failed
+    assert lost.name == "plain-unfreeze0-lr1e+38" and "not finite after epoch 1; give a lower" in lost.error
+    assert lost.failures == 1 and done.winner is not None and done.winner.name == "plain-unfreeze0-lr0.005"
+    assert f"{lost.name}: failed after epoch 0: {lost.error}" in capsys.readouterr().out
 
 
 def test_bad_training_images_are_left_out_up_to_a_share(settings: TuneConfig, drawn: Path, stored: Path) -> None:

@@ -8,24 +8,28 @@ import gc
 import weakref
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from ray_birds.config import ARTICLE_RECIPE
-from ray_birds.core.errors import OutOfMemoryError
+from ray_birds.config import ARTICLE_RECIPE, TuneConfig
+from ray_birds.core import storage
+from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
 from ray_birds.data import augment, dataset, decode
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Inspection
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Materialiser, Source
-from ray_birds.features.store import FeatureSpec, Reader
+from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep import results
+from ray_birds.sweep import results, selection
 from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
@@ -333,6 +337,26 @@ def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp
     assert len(unit.views) == 12 and alive.most["views"] <= 3
 
 
+def test_features_that_half_precision_cannot_hold_are_not_stored(workplace: Workplace, tmp_path: Path) -> None:
+    class Huge(Materialiser):
+        def _function(self, name: str, features: list[Feature]) -> Any:
+            import tensorflow as tf
+
+            return lambda pixels: {one.cut_point: tf.fill((len(pixels), *one.shape), 1e5) for one in features}
+
+    point = workplace.about.pooled
+    for dtype in ("float32", "float16"):
+        feature = dataclasses.replace(workplace.spec, dtype=dtype).feature("valid", point, None)
+        made = Huge(str(tmp_path), Source(workplace.data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32"), 1)
+        (unit,) = compute._units({feature: [0]})
+        if dtype == "float32":
+            made.compute(unit)
+            continue
+        with pytest.raises(NotFiniteError, match=r"not finite in float16; give --feature-dtype float32"):
+            made.compute(unit)
+        assert store.missing(str(tmp_path), feature) == [0]
+
+
 @pytest.fixture(scope="module")
 def from_store(workplace: Workplace, undisturbed: Run) -> dict[str, Run]:
     """Both variants from stored features, by their augmentation."""
@@ -414,3 +438,37 @@ def test_too_little_memory_halves_the_batch_once(workplace: Workplace) -> None:
     assert_same(train(task, halved.states[0]), halved, slice(1, None))  # resumed with the half
     with pytest.raises(OutOfMemoryError, match=r"batches of 4 do not fit.*--batch-size"):
         train(short_of_memory(task, 3))
+
+
+def test_a_trial_that_diverges_ends_before_its_state_is_kept(workplace: Workplace, undisturbed: Run) -> None:
+    """After two good epochs of the head the rate is such that float32 has no number for the weights."""
+    kept: list[int] = []
+    task = stored(workplace, dataclasses.replace(VARIANT, learning_rate=1e38))
+    from ray_birds.sweep import training
+
+    with pytest.raises(NotFiniteError, match=r"not finite after epoch 3; give a lower --learning-rate$"):
+        training.train(task, undisturbed.states[1], lambda state, scores: kept.append(len(state.history)))
+    assert not kept
+
+
+def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_aloud(
+    workplace: Workplace, undisturbed: Run, tmp_path: Path
+) -> None:
+    data, name = workplace.data, "plain-unfreeze10-lr0.01"
+    directory, state = SweepDirectory(str(tmp_path)), undisturbed.states[-1]
+    config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
+    empty: dict[str, Any] = {}
+    plan = Plan(config, directory, "", data, empty, empty, {name: VARIANT}, frozenset(), threads=1, gpus=0.0)
+    directory.begin(config, Inspection(data, (), {}, (), (), {"valid": (), "test": ()}), "of the weights")
+    directory.write_checkpoint(name, len(state.history), state.to_bytes())
+    directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
+
+    directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
+    same = selection._make(plan, name)
+    assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
+    assert same.keys() == {"valid", "test"}
+
+    wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
+    directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
+    other = selection._make(plan, name)
+    assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")

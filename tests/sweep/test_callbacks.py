@@ -1,0 +1,85 @@
+"""What a sweep says while it runs where there is no terminal: epochs, what is waited for, trials that fail."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_birds.config import TuneConfig
+from ray_birds.core import terminal
+from ray_birds.data.dataset import Dataset
+from ray_birds.sweep import callbacks
+from ray_birds.sweep.callbacks import Progress
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.plan import Plan, variants
+
+FIRST, SECOND = NAMES = ("plain-unfreeze0-lr0.01", "plain-unfreeze0-lr0.02")
+
+
+class Trial(str):
+    """All that is asked of one of Tune's trials."""
+
+    max_failures = 10
+
+
+@pytest.fixture
+def progress(tmp_path: Path) -> Progress:
+    config = TuneConfig(data="d", augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), cpus_per_trial=8)
+    directory, data = SweepDirectory(str(tmp_path)), Dataset("d", ("a", "b"), {})
+    plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=8, gpus=2.0)
+    assert tuple(plan.variants) == NAMES
+    return Progress(plan, str(tmp_path / "tensorboard"))
+
+
+def result(epoch: int) -> dict[str, Any]:
+    scores = dict.fromkeys(("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate"), 0.5)
+    return scores | {"epoch": epoch, "images_per_second": 1.0, "gpu": True, "failed": "", "node_ip": "here"}
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_epochs_are_told_but_not_more_than_one_in_ten_seconds(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial: Any = Trial(FIRST)
+    progress.on_trial_start(0, [], trial)
+    progress.on_trial_result(0, [], trial, result(1))
+    assert not said(capsys)
+    monkeypatch.setattr(terminal, "PLAIN_INTERVAL", 0.0)
+    progress.on_trial_result(0, [], trial, result(2))
+    monkeypatch.undo()
+    progress.on_trial_result(0, [], trial, result(3))
+    (line,) = said(capsys)
+    assert re.match(
+        rf"{FIRST}: epoch 2/5, valid accuracy 0.5000; 0/2 trials, [\d,.]+ epochs/min, [\d:]+ to go", line
+    )
+
+
+def test_what_is_waited_for_is_said_while_no_trial_runs(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial: Any = Trial(FIRST)
+    progress.on_step_end(0, [])
+    assert not said(capsys)
+    monkeypatch.setattr(callbacks, "_WAIT", 0.0)
+    progress.on_step_end(0, [])
+    assert said(capsys) == ["2 trial(s) wait for a node with 8 CPU(s) and 2 GPU(s) free"]
+    progress.on_trial_start(0, [], trial)
+    progress.on_step_end(0, [])
+    assert not said(capsys)
+
+
+def test_a_trial_that_ended_without_numbers_has_failed(
+    progress: Progress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial: Any = Trial(SECOND)
+    progress.on_trial_start(0, [], trial)
+    progress.on_trial_result(0, [], trial, result(1))
+    progress.on_trial_result(0, [], trial, {"epoch": 2, "valid_accuracy": float("nan"), "failed": "no numbers"})
+    progress.on_trial_complete(0, [], trial)
+    assert progress.errors == {SECOND: "no numbers"}
+    first, second = said(capsys)
+    assert first == f"{SECOND}: failed after epoch 1: no numbers" and second.startswith(f"{SECOND}: failed, valid")
