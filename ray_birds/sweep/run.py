@@ -56,7 +56,8 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime) -> 
             if best:
                 selection.export_winner(plan, best)
                 found = results.trials(directory, plan.variants, errors, plan.gpus)
-            directory.write_trials([trial.row() for trial in found])
+            rows = {trial.name: trial.row() for trial in found}
+            directory.write_trials([rows[name] for name in plan.variants])  # in the order of the plan, as ever
             facts = _facts(plan, best, started, resources) | {"trials": results.trial_facts(found)}
             directory.write_run(facts)
     done = results.assemble(directory, config, facts, found)
