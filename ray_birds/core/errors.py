@@ -1,6 +1,6 @@
 """The exception tree. Each message is one line: what was wrong, what was expected, what to do now."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -39,10 +39,11 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 
 @contextmanager
-def resumable(how: str) -> Iterator[None]:
-    """An interrupt of what runs within carries a note of `how` it is resumed, for whoever shows it."""
+def resumable(how: str, begun: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """An interrupt of what runs within carries a note of `how` it is resumed, once it has `begun`."""
     try:
         yield
     except KeyboardInterrupt as error:
-        error.add_note(how)
+        if begun():
+            error.add_note(how)
         raise

@@ -23,21 +23,21 @@ from ray_birds.sweep.plan import Plan, variants
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 
 
-def check_locally(config: TuneConfig, directory: SweepDirectory) -> None:
+def check_locally(config: TuneConfig, directory: SweepDirectory) -> str:
     """See, before anything else is done, that the variants can be named, the weights read and the results written.
 
-    Raises SettingsError, ModelError or OutputError where not; DataError where the images of a sweep have gone, and
-    ModelError where its weights are no longer those that it began with.
+    Returns the digest of the weights. Raises SettingsError, ModelError or OutputError where not; DataError where
+    the images of a sweep have gone, and ModelError where its weights are no longer those that it began with.
     """
     variants(config)
     if config.resume and not storage.exists(config.data):
         raise DataError(f"{config.data}: no such folder; where the images have moved, give their folder by --data")
-    if config.resume and directory.weights() not in ("", backbones.weights_digest(config.weights)):
+    weights = backbones.weights_digest(config.weights)
+    if config.resume and directory.weights() not in ("", weights):
         raise ModelError(
             f"--weights {config.weights}: no longer those that the sweep began with; bring them back, give their "
             "file by --weights, or start a sweep with another --name"
         )
-    backbones.weights_digest(config.weights)
     for name, uri in _written(config).items():
         try:
             storage.check_writable(uri)
@@ -45,6 +45,7 @@ def check_locally(config: TuneConfig, directory: SweepDirectory) -> None:
             raise OutputError(
                 f"{name} {uri}: cannot be written ({first_line(error)}); give a folder that can"
             ) from error
+    return weights
 
 
 def _written(config: TuneConfig) -> dict[str, str]:
@@ -61,20 +62,25 @@ def check_reachable(config: TuneConfig, data: Dataset) -> None:
     cluster.check_reachable(_written(config), read)
 
 
-def prepare(config: TuneConfig, directory: SweepDirectory, data: Dataset, resources: Resources) -> Plan:
-    """Inspect the images, look at the backbones, and make the features that the trials will read."""
+def prepare(
+    config: TuneConfig, directory: SweepDirectory, data: Dataset, resources: Resources, weights: str
+) -> Plan:
+    """Inspect the images, look at the backbones, and make the features that the trials will read.
+
+    `weights` is the digest that `check_locally` returned.
+    """
     gpus, resources = _gpus(config, resources)
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
     _check_fits(threads, gpus, resources)
     descriptions = _describe(config)
-    inspection = _inspect(config, directory, data)
+    inspection = _inspect(config, directory, data, weights)
     plan = Plan(
         config=config,
         directory=directory,
         store=config.features_dir,
         data=inspection.dataset,
         backbones=descriptions,
-        feature_specs={name: _feature_spec(config, name, inspection) for name in config.backbone},
+        feature_specs={name: _feature_spec(config, name, inspection, weights) for name in config.backbone},
         variants=variants(config),
         stored=frozenset(),
         threads=threads,
@@ -114,7 +120,7 @@ def _describe(config: TuneConfig) -> dict[str, Description]:
         return {name: ray.get(reference) for name, reference in asked.items()}
 
 
-def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> Inspection:
+def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset, weights: str) -> Inspection:
     """Decode every image once, and say what was found. Raises DataError for images that a sweep did not have."""
     shares = Shares(config.valid_share, config.test_share, config.split_seed)
     inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
@@ -123,7 +129,7 @@ def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> In
             f"{data.root}: its images are no longer those that the sweep began with; bring them back, give their "
             "folder by --data, or start a sweep with another --name"
         )
-    directory.begin(config, inspection, backbones.weights_digest(config.weights))
+    directory.begin(config, inspection, weights)
     for finding in inspection.findings:
         terminal.say(f"{'warning' if finding.blocking else 'note'}: {finding.text}")
     if inspection.bad:
@@ -132,10 +138,10 @@ def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset) -> In
     return inspection
 
 
-def _feature_spec(config: TuneConfig, name: str, inspection: Inspection) -> FeatureSpec:
+def _feature_spec(config: TuneConfig, name: str, inspection: Inspection, weights: str) -> FeatureSpec:
     return FeatureSpec(
         name,
-        backbones.weights_digest(config.weights),
+        weights,
         config.image_size,
         config.feature_dtype,
         config.seed[0],

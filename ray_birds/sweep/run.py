@@ -1,14 +1,14 @@
 """The sweep: every variant as a trial, then the winner, its bundle and its test score."""
 
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, lock, terminal
 from ray_birds.core.cluster import Resources
+from ray_birds.core.errors import resumable
 from ray_birds.data import dataset
 from ray_birds.data.dataset import Dataset
 from ray_birds.model import bundle
@@ -26,29 +26,19 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
     """
     started = datetime.now(UTC)
     config, directory = resume.begin(config, given)
-    prepare.check_locally(config, directory)
-    with lock.held(directory.uri), _resumable(config, directory):
-        return _sweep(config, directory, started)
+    weights = prepare.check_locally(config, directory)
+    how = f"--name {config.name} --resume continues"
+    with lock.held(directory.uri), resumable(how, begun=directory.exists):
+        return _sweep(config, directory, started, weights)
 
 
-@contextmanager
-def _resumable(config: TuneConfig, directory: SweepDirectory) -> Iterator[None]:
-    """An interrupt says how the sweep is resumed, once it has begun."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if directory.exists():
-            error.add_note(f"--name {config.name} --resume continues")
-        raise
-
-
-def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime) -> Results:
+def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, weights: str) -> Results:
     """Nothing is written before all that the sweep was asked for is known to be possible."""
     data = dataset.scan(config.data, config.exclude_class, config.max_bytes)
     _show_dataset(data)
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)
-        plan = prepare.prepare(config, directory, data, resources)
+        plan = prepare.prepare(config, directory, data, resources, weights)
         errors = trials.run(plan)
         with directory.writing():
             found = results.trials(directory, plan.variants, errors, plan.gpus)
