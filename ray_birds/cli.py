@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from ray_birds.core.errors import RayBirdsError
-from ray_birds.core.settings import Settings, nearest
-from ray_birds.core.text import printable
+from ray_birds.core.settings import Settings
+from ray_birds.core.text import nearest, printable
 
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
 Job = Callable[[SettingsClass, frozenset[str]], str | None]  # returns what failed, if anything did

@@ -1,7 +1,6 @@
 """Settings: frozen dataclasses, checked when made, to JSON and back, or from options by name."""
 
 import dataclasses
-import difflib
 import json
 import os
 import typing
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ray_birds.core.errors import SettingsError
+from ray_birds.core.text import nearest
 
 
 def check(condition: bool, message: str) -> None:
@@ -59,11 +59,6 @@ class Settings:
         missing = [field.name for field in dataclasses.fields(cls) if _is_missing(field, values)]
         check(not missing, f"{', '.join(missing)}: must be given")
         return cls(**values)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The one of `known` that looks most like `name`."""
-    return max(known, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
 
 
 def _is_missing(field: "dataclasses.Field[Any]", values: Mapping[str, Any]) -> bool:

@@ -1,7 +1,9 @@
-"""Texts that others wrote (names of files and classes), made fit for a terminal, a spreadsheet, Markdown."""
+"""Texts that others wrote, as names: fit for a terminal, a spreadsheet, Markdown; and which one was meant."""
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 
 # Bidirectional controls let a name show letters in another order than it holds them.
 _UNSEEN = {*map(chr, (0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
@@ -52,3 +54,9 @@ def _is_number(text: str) -> bool:
 def markdown(text: str) -> str:
     """`text` as it is, in Markdown: a class may be called `a_b_`, `x|y` or `# 1`."""
     return "".join(f"\\{letter}" if letter in _MARKDOWN else letter for letter in printable(text))
+
+
+def nearest(name: str, known: Iterable[str], key: Callable[[str], str] = str) -> str:
+    """The one of `known` that looks most like `name`, by what `key` leaves of both."""
+    wanted = key(name)
+    return max(known, key=lambda other: difflib.SequenceMatcher(None, wanted, key(other)).ratio())

@@ -1,10 +1,11 @@
 """Class names: one form for comparison, the class that a folder or an image belongs to, the nearest one."""
 
-import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+
+from ray_birds.core import text
 
 
 def class_name(folder: str) -> str:
@@ -40,5 +41,5 @@ def _by_fold(classes: frozenset[str]) -> dict[str, str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    folded = fold(name)
-    return max(known, key=lambda other: difflib.SequenceMatcher(None, folded, fold(other)).ratio())
+    """The one of the classes `known` that is most like `name`, by what counts in a comparison."""
+    return text.nearest(name, known, key=fold)

@@ -7,8 +7,7 @@ name, else by its first bytes.
 
 import os
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
+from ray_birds.core.prefetch import prefetch
 from ray_birds.data import formats
 
 # Beside names that begin with a dot (macOS, Jupyter, Git, desktops of Linux): Windows, archives of macOS, network
@@ -223,17 +223,10 @@ def sort(tree: Tree) -> tuple[list[str], list[Aside]]:
     Images of kinds that are not read are among the images: decoding says so.
     """
     unclear = [path for path in tree.files if not formats.by_name(path)]
-    reasons = dict(zip(unclear, _look(map(tree.uri, unclear), local=storage.is_local(tree.root)), strict=True))
+    threads = 1 if storage.is_local(tree.root) else _REQUESTS
+    reasons = dict(zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True))
     images = [path for path in tree.files if not reasons.get(path)]
     return images, [Aside(path, reason, reason != NOT_AN_IMAGE) for path, reason in reasons.items() if reason]
-
-
-def _look(uris: Iterable[str], *, local: bool) -> Iterator[str]:
-    if local:
-        yield from map(look, uris)
-        return
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        yield from pool.map(look, uris)
 
 
 def look(uri: str) -> str:

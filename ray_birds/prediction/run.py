@@ -11,6 +11,7 @@ from typing import Any
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
+from ray_birds.core.settings import option
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
@@ -121,7 +122,7 @@ def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> Non
     for name, value in now.items():
         if before[name] != value:
             raise OutputError(
-                f"{output.uri}: its job had another --{name.replace('_', '-')} ({before[name]}, not {value}); "
+                f"{output.uri}: its job had another {option(name)} ({before[name]}, not {value}); "
                 "--resume needs the same, --overwrite starts anew"
             )
 
