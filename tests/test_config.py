@@ -217,9 +217,9 @@ def test_a_switch_takes_no_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_predict_asks_for_what_it_needs(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = PREDICT.index(missing)
+    at = PREDICT.index(missing)
     with pytest.raises(SystemExit) as stop:
-        parse(PredictConfig, PREDICT[:uri] + PREDICT[uri + 2 :], monkeypatch)
+        parse(PredictConfig, PREDICT[:at] + PREDICT[at + 2 :], monkeypatch)
     said = capsys.readouterr()
     assert stop.value.code == 2 and missing in said.out + said.err
 

@@ -102,7 +102,7 @@ def _connect(verbose: bool) -> bool:
     joined = check_address()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # watch.py writes what is worth keeping
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # sweep/callbacks.py writes what is worth keeping
     os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that was killed for memory; endless by itself
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
@@ -229,7 +229,7 @@ def check_reachable(written: dict[str, str], read: dict[str, str]) -> None:
         wanted = [(option, uri) for option, uri in (tokens | read).items() if storage.exists(uri)]
         look = ray.remote(num_cpus=0)(_look)
         on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        looks = [look.options(scheduling_strategy=uri).remote(wanted) for uri in on]
+        looks = [look.options(scheduling_strategy=strategy).remote(wanted) for strategy in on]
         for node, found in zip(nodes, looks, strict=True):
             try:
                 option, reason = ray.get(found)

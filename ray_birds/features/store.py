@@ -108,10 +108,10 @@ class FeatureSpec:
         """What a variant's trial reads: `pooled` for the head, `cut_point` for fine-tuning, `splits` plain."""
         found: dict[Feature, None] = {}
         for epoch in range(variant.epochs):
-            phase_tap = pooled if epoch < variant.head_epochs else cut_point
-            found[self.feature("train", phase_tap, variant.view(epoch))] = None
+            point = pooled if epoch < variant.head_epochs else cut_point
+            found[self.feature("train", point, variant.view(epoch))] = None
             for split in splits:
-                found[self.feature(split, phase_tap, None)] = None
+                found[self.feature(split, point, None)] = None
         return list(found)
 
 

@@ -63,11 +63,9 @@ class Model:
         label = inputs.label(root, path, frozenset(self.classes))
         row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
         row |= {"error": image.error, "model": self.bundle.digest}
-        return (
-            row
-            if image.pixels is None
-            else row | scored(self.probabilities(image.pixels[None])[0], self.classes, label, top_k)
-        )
+        if image.pixels is None:
+            return row
+        return row | scored(self.probabilities(image.pixels[None])[0], self.classes, label, top_k)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(n, size, size, 3) uint8 -> (n, classes) float32."""

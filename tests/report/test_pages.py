@@ -440,7 +440,7 @@ def test_a_data_set_that_is_gone_leaves_the_numbers(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [60, 61, 263, 525])
 def test_many_classes(tmp_path: Path, number: int) -> None:
-    classes = [f"SPECIES NUMBER {uri:03d}" for uri in range(number)]
+    classes = [f"SPECIES NUMBER {index:03d}" for index in range(number)]
     data = draw_data(tmp_path / "data", classes, 1, 2, ("train", "valid", "test"))
     Writer(tmp_path / "results", data, FOUR)
     page = Page(write_sweep_report(read(tmp_path / "results")))
