@@ -222,6 +222,12 @@ def trials(
     return tuple(sorted(found, key=lambda trial: trial.rank))
 
 
+def with_test(directory: SweepDirectory, found: Iterable[Trial], name: str) -> tuple[Trial, ...]:
+    """These trials, with the test predictions of the one called `name`, which were made since they were read."""
+    test = _predictions(directory.predictions(name, "test"))
+    return tuple(dataclasses.replace(one, test=test) if one.name == name else one for one in found)
+
+
 def _not_finite(history: tuple[Epoch, ...]) -> str:
     """Why a trial with a loss that is not a number counts as failed, whoever wrote its history; else empty."""
     bad = (one.epoch for one in history if not math.isfinite(one.loss + one.valid_loss))

@@ -44,8 +44,8 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
             found = results.trials(directory, plan.variants, errors, plan.gpus)
             best = selection.choose(found)
             if best:
-                selection.export_winner(plan, best)
-                found = results.trials(directory, plan.variants, errors, plan.gpus)
+                selection.export_winner(plan, best, found)
+                found = results.with_test(directory, found, best)
             rows = {trial.name: trial.row() for trial in found}
             directory.write_trials([rows[name] for name in plan.variants])  # in the order of the plan, as ever
             facts = _facts(plan, best, started, resources) | {"trials": results.trial_facts(found)}

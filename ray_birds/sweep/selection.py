@@ -30,12 +30,12 @@ def choose(trials: Iterable[Trial]) -> str | None:
     return significance.choose(finished).name if finished else None
 
 
-def export_winner(plan: Plan, name: str) -> None:
-    """Make the winner's bundle and score it, from the images, as anyone who uses it will."""
+def export_winner(plan: Plan, name: str, trials: tuple[Trial, ...]) -> None:
+    """Make the winner's bundle and score it, from the images, as anyone who uses it will; `trials` are all."""
     terminal.say(f"Winner on valid: {name}; making its bundle and scoring {' and '.join(_scored(plan))}")
     make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(_make)
     with cluster.user_errors():
-        found = ray.get(make.remote(plan, name))
+        found = ray.get(make.remote(plan, name, trials))
     if _TRIAL in found:
         kept, trial = found["valid"]["accuracy"]["value"], found[_TRIAL]
         terminal.say(
@@ -49,7 +49,7 @@ def _scored(plan: Plan) -> list[str]:
     return [name for name in ("valid", "test") if name in plan.data.splits]
 
 
-def _make(plan: Plan, name: str) -> dict[str, Any]:
+def _make(plan: Plan, name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
     """Assemble, save, load again and score: in a worker, since it needs TensorFlow. Returns the metrics."""
     from ray_birds.model import train_step
     from ray_birds.sweep import checkpoint
@@ -59,6 +59,7 @@ def _make(plan: Plan, name: str) -> dict[str, Any]:
     variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
     model = train_step.assemble(variant, plan.config.weights, len(classes), last.weights)
 
+    data = plan.directory.dataset()
     evaluations: dict[str, metrics.Evaluation] = {}
 
     def score(path: str) -> dict[str, Any]:
@@ -67,34 +68,30 @@ def _make(plan: Plan, name: str) -> dict[str, Any]:
         for split in _scored(plan):
             images = plan.data.splits[split]
             scores = np.concatenate([classifier(pixels) for pixels in _pixels(plan, images)])
-            evaluations[split] = metrics.evaluate(images.labels, scores.argmax(axis=1), classes)
-            held[split] = _held_out(plan, images, scores.argmax(axis=1) == images.labels)
+            predictions = scores.argmax(axis=1)
+            evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
+            seen = copied(images.paths, data["copies_in_train"][split])
+            held[split] = held_out(split, predictions == images.labels, seen)
             if split == "test":
                 plan.directory.write_predictions(name, images, classes, scores)
         measured: dict[str, Any] = {
             split: one.to_json() | held[split].to_json() for split, one in evaluations.items()
         }
-        trial = _trial_accuracy(plan, name)
+        trial = _trial_accuracy(trials, name)
         return measured if trial == evaluations["valid"].accuracy.value else measured | {_TRIAL: trial}
 
     kept = bundle.save(model, plan.directory.best, classes, variant, score)
-    data = plan.directory.dataset()
-    trials = results.trials(plan.directory, plan.variants, {}, plan.gpus)
-    said = results.compare(trials, name, plan.config.margin, data["copies_in_train"]).sentences
+    complete = results.with_test(plan.directory, trials, name)
+    said = results.compare(complete, name, plan.config.margin, data["copies_in_train"]).sentences
     card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said)
     return kept
 
 
-def _held_out(plan: Plan, split: Split, correct: np.ndarray) -> HeldOut:
-    copies = plan.directory.dataset()["copies_in_train"][split.name]
-    return held_out(split.name, correct, copied(split.paths, copies))
-
-
-def _trial_accuracy(plan: Plan, name: str) -> float:
+def _trial_accuracy(trials: Iterable[Trial], name: str) -> float:
     """Accuracy on valid of the trial that won, by which it did."""
-    predictions = plan.directory.predictions(name, "valid")
-    assert predictions is not None, "every trial that finished has predicted valid"
-    return float(predictions["correct"].to_numpy().mean())
+    valid = next(trial.valid for trial in trials if trial.name == name)
+    assert valid is not None, "every trial that finished has predicted valid"
+    return valid.accuracy
 
 
 def _pixels(plan: Plan, split: Split) -> Iterator[np.ndarray]:

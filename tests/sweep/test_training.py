@@ -25,7 +25,7 @@ from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep import selection
+from ray_birds.sweep import results, selection
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
@@ -356,11 +356,11 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
 
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
-    same = selection._make(plan, name)
+    same = selection._make(plan, name, results.trials(directory, plan.variants, {}, 0.0))
     assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     assert same.keys() == {"valid", "test"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
-    other = selection._make(plan, name)
+    other = selection._make(plan, name, results.trials(directory, plan.variants, {}, 0.0))
     assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")
