@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from workplace import ROOT
 
+from ray_birds.core.tables import read_csv
 from ray_birds.demo.birds import draw_dataset
-from ray_birds.sweep.directory import read_csv
 
 _LIMIT = 900  # seconds for a job
 _FILES = 1536  # of a prediction; 64 of them are a part

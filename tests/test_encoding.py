@@ -56,7 +56,7 @@ from ray_birds.data import decode, walk
 from ray_birds.data.dataset import scan
 from ray_birds.data.sources.folder import copy_tree
 from ray_birds.prediction import inputs
-from ray_birds.sweep.directory import read_csv, write_csv
+from ray_birds.core.tables import read_csv, write_csv
 
 root, kept = sys.argv[1], sys.argv[2]
 assert not sys.flags.utf8_mode and sys.stdout.encoding.lower() not in ("utf-8", "utf8"), sys.stdout.encoding

@@ -3,8 +3,6 @@
 Everything is numpy and scipy on arrays of class numbers or of right/wrong. All intervals are 95 %.
 """
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from ray_birds.core.text import cell
+from ray_birds.core.tables import to_csv
 
 ALPHA = 0.05
 FEW = 5  # images: below it intervals of a class's scores, and of their mean, do not hold in 95 % of the cases
@@ -207,14 +205,14 @@ class Evaluation:
         """What per_class.csv holds: a row per class; empty where a score is not defined (0 of 0)."""
         scores = ("precision", "recall", "f1")
         columns = [f"{score}{end}" for score in scores for end in ("", "_low", "_high")]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(["class", "support", "predicted", *columns])
+        columns = ["class", "support", "predicted", *columns]
+        rows = []
         for score in self.per_class:
             numbers = [*score.precision, *score.recall, *score.f1]
-            row = ["" if math.isnan(number) else number for number in numbers]
-            writer.writerow([cell(score.name), score.support, score.predicted, *row])
-        return text.getvalue()
+            defined = ["" if math.isnan(number) else number for number in numbers]
+            values = [score.name, score.support, score.predicted, *defined]
+            rows.append(dict(zip(columns, values, strict=True)))
+        return to_csv(columns, rows)
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ray_birds.config import PredictConfig
-from ray_birds.core import cluster, lock, storage, terminal
+from ray_birds.core import cluster, lock, storage, tables, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.core.settings import option
 from ray_birds.evaluation import metrics
@@ -183,7 +183,7 @@ def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
         return None
     scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
     output.write("_evaluation/metrics.json", scores.encode())
-    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode("utf-8-sig"))
+    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode(tables.ENCODING))
     return evaluation
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.core.prefetch import prefetch
+from ray_birds.core.tables import write_csv
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Finding, ImageRecord
 from ray_birds.report.gallery import Tile, load
 from ray_birds.report.page import write_page
-from ray_birds.sweep.directory import write_csv
 
 GROUPS, MEMBERS = 24, 4  # of a finding that the page shows: groups, and images of each
 SAMPLES = 600  # images of classes on the page, one of each class at least while they last

@@ -8,9 +8,8 @@ trials/<trial>/test_predictions.parquet  where the trial was scored on test
 trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes from: its last two epochs
 """
 
-import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.core.text import cell, from_cell
+from ray_birds.core.tables import read_csv, write_csv
 from ray_birds.data.dataset import Split
 from ray_birds.data.inspection import BadImage, Inspection
 
@@ -206,19 +205,3 @@ class SweepDirectory:
 
 def _fingerprint(inspection: Inspection) -> str:
     return storage.digest(f"{split} {value}" for split, value in sorted(inspection.fingerprints.items()))
-
-
-def read_csv(uri: str) -> list[dict[str, str]]:
-    """Rows below the heading, values as text, as `write_csv` was given them."""
-    rows = csv.DictReader(io.StringIO(storage.read(uri).decode("utf-8-sig"), newline=""))
-    return [{column: from_cell(value) for column, value in row.items()} for row in rows]
-
-
-def write_csv(uri: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a table that pandas reads and a spreadsheet opens: its letters are right, and no cell is a formula."""
-    buffer = io.StringIO()
-    # Texts in quotes: one may hold a \r, which readers take for the end of a row.
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writeheader()
-    writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)
-    storage.write(uri, buffer.getvalue().encode("utf-8-sig"))

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from ray_birds.core import storage
+from ray_birds.core.tables import read_csv, write_csv
 from ray_birds.core.text import cell, from_cell, markdown, printable
-from ray_birds.sweep.directory import read_csv, write_csv
 
 EVIL = "\x1b]0;title\x07\x1b[2J\r\x9b31mOWL\u202egpj"
 
