@@ -22,7 +22,7 @@ from ray_birds.data import augment, decode
 from ray_birds.features import node_copy, shards
 from ray_birds.features.shards import MANIFEST
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Variant, View
 
 FORMAT = 1  # part of every key: raise it when the layout changes
 
@@ -34,7 +34,7 @@ class Feature:
     backbone: str
     split: str
     cut_point: str
-    view: int | None
+    view: View | None
     shape: tuple[int, ...]
     dtype: str
     rows: int
@@ -42,7 +42,7 @@ class Feature:
 
     @property
     def folder(self) -> str:
-        view = "plain" if self.view is None else f"view{self.view}"
+        view = "plain" if self.view is None else f"{self.view.policy}{self.view.number}"
         return f"{self.backbone}-{self.split}-{self.cut_point}-{view}-{self.key}"
 
     @property
@@ -84,7 +84,7 @@ class FeatureSpec:
     rows: dict[str, int]
     precision: str = "float32"  # of the frozen layers
 
-    def feature(self, split: str, cut_point: CutPoint, view: int | None) -> Feature:
+    def feature(self, split: str, cut_point: CutPoint, view: View | None) -> Feature:
         dtype = "uint8" if cut_point.name == PIXELS else self.dtype
         facts = {
             "format": FORMAT,
@@ -98,7 +98,8 @@ class FeatureSpec:
             "dtype": dtype,
         }
         if view is not None:
-            facts |= {"augment": asdict(augment.ARTICLE), "seed": self.augment_seed, "view": view}
+            policy = asdict(augment.POLICIES[view.policy])
+            facts |= {"augment": policy, "seed": self.augment_seed, "view": view.number}
         key = storage.digest([json.dumps(facts, sort_keys=True)])[:16]
         return Feature(self.backbone, split, cut_point.name, view, cut_point.shape, dtype, self.rows[split], key)
 
@@ -108,8 +109,9 @@ class FeatureSpec:
         """What a variant's trial reads: `pooled` for the head, `cut_point` for fine-tuning, `splits` plain."""
         found: dict[Feature, None] = {}
         for epoch in range(variant.epochs):
-            point = pooled if epoch < variant.head_epochs else cut_point
-            found[self.feature("train", point, variant.view(epoch))] = None
+            point = pooled if epoch < variant.head_phase else cut_point
+            for view in variant.views(epoch):
+                found[self.feature("train", point, view)] = None
             for split in splits:
                 found[self.feature(split, point, None)] = None
         return list(found)

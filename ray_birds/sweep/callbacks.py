@@ -126,7 +126,7 @@ class Progress(Callback):
         if name in self.errors:
             self._end(name, "failed")
             return
-        done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
+        done = self._last.get(name, {}).get("ended", False)
         self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
 

@@ -17,6 +17,10 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Depth, Variant
 
 Point = dict[str, Any]  # a value of each factor, by name
+_SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
+    *("image_size", "batch_size", "head_epochs", "fine_tune_epochs", "fine_tune_factor", "warmup_epochs"),
+    *("keep", "patience", "augment_views", "precision"),
+)
 _DRAWS = 1000  # for each sample, before no other one is expected
 
 
@@ -54,19 +58,10 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
     Raises SettingsError where two have the same name.
     """
     points = _samples(config) if config.samples else _points(config)
+    seed = config.grid["seed"][0]
     points.sort(key=lambda point: (config.grid["backbone"].index(point["backbone"]), _depth(point["unfreeze"])))
     made = [
-        config.variant(
-            **point,
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-            head_epochs=config.head_epochs,
-            fine_tune_epochs=config.fine_tune_epochs,
-            fine_tune_factor=config.fine_tune_factor,
-            augment_seed=config.grid["seed"][0],
-            augment_views=config.augment_views,
-            precision=config.precision,
-        )
+        config.variant(**{name: getattr(config, name) for name in _SHARED} | {"augment_seed": seed} | point)
         for point in points
     ]
     varied = factors.varied(made)

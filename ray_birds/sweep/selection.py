@@ -57,9 +57,10 @@ def _make(plan: Plan, name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
     device.use_threads(plan.threads)
     last, classes = checkpoint.last(plan.directory, name), plan.data.classes
     variant = dataclasses.replace(plan.variants[name], batch_size=last.history[-1].batch_size)
-    model = train_step.assemble(variant, plan.config.weights, len(classes), last.weights)
+    model = train_step.assemble(variant, plan.config.weights, len(classes), last.kept)
 
     data = plan.directory.dataset()
+    epoch = results.kept(last.history, variant).epoch
     evaluations: dict[str, metrics.Evaluation] = {}
 
     def score(path: str) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def _make(plan: Plan, name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
     kept = bundle.save(model, plan.directory.best, classes, variant, score)
     complete = results.with_test(plan.directory, trials, name)
     said = results.compare(complete, name, plan.config.margin, data["copies_in_train"]).sentences
-    card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said)
+    card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said, epoch)
     return kept
 
 
