@@ -316,8 +316,8 @@ def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
     ]  # a solved head is one
 
 
-def numbers(variant: Variant, epochs: int) -> list[list[int]]:
-    return [[view.number for view in variant.views(epoch) if view is not None] for epoch in range(epochs)]
+def numbers(variant: Variant, epochs: int) -> list[list[int | None]]:
+    return [[view and view.number for view in variant.views(epoch)] for epoch in range(epochs)]
 
 
 def test_views_by_epoch() -> None:
@@ -329,8 +329,8 @@ def test_views_by_epoch() -> None:
 
 def test_a_head_is_solved_on_several_views_that_fine_tuning_uses_again() -> None:
     ours = Variant(augment="on", head_epochs=3)
-    assert numbers(ours, 3) == [[0, 1, 2], [0], [1]]
-    assert numbers(dataclasses.replace(ours, augment_views=2), 4) == [[0, 1], [0], [1], [0]]
+    assert numbers(ours, 3) == [[None, 0, 1, 2], [0], [1]]
+    assert numbers(dataclasses.replace(ours, augment_views=2), 4) == [[None, 0, 1], [0], [1], [0]]
     assert {view.policy for view in ours.views(0) if view} == {"light"}
 
 
@@ -341,3 +341,20 @@ def test_the_article_s_preset_fixes_its_recipe() -> None:
     ]  # fmt: skip
     for one in made:
         assert {name: getattr(one, name) for name in ARTICLE_RECIPE} == ARTICLE_RECIPE
+
+
+def test_no_variant_is_planned_twice() -> None:
+    """A solved head on frozen layers takes no steps: learning rates and optimizers change nothing there."""
+    config = TuneConfig(
+        learning_rate=(1e-3, 1e-4), optimizer=("adamw", "adam"), augment=("off",), unfreeze=(0, 10)
+    )
+    names = [*plan.variants(config)]
+    assert names[0] == "plain-unfreeze0-lr0.001-adamw"
+    assert len(names) == 1 + 4 and all("unfreeze10" in name for name in names[1:])
+    by_steps = [*plan.variants(config.replace(head=("adam",)))]
+    assert [name for name in by_steps if "unfreeze0" in name] == [
+        "plain-unfreeze0-lr0.001-adamw",
+        "plain-unfreeze0-lr0.0001-adamw",
+    ]
+    seeds = plan.variants(config.replace(seed=(0, 1), unfreeze=(0,)))
+    assert [variant.seed for variant in seeds.values()] == [0, 1]  # replicates stay, equal or not

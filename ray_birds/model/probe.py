@@ -1,7 +1,9 @@
 """The softmax head on frozen pooled features, solved to convergence: a convex problem, so there is one answer.
 
 Multinomial logistic regression with an L2 penalty on the kernel, by L-BFGS over all batches of each evaluation:
-only one batch is in memory at a time, so the features may be a memory-mapped store of any size. Products are
+only one batch is in memory at a time, so the features may be a memory-mapped store of any size. It moves along the
+principal axes of the features, each scaled by what the loss's curvature there is about: pooled features vary
+a thousand times more along some than along others, which costs L-BFGS ten times the iterations. Products are
 float32 on TensorFlow's device; sums over batches, and L-BFGS itself, are float64.
 """
 
@@ -15,11 +17,12 @@ from scipy.optimize import minimize
 Batch = tuple[np.ndarray, np.ndarray]  # (n, d) float32 and labels (n,) int32
 Batches = Callable[[], Iterable[Batch]]  # goes through all of them, in the same order each time
 
-# On features of mean square norm 1.
-PENALTIES = tuple(10.0**-step for step in range(2, 9))
-PATIENCE = 2  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
-TOLERANCE = 1e-9  # relative decrease of the loss at which L-BFGS stops
+PENALTIES = tuple(10.0 ** (-step / 2) for step in range(4, 17))  # on features of mean square norm 1
+PATIENCE = 1  # weaker penalties tried in vain before the rest are left out: the valid loss has one minimum
+# Relative decrease of the loss at which L-BFGS stops: of a penalty that is tried, and of the one that is chosen.
+ROUGH, FINE = 1e-6, 1e-9
 MAX_ITERATIONS = 500
+FLAT = 1e-9  # of the largest variance: axes below are noise of float32, and left out
 
 
 @dataclass(frozen=True)
@@ -58,81 +61,104 @@ def solve(
     Chosen by the loss on valid: it is smooth, where accuracy on few images is a tie or a matter of luck.
     """
     problem = Problem(train, classes)
-    best, best_head, tried = -1, None, []
+    best, best_point, tried = -1, None, []
     for number, penalty in enumerate(sorted(penalties, reverse=True)):
-        head, loss, iterations = problem.solve(penalty)
-        tried.append(Tried(penalty, loss, *evaluate(head, valid), iterations))
-        if best_head is None or tried[-1].valid_loss < tried[best].valid_loss:
-            best, best_head = number, head
+        solution = problem.solve(penalty, ROUGH)
+        tried.append(Tried(penalty, solution.loss, *evaluate(solution.head, valid), solution.iterations))
+        if best_point is None or tried[-1].valid_loss < tried[best].valid_loss:
+            best, best_point = number, solution.point
         elif number - best >= patience:
             break
-    if best_head is None:
+    if best_point is None:
         raise ValueError("no penalties to try; expected at least one")
-    return Probe(best_head, tried[best].penalty, tried)
+    penalty = tried[best].penalty
+    return Probe(problem.solve(penalty, FINE, best_point).head, penalty, tried)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A head with its mean loss on train (without the penalty), its place among all heads and its iterations."""
+
+    head: Head
+    loss: float
+    point: np.ndarray
+    iterations: int
 
 
 class Problem:
     """The training loss as a function of the head, on centred features whose mean square norm is 1.
 
-    So a penalty means the same for every backbone; scale and centring end up in kernel and bias.
+    So a penalty means the same for every backbone; scale and centring end up in kernel and bias. A head's place is
+    its kernel along the principal axes of the features, (r, classes), and then its bias, (classes,): more than r
+    axes the best kernel does not have, since the penalty draws what the features do not reach to 0.
     """
 
     def __init__(self, train: Batches, classes: int) -> None:
         self._train = train
-        self._total, self._mean, square = _moments(train)
+        self._total, self._mean, covariance, square = _moments(train)
         self._scale = 1 / np.sqrt(square)
-        self._shape = len(self._mean), classes
-        self._solution = np.zeros((len(self._mean) + 1) * classes)  # the last one: kernel, then bias
+        variances, axes = np.linalg.eigh(covariance / square)
+        kept = variances > FLAT * variances[-1]
+        self._variances = variances[kept]
+        self._axes = tf.constant(axes[:, kept], tf.float32)
+        self._shape = int(kept.sum()), classes
+        self._solution = np.zeros((self._shape[0] + 1) * classes)
 
-    def solve(self, penalty: float) -> tuple[Head, float, int]:
+    def solve(self, penalty: float, tolerance: float = FINE, start: np.ndarray | None = None) -> Solution:
         """The head that minimises mean loss + penalty / 2 x sum of squares of the scaled kernel.
 
-        Returns it with its mean loss (without the penalty) and the number of iterations. Starts from the last.
+        Starts from the last solution, unless told where.
         """
+        classes = self._shape[1]
+        # The loss's curvature by a class's weights is some p(1 - p) x variance, with p = 1 / classes to begin with.
+        scales = np.append(1 / np.sqrt(self._variances / classes + penalty), np.sqrt(classes)).repeat(classes)
 
-        def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
-            kernel, bias = self._unpack(point)
-            loss, by_kernel, by_bias = self._loss(kernel, bias)
-            gradient = np.concatenate([(by_kernel + penalty * kernel).ravel(), by_bias])
-            return loss + penalty / 2 * np.sum(kernel**2), gradient
+        def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+            point = scaled * scales
+            loss, gradient = self._loss(point)
+            kernel = point[:-classes]
+            gradient[:-classes] += penalty * kernel
+            return loss + penalty / 2 * float(kernel @ kernel), gradient * scales
 
-        options = {"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE, "gtol": 1e-7, "maxcor": 10}
-        found = minimize(objective, self._solution, jac=True, method="L-BFGS-B", options=options)
-        self._solution = found.x
-        kernel, bias = self._unpack(found.x)
-        return self._head(kernel, bias), float(found.fun - penalty / 2 * np.sum(kernel**2)), int(found.nit)
+        first = (self._solution if start is None else start) / scales
+        options = {"maxiter": MAX_ITERATIONS, "ftol": tolerance, "gtol": 1e-7, "maxcor": 10}
+        found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+        self._solution = found.x * scales
+        kernel = self._solution[:-classes]
+        loss = float(found.fun - penalty / 2 * kernel @ kernel)
+        return Solution(self._head(self._solution), loss, self._solution, int(found.nit))
 
-    def _unpack(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        count = self._shape[0] * self._shape[1]
-        return point[:count].reshape(self._shape), point[count:]
+    def _head(self, point: np.ndarray) -> Head:
+        """The head on the features as they are: axes, scale and centring go into kernel and bias."""
+        classes = self._shape[1]
+        along = tf.constant(point[:-classes].reshape(self._shape), tf.float32)
+        kernel = tf.matmul(self._axes, along).numpy() * np.float32(self._scale)
+        return Head(kernel, (point[-classes:] - self._mean @ kernel).astype(np.float32))
 
-    def _head(self, kernel: np.ndarray, bias: np.ndarray) -> Head:
-        """The same head on the features as they are: scale and centring go into kernel and bias."""
-        raw = kernel * self._scale
-        return Head(raw.astype(np.float32), (bias - self._mean @ raw).astype(np.float32))
-
-    def _loss(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Mean loss and its gradients by the scaled kernel and the bias, float64."""
-        head = self._head(kernel, bias)
+    def _loss(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean loss and its gradient by the place, float64."""
+        head = self._head(point)
         weights = tf.constant(head.kernel), tf.constant(head.bias)
-        loss, by_kernel, by_bias = 0.0, np.zeros_like(kernel), np.zeros_like(bias)
+        loss, by_kernel, by_bias = 0.0, np.zeros(head.kernel.shape), np.zeros(head.bias.shape)
         for batch in self._train():
             parts = _gradients(*weights, *batch)
             loss += float(parts[0])
             by_kernel += parts[1].numpy()
             by_bias += parts[2].numpy()
-        by_kernel = (by_kernel - np.outer(self._mean, by_bias)) * self._scale
-        return loss / self._total, by_kernel / self._total, by_bias / self._total
+        by_kernel = (by_kernel - np.outer(self._mean, by_bias)) * (self._scale / self._total)
+        along = tf.matmul(self._axes, tf.constant(by_kernel, tf.float32), transpose_a=True).numpy()
+        return loss / self._total, np.append(along.astype(np.float64), by_bias / self._total)
 
 
-def _moments(train: Batches) -> tuple[int, np.ndarray, float]:
-    """Number, mean (d,) and mean square norm of the features, float64."""
-    total, first, second = 0, 0.0, 0.0
+def _moments(train: Batches) -> tuple[int, np.ndarray, np.ndarray, float]:
+    """Number, mean (d,), covariance (d, d) and mean square norm of the features, float64."""
+    total, first, second = 0, np.float64(0), np.float64(0)
     for features, _ in train():
         total += len(features)
         first = first + features.sum(axis=0, dtype=np.float64)
-        second += float(np.square(features, dtype=np.float64).sum())
-    return total, np.asarray(first) / total, second / total
+        second = second + tf.matmul(features, features, transpose_a=True).numpy()
+    mean, square = np.asarray(first) / total, np.asarray(second) / total
+    return total, mean, square - np.outer(mean, mean), float(np.trace(square))
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]

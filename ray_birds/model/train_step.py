@@ -59,16 +59,16 @@ class Shape:
     tail: CutPoint
     devices: tuple[str, ...] = ()
     fine_tuning: Recipe = Recipe()
+    unit: bool = False  # whether the head reads features of one norm
 
     def model(self, in_head: bool) -> keras.Model:
         """From the phase's cut point to class probabilities (B, classes) float32."""
         cut_point = self.head if in_head else self.tail
         if cut_point.name == POOLED:
-            inputs = keras.Input(cut_point.shape, name=POOLED)
-            return keras.Model(inputs, head.head(self.classes)(inputs))
+            return head.from_pooled(cut_point, self.classes, unit=self.unit)
         network = backbones.build(self.backbone, self.weights, self.image_size)
         cut.freeze(network, 0 if in_head else self.unfreeze)
-        return head.classifier(network, cut_point, self.classes)
+        return head.classifier(network, cut_point, self.classes, unit=self.unit)
 
 
 class Stage:
@@ -97,11 +97,12 @@ class Stage:
         xla = True if tf.config.list_physical_devices("GPU") and not several else None
         self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
         self.predict = tf.function(self._predict, input_signature=[features])
-        pooled = keras.Model(self._model.input, self._model.get_layer("head").input)
+        read = keras.Model(self._model.input, self._model.get_layer("head").input)
+        # What the head reads, (n, d) float32.
         self.pool = tf.function(
-            lambda x: tf.cast(pooled(tf.cast(x, tf.float32), training=False), tf.float32),
+            lambda x: tf.cast(read(tf.cast(x, tf.float32), training=False), tf.float32),
             input_signature=[features],
-        )  # what the head reads, (n, d)
+        )
 
     def step(self, features: np.ndarray, labels: np.ndarray, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
         """One step on (n, *cut point.shape) and (n,) int32 at this learning rate.
@@ -209,7 +210,8 @@ def assemble(variant: Variant, weights: str, classes: int, trained: Weights) -> 
     """
     device.use_precision("float32")
     network = backbones.build(variant.backbone, weights, variant.image_size)
-    model = head.classifier(network, CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
+    pixels = CutPoint(PIXELS, (variant.image_size, variant.image_size, 3))
+    model = head.classifier(network, pixels, classes, unit=variant.solved)
     network.trainable = True
     cut.freeze(network, variant.unfreeze)
     for variable in model.trainable_variables:

@@ -13,6 +13,12 @@ import numpy as np
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.results import Epoch
 
+# What reading an archive of arrays raises where it was cut short, as by a full disk, or its bytes were changed.
+DAMAGED = (
+    *(ValueError, OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile),
+    RuntimeError,  # of zipfile: what says how it is compressed or encrypted is damaged
+)
+
 
 @dataclass
 class Checkpoint:
@@ -63,13 +69,5 @@ def last(directory: SweepDirectory, name: str) -> Checkpoint:
 def _read(data: bytes) -> Checkpoint | None:
     try:
         return Checkpoint.from_bytes(data)
-    except (
-        ValueError,
-        OSError,
-        KeyError,
-        TypeError,
-        RuntimeError,  # of zipfile: what says how it is compressed or encrypted is damaged
-        EOFError,
-        zipfile.BadZipFile,
-    ):  # cut short, as by a full disk
+    except DAMAGED:
         return None

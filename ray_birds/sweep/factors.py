@@ -48,7 +48,7 @@ class Factor:
     tried: tuple[Any, ...]
     short: Callable[[Any], str]
     always: bool = False
-    phase: Literal["features", "head", "fine-tune", "both"] = "both"
+    phase: Literal["features", "head", "fine-tune", "steps", "both"] = "both"  # steps: of either, if it has any
     stored: bool = False  # another value means other stored features
     drawn: Literal["choice", "log-uniform"] = "choice"  # how random samples take a value
     accepts: Callable[[Any], bool] = lambda value: True
@@ -96,7 +96,6 @@ class Variant(Settings):
         tried=(0, 10, 100),
         short="unfreeze{}".format,
         always=True,
-        phase="fine-tune",
         stored=True,
         accepts=lambda depth: depth == "all" or depth >= 0,
         expected="a number of layers from 0, or all",
@@ -118,6 +117,7 @@ class Variant(Settings):
         tried=(1e-3,),
         short=lambda rate: f"lr{number(rate)}",
         always=True,
+        phase="steps",
         drawn="log-uniform",
         accepts=lambda rate: 0 < rate < 10,
         expected="a number above 0, such as 0.001",
@@ -185,9 +185,14 @@ class Variant(Settings):
         return self.head_phase + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
 
     @property
+    def solved(self) -> bool:
+        """Whether the head is solved on features of one norm."""
+        return self.head == "probe"
+
+    @property
     def head_phase(self) -> int:
         """Epochs of the first phase; a solved head counts as one."""
-        return 1 if self.head == "probe" else self.head_epochs
+        return 1 if self.solved else self.head_epochs
 
     @property
     def policy(self) -> str:
@@ -201,8 +206,8 @@ class Variant(Settings):
     def views(self, epoch: int) -> tuple[View | None, ...]:
         """The views of each image that `epoch` (from 0) trains on; None is the image itself.
 
-        A head is solved on as many views at once as --head-epochs says; fine-tuning then uses the same ones
-        again, whose features below the cut point come from the same pass through the network.
+        A head is solved on the images and as many views at once as --head-epochs says; fine-tuning then uses
+        the views again, whose features below the cut point come from the same pass through the network.
         """
         if not self.augmented:
             return (None,)
@@ -211,12 +216,20 @@ class Variant(Settings):
         else:
             numbers = range(epoch - 1, epoch) if epoch else range(self.head_epochs)
         count = self.augment_views
-        return tuple(View(self.policy, one) for one in dict.fromkeys(n % count if count else n for n in numbers))
+        views = dict.fromkeys(View(self.policy, n % count if count else n) for n in numbers)
+        return (None, *views) if self.solved and epoch == 0 else tuple(views)
 
     @property
     def values(self) -> dict[str, Any]:
         """The value of each factor, by name."""
         return {name: getattr(self, name) for name in factors(type(self))}
+
+    @property
+    def idle(self) -> set[str]:
+        """The factors that change nothing here: this variant does not fine-tune, or takes no steps at all."""
+        phases = {"fine-tune"} if self.unfreeze == 0 else set()
+        phases |= {"steps"} if phases and self.solved else set()
+        return {name for name, about in factors(type(self)).items() if about.phase in phases}
 
     def name(self, varied: Iterable[str] = ()) -> str:
         """The trial's name, such as `aug-unfreeze100-lr0.001`; stable, it names folders and rows.

@@ -16,7 +16,9 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.model.train_step import Recipe, Shape
+from ray_birds.sweep import heads
 from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.heads import SharedHead
 from ray_birds.sweep.plan import Plan
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split
@@ -39,7 +41,8 @@ class Inputs:
 class Task:
     """A trial's work. `labels` by split are (n,) int32; `head` and `tail` are the inputs of the two phases.
 
-    `devices` are those that train each batch together, where there is more than one.
+    `devices` are those that train each batch together, where there is more than one. `shared` is where a solved
+    head is found or left, if other trials begin with the same one.
     """
 
     variant: Variant
@@ -49,6 +52,7 @@ class Task:
     head: Inputs
     tail: Inputs
     devices: tuple[str, ...] = ()
+    shared: SharedHead | None = None
 
     @property
     def shape(self) -> Shape:
@@ -64,6 +68,7 @@ class Task:
             self.tail.cut_point,
             self.devices,
             Recipe(variant.optimizer, variant.weight_decay, variant.label_smoothing),
+            variant.solved,
         )
 
     def inputs(self, in_head: bool) -> Inputs:
@@ -121,7 +126,8 @@ def task(plan: Plan, name: str) -> Task:
     else:
         head = tail = direct_inputs(variant, plan.data)
     devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
-    return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices)
+    shared = SharedHead(plan.directory, heads.key(variant, stored=name in plan.stored))
+    return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared)
 
 
 def batches(rows: Rows, size: int, make: Callable[[Rows], np.ndarray]) -> Iterator[tuple[Rows, np.ndarray]]:

@@ -18,6 +18,7 @@ from ray_birds.model.train_step import Stage, Stages
 from ray_birds.sweep import results
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.heads import Solved
 from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.tasks import Inputs, Rows, Task, batches
 
@@ -149,34 +150,49 @@ def schedule(variant: Variant, steps: int, *, in_head: bool) -> Schedule:
 
 
 def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
-    """The head solved to convergence, which counts as one epoch."""
+    """The head solved to convergence, which counts as one epoch; by another trial, if one has."""
     start = time.monotonic()
-    views, inputs = task.variant.views(0), task.head
-    train = _pooled(task, stage, task.labels["train"], inputs.train, views)
-    valid = _pooled(task, stage, task.labels["valid"], lambda rows, view: inputs.plain("valid", rows), (None,))
-    head = probe.solve(train, valid, task.classes).head
-    loss, accuracy = probe.evaluate(head, train)
-    trained = time.monotonic()
-    stage.load({"head/kernel": head.kernel, "head/bias": head.bias})
-    scores = _score(task, stage, inputs, "valid")
+    solved = task.shared.get(lambda: _solved(task, stage)) if task.shared else _solved(task, stage)
+    stage.load({"head/kernel": solved.head.kernel, "head/bias": solved.head.bias})
+    scores = _score(task, stage, task.head, "valid")
     valid_loss, valid_accuracy = _evaluate(scores, task.labels["valid"])
-    images = len(task.labels["train"]) * len(views)
-    seconds, rate = time.monotonic() - start, images / (trained - start)
-    size = task.variant.batch_size
-    return Epoch(1, "head", 0.0, loss, accuracy, valid_loss, valid_accuracy, seconds, rate, size), scores
+    images = len(task.labels["train"]) * len(task.variant.views(0))
+    result = Epoch(
+        1,
+        "head",
+        0.0,
+        solved.loss,
+        solved.accuracy,
+        valid_loss,
+        valid_accuracy,
+        time.monotonic() - start,
+        images / solved.seconds,
+        task.variant.batch_size,
+    )
+    return result, scores
 
 
-def _pooled(
+def _solved(task: Task, stage: Stage) -> Solved:
+    start = time.monotonic()
+    train = _read_by_head(task, stage, task.labels["train"], task.head.train, task.variant.views(0))
+    plain = partial(task.head.plain, "valid")
+    valid = _read_by_head(task, stage, task.labels["valid"], lambda rows, view: plain(rows), (None,))
+    found = probe.solve(train, valid, task.classes)
+    loss, accuracy = probe.evaluate(found.head, train)
+    return Solved(found.head, found.penalty, loss, accuracy, time.monotonic() - start)
+
+
+def _read_by_head(
     task: Task,
     stage: Stage,
     labels: np.ndarray,
     read: Callable[[Rows, View | None], np.ndarray],
     views: tuple[View | None, ...],
 ) -> probe.Batches:
-    """What the head reads of these images, in one view after the other.
+    """What the head reads of these images, (n, d) at a time, in one view after the other.
 
-    Those of images are computed once and held in memory, and so are stored ones that are not large; large ones
-    are read anew each time.
+    It is made once and held in memory, unless it comes from stored features that are large: these are read anew
+    each time.
     """
     is_stored = task.head.cut_point.name == POOLED
     size = _PROBE_ROWS if is_stored else task.variant.batch_size
@@ -185,8 +201,7 @@ def _pooled(
     def make() -> Iterator[probe.Batch]:
         for view in views:
             for part, x in batches(rows, size, partial(_at, read, view)):
-                features = x if is_stored else stage.pool(x).numpy()
-                yield features, labels[part]
+                yield stage.pool(x).numpy(), labels[part]
 
     if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
         return make

@@ -204,7 +204,7 @@ def ours(workplace: Workplace) -> Run:
 def test_a_head_is_solved_and_fine_tuned_by_a_schedule(ours: Run) -> None:
     history = ours.states[-1].history
     assert [epoch.phase for epoch in history] == ["head", *3 * ["fine-tune"]]
-    assert history[0].accuracy == 1.0  # two views of twelve images can be told apart
+    assert history[0].accuracy == 1.0  # twelve images and two views of each can be told apart
     # Three steps an epoch, the first two of nine for the warm-up; the rate is that of an epoch's last step.
     shares = [(1 + np.cos(np.pi * done / 7)) / 2 for done in (0, 3, 6)]
     assert [epoch.learning_rate for epoch in history[1:]] == pytest.approx([0.001 * share for share in shares])
