@@ -110,7 +110,7 @@ class Problem:
         Starts from the last solution, unless told where.
         """
         classes = self._shape[1]
-        # The loss's curvature by a class's weights is some p(1 - p) x variance, with p = 1 / classes to begin with.
+        # The curvature by a class's weights is some p(1 - p) x variance, with p = 1 / classes to begin with.
         scales = np.append(1 / np.sqrt(self._variances / classes + penalty), np.sqrt(classes)).repeat(classes)
 
         def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:
