@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,10 +43,10 @@ def test_a_damaged_one_is_solved_again(tmp_path: Path, keep: int) -> None:
 
 def test_depths_share_a_head_and_other_features_have_their_own() -> None:
     variant = Variant(augment="on", unfreeze=0, head_epochs=3)
-    same_head = [{"unfreeze": 10}, {"learning_rate": 0.1}, {"seed": 4}, {"augment": "light"}]
+    same_head: list[dict[str, Any]] = [{"unfreeze": 10}, {"learning_rate": 0.1}, {"seed": 4}, {"augment": "light"}]
     known = heads.key(variant, stored=True)
     assert {heads.key(dataclasses.replace(variant, **change), stored=True) for change in same_head} == {known}
-    others = [
+    others: list[dict[str, Any]] = [
         {"backbone": "EfficientNetB1"},
         {"augment": "off"},
         {"augment": "article"},
