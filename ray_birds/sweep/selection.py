@@ -80,7 +80,7 @@ def _make(plan: Plan, name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
         trial = _trial_accuracy(trials, name)
         return measured if trial == evaluations["valid"].accuracy.value else measured | {_TRIAL: trial}
 
-    kept = bundle.save(model, plan.directory.best, classes, variant, score)
+    kept = bundle.save(model, plan.directory.best, classes, variant, score, plan.directory.seen())
     complete = results.with_test(plan.directory, trials, name)
     said = results.compare(complete, name, plan.config.margin, data["copies_in_train"]).sentences
     card.write(plan.directory.best, variant, plan.config.weights, data, evaluations, said)

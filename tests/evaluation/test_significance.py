@@ -133,7 +133,7 @@ def test_the_headline_is_that_of_test_without_copies() -> None:
     assert found.sentences[0].startswith(
         "The winner is a. Of the 80 test images that have no copy in train 75.0 %"
     )
-    assert "20 of 100 have a copy in train and do not count; with them it would be 80.0 %." in found.sentences[0]
+    assert "20 of 100 have one and do not count; with them it would be 80.0 %." in found.sentences[0]
 
 
 def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -> None:
