@@ -53,11 +53,12 @@ class Run:
 class Comparison:
     """The winner's recipe less another: `difference` of accuracy with its interval, all pairs counted in.
 
-    `p` is of their being equal, adjusted likewise. `images_needed` of valid would tell whether the other is as
-    good; None where seeds differ too much for any number to.
+    `run` is the one to take a bundle of. `p` is of their being equal, adjusted likewise. `images_needed` of valid
+    would tell whether the other is as good; None where seeds differ too much for any number to.
     """
 
     recipe: str
+    run: str
     accuracy: float
     difference: Estimate
     p: float
@@ -153,7 +154,14 @@ def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOu
     best = compared.names.index(winner)
     costs = {name: _cost(own) for name, own in groups.items()}
     comparisons = tuple(
-        Comparison(name, float(means[name]), *compared.difference(best, number, margin), margin, costs[name])
+        Comparison(
+            name,
+            choose(groups[name]).name,
+            float(means[name]),
+            *compared.difference(best, number, margin),
+            margin,
+            costs[name],
+        )
         for number, name in enumerate(compared.names)
         if number != best
     )

@@ -90,8 +90,12 @@ def _needed(unknown: Sequence["Comparison"]) -> str:
 def _advice(found: "Significance") -> str:
     chosen = found.recommended
     if chosen is None:
-        return "No cheaper variant is shown to be as good."
-    return f"{chosen.recipe} is shown to be as good and costs less: {chosen.cost.against(found.cost)}."
+        costs = {found.cost.multiply_adds, *(one.cost.multiply_adds for one in found.comparisons)}
+        same = len(costs) == 1 and None not in costs
+        alike = " All predict at the same cost: they share a backbone." if same else ""
+        return f"No cheaper variant is shown to be as good.{alike}"
+    cheaper = "cheaper" if chosen.cost.predicts_like(found.cost) else "cheaper to predict with"
+    return f"{chosen.recipe} is shown to be as good and {cheaper}: {chosen.cost.against(found.cost)}."
 
 
 def _limits(found: "Significance") -> list[str]:

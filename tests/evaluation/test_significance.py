@@ -73,7 +73,7 @@ def test_the_articles_two_best_models_are_not_told_apart() -> None:
     found = state([run("plain", plain, 57), run("deep", deep, 219)], "deep")
     assert by_recipe(found) == {"plain": (False, True)}
     assert found.recommended is not None and found.recommended.recipe == "plain"
-    assert "plain is shown to be as good and costs less: 57 s of training instead of 3.6 min" in found.text
+    assert "plain is shown to be as good and cheaper: 57 s of training instead of 3.6 min" in found.text
 
 
 def test_few_images_show_nothing_and_how_many_would_is_said() -> None:

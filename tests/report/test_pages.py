@@ -17,6 +17,7 @@ from PIL import Image
 from ray_birds.config import TuneConfig
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
+from ray_birds.evaluation.cost import Cost
 from ray_birds.prediction import statistics
 from ray_birds.prediction.output import Output, read_part, schema, top_k
 from ray_birds.report.effects import effects
@@ -27,6 +28,7 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Switch, Variant
 
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
+COST = Cost(0, 12.5, 4_562_000, 385_800_000, 31.0)  # of each variant, beside its training
 Recipe = tuple[Switch, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
 FOUR: list[Recipe] = [
     ("off", "0", 0, 0.80, 57.0),
@@ -78,7 +80,7 @@ class Writer:
         if best and "test" in self.data.splits:
             accuracies = {self._name(recipe): recipe[3] for recipe in recipes}
             self._predict(best, "test", accuracies[best])
-        found = results.trials(self.directory, variants, errors, 0.0)
+        found = results.trials(self.directory, variants, errors, 0.0, dict.fromkeys(variants, COST))
         self._facts(best, results.trial_facts(found))
         self.directory.write_trials([trial.row() for trial in found])
 
@@ -281,7 +283,9 @@ def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
                 assert float(cell["data-low"]) == pytest.approx(estimate.low)
                 assert text.startswith(f"{100 * share:.2f} %")
                 assert text.endswith(f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %")
-        assert cells[4][1] == row["epochs"] and cells[7][1] == row["status"]
+        assert cells[4][1] == row["epochs"] and cells[10][1] == row["status"]
+        assert float(cells[7][0]["data-value"]) == pytest.approx(float(row["seconds"]) + COST.total)
+        assert [cells[8][1], cells[9][1]] == ["386 M", "4.56 M"]
     assert shown[0][0]["data-trial"] == json.loads((folder / "run.json").read_text())["winner"]
     accuracies = [float(cells[1][0]["data-value"]) for _, cells in shown]
     assert accuracies[:5] == sorted(accuracies[:5], reverse=True) and math.isnan(accuracies[5])
