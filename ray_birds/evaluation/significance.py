@@ -94,7 +94,8 @@ class Significance:
     """What a sweep's predictions say about its winner; `sentences` say all of it in words.
 
     `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
-    that it was chosen; `bundle` is the run that was exported, `test` what that scored. `recommended` is the
+    that it was chosen; `bundle` is the run that was exported, the winner's or another, `test` what that scored;
+    `untested` says that there are test images, which it was not scored on. `recommended` is the
     cheapest recipe that costs less than the winner and is shown to be as good; or None.
     """
 
@@ -107,6 +108,7 @@ class Significance:
     comparisons: tuple[Comparison, ...]
     spreads: tuple[Spread, ...]
     test: HeldOut | None
+    untested: bool = False
 
     @property
     def recommended(self) -> Comparison | None:
@@ -135,7 +137,14 @@ def choose(runs: Sequence[Run]) -> Run:
     return ranked[(len(ranked) - 1) // 2]
 
 
-def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOut | None = None) -> Significance:
+def state(
+    runs: Sequence[Run],
+    bundle: str,
+    margin: float = MARGIN,
+    test: HeldOut | None = None,
+    *,
+    untested: bool = False,
+) -> Significance:
     """Compare the best recipe with every other: the statement that the article lacks.
 
     `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice.
@@ -175,6 +184,7 @@ def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOu
         comparisons=comparisons,
         spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
         test=test,
+        untested=untested,
     )
 
 

@@ -83,11 +83,6 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
         (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
         for split, score in evaluations.items()
     ]
-    test = (
-        "On test, which had no part in the choice, it was scored after it."
-        if "test" in evaluations
-        else "There was no test split, so no score from images that had no part in the choice."
-    )
     few = [f"Macro F1 on {split}: {one.macro_f1_text}." for split, one in evaluations.items() if _few(one)]
     return f"""## Results
 
@@ -96,7 +91,7 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
 {_table(columns, rows)}
 
 The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
-{" ".join([test, *few])} `metrics.json` has all numbers."""
+{" ".join([*few, ""])}`metrics.json` has all numbers."""
 
 
 def _few(evaluation: Evaluation) -> bool:

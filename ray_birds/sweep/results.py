@@ -198,11 +198,14 @@ def runs(found: Iterable[Trial]) -> list[Run]:
 def compare(
     found: Iterable[Trial], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
 ) -> Significance:
-    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split."""
+    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split.
+
+    Of one that is not the winner they say how it compares with that.
+    """
     found = list(found)
     test = next(one.test for one in found if one.name == winner)
     if test is None:
-        return significance.state(runs(found), winner, margin / 100)
+        return significance.state(runs(found), winner, margin / 100, untested="test" in copies)
     seen = copied(test.path.tolist(), copies.get("test", ()))
     return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen))
 

@@ -152,7 +152,9 @@ def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -
     assert "say nothing" not in found.text and by_recipe(found) == {"one": (False, False)}
     luckiest = state(runs, "two-seed2")
     assert "the luckiest of its seeds: expect the mean of them" in luckiest.text
-    assert "The bundle is of another recipe, one (valid 86.00 %)." in state(runs, "one-seed1").text
+    another = state(runs, "one-seed1").text
+    assert "This is one-seed1, which did not win its sweep: two did." in another
+    assert "The bundle is that of seed 1 (valid 86.00 %), the luckiest of its seeds" in another
 
 
 def test_a_recipe_with_one_seed_among_others_is_said() -> None:
@@ -211,3 +213,33 @@ def test_a_variant_that_is_worse_is_seldom_recommended() -> None:
 @pytest.mark.parametrize("by_seed", [0.0, 0.3])
 def test_equal_recipes_with_three_seeds_are_seldom_called_different(by_seed: float) -> None:
     assert honesty.equal_recipes(4, 3, by_seed, images=263, sweeps=150) <= 0.05 + 0.035
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "words"),
+    [
+        (40, 2, "By more than chance the winner is better: it is behind by 3.8 points (interval"),
+        (2, 1, "It is shown to be as good as the winner, to within 1 point: it is behind by 0.1 points"),
+        (20, 15, "Too few images to say whether it is as good as the winner, to within 1 point: it is behind"),
+    ],
+)
+def test_of_a_bundle_that_is_not_the_winners_it_is_said_how_it_compares(lost: int, won: int, words: str) -> None:
+    best = first(900, 1000)
+    runs = [run("best", best, 500), run("other", flipped(best, lost, won), 10)]
+    found = state(runs, "other", untested=True)
+    assert found.winner == "best" and found.bundle.name == "other" and words in found.text
+    assert found.sentences[0] == "This is other, which did not win its sweep: best did."
+    value = (900 - lost + won) / 10
+    assert f"Of the 1,000 valid images {value:.2f} % (95 % interval" in found.text
+    assert "It is cheaper: 10 s of training instead of 8.3 min." in found.text
+    assert "not scored on the test split, which was looked at for the winner alone." in found.text
+    assert ("would tell" in found.text) == (lost == 20)
+
+
+def test_the_part_of_the_test_split_is_said() -> None:
+    runs = [run("best", first(90, 100)), run("other", first(80, 100))]
+    test = held_out("test", first(80, 100))
+    assert "The test split had no part in the choice." in state(runs, "best", test=test).sentences
+    assert "There was no test split, so no score is of images" in state(runs, "best").text
+    scored = state(runs, "other", test=test)
+    assert "Of the 100 test images 80.0 %" in scored.text and "Every variant was scored on test" in scored.text

@@ -143,6 +143,7 @@ class Writer:
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
             "splits": splits, "notes": ["a <note>"], "bad_images": 1, "copies_in_train": {},
+            "weights": "of the weights",
         }  # fmt: skip
         (self.uri / "dataset.json").write_text(json.dumps(facts))
         _write_csv(
