@@ -53,8 +53,9 @@ class HeldOut:
             )
         return (
             f"Of the {self.unseen:,} {self.name} images that have no {self.copy} "
-            f"{said(self.accuracy, self.unseen)} are named right. {self.seen:,} of {self.images:,} have one and "
-            f"do not count; with them it would be {share(self.of_all.value, self.images)}."
+            f"{said(self.accuracy, self.unseen)} are named right. {self.seen:,} of {self.images:,} "
+            f"{'has one and does' if self.seen == 1 else 'have one and do'} not count; with "
+            f"{'it' if self.seen == 1 else 'them'} it would be {share(self.of_all.value, self.images)}."
         )
 
     def to_json(self) -> dict[str, Any]:

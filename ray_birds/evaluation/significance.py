@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from ray_birds.evaluation import wording
 from ray_birds.evaluation.cost import Cost
@@ -18,16 +17,6 @@ from ray_birds.evaluation.metrics import Estimate
 from ray_birds.evaluation.recipes import recipes
 
 MARGIN = 0.01
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """p of McNemar's test (Psychometrika 12, 1947, 153-157) in its exact form: are two models equally good?
-
-    Only images that one of them alone has right can tell: where the models are equal, each is as likely to
-    be the first's as the second's, a fair coin. 1 where there are no such images.
-    """
-    fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(special.bdtr(fewer, discordant, 0.5)))
 
 
 @dataclass(frozen=True)
