@@ -1,11 +1,11 @@
 """How many copies of images the check finds, and how many pairs of different images it takes for copies.
 
-    python benchmarks/duplicates.py ../shared/data/birds263
+    python benchmarks/duplicates.py ../shared/data/birds263 ../shared/data/clothing --copied 100
     python benchmarks/duplicates.py ../shared/data/birds263 --codes 1000000
 
-Of each image one copy of each kind is made, with a seed; a copy counts as found when the check would list it
-with its original. False are pairs of originals with different labels; those with one label are listed to be
-looked at. --codes N also times the search for pairs among N random codes.
+Of some images one copy of each kind is made, with a seed; a copy counts as found when the check would list it
+with its original. Among all images, false are pairs of originals with different labels; those with one label are
+listed to be looked at. --codes N also times the search for pairs among N random codes.
 """
 
 import argparse
@@ -120,9 +120,11 @@ def grouped(images: list[bytes]) -> np.ndarray:
     return near_duplicates.groups(len(images), near_duplicates.pairs(images))
 
 
-def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str, str, bool]], int]:
+def measure(
+    root: str, copied: int, seed: int = 0
+) -> tuple[dict[str, float], list[tuple[str, str, bool]], tuple[int, int]]:
     """Share found of each kind of copy; pairs of originals taken for copies, and whether their labels are the
-    same; the number of originals."""
+    same; the numbers of images copied and of all."""
     dataset = scan(root)
     labels = {
         path: int(label)
@@ -130,15 +132,16 @@ def measure(root: str, seed: int = 0) -> tuple[dict[str, float], list[tuple[str,
         for path, label in zip(split.paths, split.labels, strict=True)
     }
     paths = list(labels)
-    contents = [Path(dataset.uri(path)).read_bytes() for path in paths]
-    originals = [codes(data) for data in contents]
+    originals = [codes(Path(dataset.uri(path)).read_bytes()) for path in paths]
     random = np.random.default_rng(seed)
+    some = random.permutation(len(paths))[: copied or len(paths)]
+    contents = [Path(dataset.uri(paths[number])).read_bytes() for number in some]
     shares = {}
     for kind, copy in COPIES.items():
         group = grouped([*originals, *(codes(encoded(data, copy, random)) for data in contents)])
-        shares[kind] = float((group[: len(paths)] == group[len(paths) :]).mean())
+        shares[kind] = float((group[some] == group[len(paths) :]).mean())
     pairs = [(paths[i], paths[j]) for i, j in near_duplicates.pairs(originals)]
-    return shares, [(one, other, labels[one] == labels[other]) for one, other in pairs], len(paths)
+    return shares, [(one, other, labels[one] == labels[other]) for one, other in pairs], (len(some), len(paths))
 
 
 def search(number: int) -> float:
@@ -152,17 +155,20 @@ def search(number: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data")
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--copied", type=int, default=0, help="images of each data set that are copied; 0: all")
     parser.add_argument("--codes", type=int, default=0)
     given = parser.parse_args()
-    shares, pairs, number = measure(given.data)
-    print(f"{number:,} images, one copy of each of each kind; found:")
-    for kind, share in shares.items():
-        print(f"  {share:7.2%}  {kind}")
-    false = sum(not same for *_, same in pairs)
-    print(f"pairs of different labels taken for copies: {false}, {1000 * false / number:.2f} per 1,000 images")
-    for one, other, same in pairs:
-        print(f"  {'one label' if same else 'TWO LABELS'}: {one} = {other}")
+    for root in given.data:
+        shares, pairs, (copied, number) = measure(root, given.copied)
+        print(f"{root}: of {copied:,} images one copy of each kind; found:")
+        for kind, share in shares.items():
+            print(f"  {share:7.2%}  {kind}")
+        false = sum(not same for *_, same in pairs)
+        print(f"among {number:,} images {len(pairs)} pairs are taken for copies")
+        print(f"of different labels: {false}, {1000 * false / number:.2f} per 1,000 images")
+        for one, other, same in pairs:
+            print(f"  {'one label' if same else 'TWO LABELS'}: {one} = {other}")
     if given.codes:
         print(f"search among {given.codes:,} codes: {search(given.codes):.1f} s")
 

@@ -18,7 +18,7 @@ from scipy import special
 
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.cost import Cost
-from ray_birds.evaluation.significance import Run, choose, mcnemar, state
+from ray_birds.evaluation.significance import Run, choose, state
 
 CORRELATIONS = (0.5, 0.8, 0.95)
 IMAGES = ((120, 0.9), (263, 0.65), (2000, 0.98))  # of valid, with the variants' accuracy
@@ -74,10 +74,16 @@ def power(variants: int, correlation: float, images: int, sweeps: int, seed: int
             continue
         found += sum(one.worse for one in said.comparisons)
         best, others = correct[0, 0], correct[1:, 0]
-        counts = zip((best & ~others).sum(axis=1), (~best & others).sum(axis=1), strict=True)
-        bonferroni += sum(mcnemar(int(one), int(two)) <= metrics.ALPHA / pairs for one, two in counts)
+        p = mcnemar((best & ~others).sum(axis=1), (~best & others).sum(axis=1))
+        bonferroni += int((p <= metrics.ALPHA / pairs).sum())
     total = sweeps * (variants - 1)
     return {"found": found / total, "by Bonferroni": bonferroni / total}
+
+
+def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:
+    """(n,) p of McNemar's exact test (Psychometrika 12, 1947, 153-157), of images that one alone has right."""
+    fewer, discordant = np.minimum(only_first, only_second), only_first + only_second
+    return np.asarray(np.minimum(1.0, 2 * special.bdtr(fewer, discordant, 0.5)))
 
 
 def recommended(images: int, sweeps: int, worse: float = 0.05, seed: int = 0) -> float:

@@ -25,6 +25,7 @@ from ray.cluster_utils import Cluster
 
 from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.core import cluster, terminal
+from ray_birds.data import seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import pipeline
@@ -117,7 +118,7 @@ def _predict(options: Options, resources: cluster.Resources, folder: Path) -> fl
     names = [("birds", f"{number:08}.jpg") for number in range(options.files)]
     starts = range(0, options.files, _UNIT)
     units = [Unit(number, tuple(names[start : start + _UNIT])) for number, start in enumerate(starts)]
-    model = Bundle("", ("ONE", "TWO"), Variant(), "none")
+    model = Bundle("", ("ONE", "TWO"), Variant(), "none", seen.NONE)
     output = Output(str(folder / f"predictions{resources.nodes}"))
     output.start({})
     config = PredictConfig(model="m", input=("birds",), output="o")
@@ -139,8 +140,8 @@ class _Decoder:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         count = len(row["path"])
-        sizes = {"width": [224] * count, "height": [224] * count, "error": [""] * count}
-        return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | sizes
+        facts = {"width": [224] * count, "height": [224] * count, "error": [""] * count, "seen": [None] * count}
+        return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | facts
 
 
 def _scorer(rate: float) -> type:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ray_birds.sweep.results import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["check", "download", "export", "load", "predict", "read_sweep", "tune"]
+__all__ = ["bundle", "check", "download", "export", "load", "predict", "read_sweep", "tune"]
 
 
 def tune(**options: Any) -> "Sweep":
@@ -102,6 +102,27 @@ def check(data: "str | os.PathLike[str]", **options: Any) -> "Check":
     from ray_birds.data import check
 
     return check.check(CheckConfig.from_options({"data": data, **options}))
+
+
+def bundle(**options: Any) -> str:
+    """Make a bundle of any finished trial of a finished sweep, such as the cheaper one that is as good.
+
+    Args:
+        **options: Those of `ray-birds bundle`: `sweep`, `trial`, `output`.
+
+    Returns:
+        The bundle's path.
+
+    Raises:
+        RayBirdsError: A sweep, a trial or an output that cannot be used; one line.
+
+    Example:
+        >>> model = ray_birds.bundle(sweep="results/first", trial="plain-unfreeze0-lr0.001")
+    """
+    from ray_birds.config import BundleConfig
+    from ray_birds.sweep import bundling
+
+    return bundling.make_of(BundleConfig.from_options(options)).uri
 
 
 def export(**options: Any) -> str:

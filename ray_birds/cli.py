@@ -148,6 +148,12 @@ def _check(config: Any, given: frozenset[str]) -> str | None:
     return found.blocking
 
 
+def _bundle(config: Any, given: frozenset[str]) -> None:
+    from ray_birds.sweep.bundling import make_of, show
+
+    show(make_of(config))
+
+
 def _export(config: Any, given: frozenset[str]) -> None:
     from ray_birds.core.terminal import say
     from ray_birds.model.export import export
@@ -181,6 +187,7 @@ COMMANDS = {
     "tune": Command("fine-tune a classifier in many variants, keep the best", _settings("TuneConfig"), _tune),
     "predict": Command("score images, one Parquet row per file", _settings("PredictConfig"), _predict),
     "check": Command("say what is in a folder of labelled images", _settings("CheckConfig"), _check),
+    "bundle": Command("make any trial of a finished sweep a model", _settings("BundleConfig"), _bundle),
     "export": Command("write a model as SavedModel, ONNX or zip", _settings("ExportConfig"), _export),
     "download": Command("fetch a labelled data set", _settings("DownloadConfig"), _download),
     "demo": Command("draw birds, run a sweep on them, and predict", _settings("DemoConfig"), _demo),

@@ -32,12 +32,13 @@ import json, shutil, sys
 from pathlib import Path
 import keras, numpy as np
 from ray_birds.core import storage
+from ray_birds.data import seen
 from ray_birds.model import head
 from ray_birds.model import device
 from ray_birds.model import cut
 from ray_birds.model import backbones, bundle
 from ray_birds.sweep.factors import Variant
-place, size, classes = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
+place, size, data, classes = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), tuple(sys.argv[4:])
 device.use_threads(1)
 base = backbones.build("MobileNetV2-0.35", "none", size)
 for layer in base.layers:
@@ -47,7 +48,8 @@ for layer in base.layers:
 base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float32"), training=True)
 model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
-bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {})
+images = seen.listed(storage.digest([file.read_bytes()]) for file in data.rglob("*.jpg"))
+bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {}, images)
 
 pixels = keras.Input((size, size, 3))
 features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))
@@ -163,10 +165,10 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the bundles `bundle` and `code`."""
+def bundles(tmp_path_factory: pytest.TempPathFactory, birds: Path) -> Path:
+    """A folder with the bundles `bundle`, which has seen the training images of `birds`, and `code`."""
     uri = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-c", _BUNDLES, str(uri), str(SIZE), *CLASSES]
+    command = [sys.executable, "-c", _BUNDLES, str(uri), str(SIZE), str(birds / "train"), *CLASSES]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     return uri

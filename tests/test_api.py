@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
 
 
 def test_it_exports_a_function_for_each_command() -> None:
-    assert ray_birds.__all__ == ["check", "download", "export", "load", "predict", "read_sweep", "tune"]
+    assert ray_birds.__all__ == ["bundle", "check", "download", "export", "load", "predict", "read_sweep", "tune"]
     assert set(COMMANDS) - set(ray_birds.__all__) == {"demo"}
     rooms = {path.stem for path in Path(ray_birds.__file__).parent.iterdir()}
     assert not rooms & set(ray_birds.__all__)  # importing a sub-package puts it in the place of such a function
@@ -44,6 +44,7 @@ def test_it_exports_a_function_for_each_command() -> None:
         (lambda: ray_birds.predict(modle="m", input="a"), "modle: no such option; the nearest is model"),
         (lambda: ray_birds.check("birds", outputs="o"), "outputs: no such option; the nearest is output"),
         (lambda: ray_birds.export(model="m", formt="zip"), "formt: no such option; the nearest is format"),
+        (lambda: ray_birds.bundle(sweep="s", trail="t"), "trail: no such option; the nearest is trial"),
         (lambda: ray_birds.download(dataset="a/b", outptu="o"), "outptu: no such option; the nearest is output"),
         (lambda: ray_birds.tune(image_size="big"), "image_size 'big': expected int"),
         (lambda: ray_birds.tune(score_all="yes"), "score_all 'yes': expected bool"),
@@ -63,6 +64,7 @@ def test_an_option_that_cannot_be_is_refused_in_one_line(call: Callable[[], obje
     [
         (lambda uri: ray_birds.read_sweep(uri), OutputError),
         (lambda uri: ray_birds.load(uri), ModelError),
+        (lambda uri: ray_birds.bundle(sweep=uri, trial="one"), OutputError),
         (lambda uri: ray_birds.check(uri), DataError),
         (lambda uri: ray_birds.tune(data=uri, results=uri), DataError),
         (lambda uri: ray_birds.predict(model=uri, input=uri), RayBirdsError),
@@ -171,7 +173,7 @@ def test_a_sweep_and_predictions_again(
     sweep: Sweep, predictions: Predictions, birds: Path, folder: Path, damaged: Path
 ) -> None:
     again = ray_birds.tune(data=birds, results=folder, name="two", **TINY)
-    times = ["seconds", "images_per_second"]
+    times = ["seconds", "images_per_second", "feature_seconds"]
     pd.testing.assert_frame_equal(again.trials.drop(columns=times), sweep.trials.drop(columns=times))
     scored = ray_birds.predict(model=again.best, input=[birds / "test", damaged], output=folder / "again")
     pd.testing.assert_frame_equal(rows(scored).drop(columns="model"), rows(predictions).drop(columns="model"))

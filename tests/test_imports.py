@@ -42,10 +42,11 @@ BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
 KERAS = {
     "model.probe",
     "model.train_step",
+    "sweep.heads",
     "sweep.tasks",
     "sweep.training",
 }  # at module level: they are imported inside trials only
-KERAS_INSIDE = {"model", "features.compute", "sweep.tasks", "sweep.training", "demo"}  # in functions
+KERAS_INSIDE = {"model", "features.compute", "sweep.heads", "sweep.tasks", "sweep.training", "demo"}  # in functions
 DRAWING = {"report"}  # matplotlib at module level
 
 

@@ -9,7 +9,7 @@ import ray
 
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError
-from ray_birds.data import decode, findings, near_duplicates, splits
+from ray_birds.data import decode, findings, near_duplicates, seen, splits
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import BadImage, ImageRecord, Inspection, fingerprint
 from ray_birds.data.splits import Shares
@@ -38,7 +38,8 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
     data, copies = dataclasses.replace(data, notes=notes), findings.copies_in_train(data, found)
-    return Inspection(data, tuple(bad), prints, making, tuple(found), copies)
+    known = seen.listed(records[path].digest for name in ("train", "valid") for path in data.splits[name].paths)
+    return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known)
 
 
 def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:

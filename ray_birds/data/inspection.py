@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from ray_birds.core import storage
+from ray_birds.data import seen
 from ray_birds.data.dataset import Dataset
 
 
@@ -40,7 +43,7 @@ class Inspection:
 
     `dataset` is without unreadable files, and with the splits that were `made` from train. A fingerprint covers
     path, label, number and content of every image that is left. `copies` are the images of each other split that
-    have a copy in train.
+    have a copy in train, `seen` lists all of train and of valid, which choose the model.
     """
 
     dataset: Dataset
@@ -49,6 +52,7 @@ class Inspection:
     made: tuple[str, ...]
     findings: tuple[Finding, ...]
     copies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seen: np.ndarray = field(default_factory=lambda: seen.NONE, compare=False)
 
 
 def fingerprint(data: Dataset, name: str, records: dict[str, ImageRecord]) -> str:

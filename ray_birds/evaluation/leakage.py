@@ -14,7 +14,7 @@ from ray_birds.evaluation.metrics import Estimate, wilson
 class HeldOut:
     """Labelled images of `name`, such as test: how many, how many were named right, and both of those seen.
 
-    Seen are images that have a copy among the training images.
+    Seen are images that have a copy where they should not: `copy` says which and where.
     """
 
     name: str
@@ -22,6 +22,7 @@ class HeldOut:
     right: int
     seen: int
     seen_right: int
+    copy: str = "copy in train"
 
     @property
     def unseen(self) -> int:
@@ -47,13 +48,14 @@ class HeldOut:
             return f"Of the {self.images:,} {self.name} images {said(self.accuracy, self.images)} are named right."
         if not self.unseen:
             return (
-                f"All {self.images:,} {self.name} images have a copy in train: that {share(self.of_all.value, 0)} "
+                f"All {self.images:,} {self.name} images have a {self.copy}: that {share(self.of_all.value, 0)} "
                 "are named right says nothing of new images."
             )
         return (
-            f"Of the {self.unseen:,} {self.name} images that have no copy in train "
-            f"{said(self.accuracy, self.unseen)} are named right. {self.seen:,} of {self.images:,} have a copy in "
-            f"train and do not count; with them it would be {share(self.of_all.value, self.images)}."
+            f"Of the {self.unseen:,} {self.name} images that have no {self.copy} "
+            f"{said(self.accuracy, self.unseen)} are named right. {self.seen:,} of {self.images:,} "
+            f"{'has one and does' if self.seen == 1 else 'have one and do'} not count; with "
+            f"{'it' if self.seen == 1 else 'them'} it would be {share(self.of_all.value, self.images)}."
         )
 
     def to_json(self) -> dict[str, Any]:

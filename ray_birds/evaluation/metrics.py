@@ -157,7 +157,7 @@ def most_confused(matrix: np.ndarray, names: Sequence[str], limit: int = 20) -> 
     counts = matrix[rows, columns]
     order = np.lexsort((columns, rows, -counts / support[rows], -counts))[:limit]
     return tuple(
-        Confusion(names[row], names[column], int(count), wilson(int(count), int(support[row])))
+        Confusion(names[row], names[column], int(count), _of_class(int(count), int(support[row])))
         for row, column, count in zip(rows[order], columns[order], counts[order], strict=True)
     )
 

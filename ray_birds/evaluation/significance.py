@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from ray_birds.evaluation import wording
 from ray_birds.evaluation.cost import Cost
@@ -18,16 +17,6 @@ from ray_birds.evaluation.metrics import Estimate
 from ray_birds.evaluation.recipes import recipes
 
 MARGIN = 0.01
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """p of McNemar's test (Psychometrika 12, 1947, 153-157) in its exact form: are two models equally good?
-
-    Only images that one of them alone has right can tell: where the models are equal, each is as likely to
-    be the first's as the second's, a fair coin. 1 where there are no such images.
-    """
-    fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(special.bdtr(fewer, discordant, 0.5)))
 
 
 @dataclass(frozen=True)
@@ -53,11 +42,12 @@ class Run:
 class Comparison:
     """The winner's recipe less another: `difference` of accuracy with its interval, all pairs counted in.
 
-    `p` is of their being equal, adjusted likewise. `images_needed` of valid would tell whether the other is as
-    good; None where seeds differ too much for any number to.
+    `run` is the one to take a bundle of. `p` is of their being equal, adjusted likewise. `images_needed` of valid
+    would tell whether the other is as good; None where seeds differ too much for any number to.
     """
 
     recipe: str
+    run: str
     accuracy: float
     difference: Estimate
     p: float
@@ -93,7 +83,8 @@ class Significance:
     """What a sweep's predictions say about its winner; `sentences` say all of it in words.
 
     `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
-    that it was chosen; `bundle` is the run that was exported, `test` what that scored. `recommended` is the
+    that it was chosen; `bundle` is the run that was exported, the winner's or another, `test` what that scored;
+    `untested` says that there are test images, which it was not scored on. `recommended` is the
     cheapest recipe that costs less than the winner and is shown to be as good; or None.
     """
 
@@ -106,6 +97,7 @@ class Significance:
     comparisons: tuple[Comparison, ...]
     spreads: tuple[Spread, ...]
     test: HeldOut | None
+    untested: bool = False
 
     @property
     def recommended(self) -> Comparison | None:
@@ -134,7 +126,14 @@ def choose(runs: Sequence[Run]) -> Run:
     return ranked[(len(ranked) - 1) // 2]
 
 
-def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOut | None = None) -> Significance:
+def state(
+    runs: Sequence[Run],
+    bundle: str,
+    margin: float = MARGIN,
+    test: HeldOut | None = None,
+    *,
+    untested: bool = False,
+) -> Significance:
     """Compare the best recipe with every other: the statement that the article lacks.
 
     `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice.
@@ -153,7 +152,14 @@ def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOu
     best = compared.names.index(winner)
     costs = {name: _cost(own) for name, own in groups.items()}
     comparisons = tuple(
-        Comparison(name, float(means[name]), *compared.difference(best, number, margin), margin, costs[name])
+        Comparison(
+            name,
+            choose(groups[name]).name,
+            float(means[name]),
+            *compared.difference(best, number, margin),
+            margin,
+            costs[name],
+        )
         for number, name in enumerate(compared.names)
         if number != best
     )
@@ -167,6 +173,7 @@ def state(runs: Sequence[Run], bundle: str, margin: float = MARGIN, test: HeldOu
         comparisons=comparisons,
         spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
         test=test,
+        untested=untested,
     )
 
 

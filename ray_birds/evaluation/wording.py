@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ray_birds.evaluation.leakage import said, share
+from ray_birds.evaluation.metrics import wilson
 
 if TYPE_CHECKING:
     from ray_birds.evaluation.significance import Comparison, Significance
@@ -13,12 +14,62 @@ _NAMED = 6  # recipes named in a sentence
 
 def sentences(found: "Significance") -> tuple[str, ...]:
     """Each is true as it stands; the first holds the headline."""
+    if found.bundle.recipe != found.winner:
+        return _of_another(found)
     return (
         f"The winner is {found.winner}. {found.test.sentence if found.test else _valid(found)}",
         *([_valid(found)] if found.test else []),
+        _tested(found),
         *_bundle(found),
         *(_compared(found) if found.comparisons else ["There is no other variant to compare it with."]),
         *_limits(found),
+    )
+
+
+def _of_another(found: "Significance") -> tuple[str, ...]:
+    """Of a bundle that is not the winner's."""
+    right = round(found.bundle.accuracy * found.images)
+    score = said(wilson(right, found.images), found.images)
+    other = next(one for one in found.comparisons if one.recipe == found.bundle.recipe)
+    return (
+        f"This is {found.bundle.name}, which did not win its sweep: {found.winner} did.",
+        *([found.test.sentence] if found.test else []),
+        f"Of the {found.images:,} valid images {score} are named right, an interval of this one model.",
+        _tested(found),
+        *_bundle(found),
+        *_beside_the_winner(found, other),
+        *_limits(found),
+    )
+
+
+def _beside_the_winner(found: "Significance", other: "Comparison") -> list[str]:
+    """How another recipe compares with it, and what it saves."""
+    value, low, high = (_point(number) for number in other.difference)
+    behind = f"it is behind by {value} points (interval {low} to {high})"
+    margin = _margin(found)
+    if other.worse:
+        made = [f"By more than chance the winner is better: {behind}."]
+    elif other.as_good:
+        made = [f"It is shown to be as good as the winner, to within {margin}: {behind}."]
+    else:
+        made = [f"Too few images to say whether it is as good as the winner, to within {margin}: {behind}."]
+        made.append(_needed([other]))
+    if other.cost.cheaper_than(found.cost):
+        made.append(f"It is cheaper: {other.cost.against(found.cost)}.")
+    return [*made, *_pairs(found)]
+
+
+def _tested(found: "Significance") -> str:
+    """What part the test split had."""
+    if found.test is None:
+        if found.untested:
+            return "This model was not scored on the test split, which was looked at for the winner alone."
+        return "There was no test split, so no score is of images that had no part in the choice."
+    if found.bundle.recipe == found.winner:
+        return "The test split had no part in the choice."
+    return (
+        "Every variant was scored on test (--score-all): if this one was chosen by that, its test accuracy is no "
+        "fair figure."
     )
 
 
@@ -36,11 +87,9 @@ def _valid(found: "Significance") -> str:
 
 
 def _bundle(found: "Significance") -> list[str]:
-    """Which run was exported, where a recipe has several."""
+    """Which run was exported, where its recipe has several."""
     own = next((one for one in found.spreads if one.recipe == found.bundle.recipe), None)
     value = share(found.bundle.accuracy, found.images)
-    if found.bundle.recipe != found.winner:
-        return [f"The bundle is of another recipe, {found.bundle.recipe} (valid {value})."]
     if own is None:
         return []
     if found.bundle.accuracy < own.high or own.low == own.high:
@@ -52,7 +101,7 @@ def _bundle(found: "Significance") -> list[str]:
 
 
 def _compared(found: "Significance") -> list[str]:
-    margin = f"{100 * found.margin:g} point{'' if found.margin == 0.01 else 's'}"
+    margin = _margin(found)
     worse = [one for one in found.comparisons if one.worse]
     equal = [one for one in found.comparisons if one.as_good]
     unknown = [one for one in found.comparisons if not one.worse and not one.as_good]
@@ -66,14 +115,22 @@ def _compared(found: "Significance") -> list[str]:
     if unknown:
         made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _points)}.")
         made.append(_needed(unknown))
+    return [*made, *_pairs(found), _advice(found)]
+
+
+def _margin(found: "Significance") -> str:
+    return f"{100 * found.margin:g} point{'' if found.margin == 0.01 else 's'}"
+
+
+def _pairs(found: "Significance") -> list[str]:
+    """What the intervals of differences hold for."""
     number = len(found.comparisons) + 1
-    if number > 2:
-        made.append(
-            f"These differences have intervals that hold for all pairs of the {number} recipes at once: of sweeps "
-            "of equally good recipes, at most 5 % find any difference."
-        )
-    made.append(_advice(found))
-    return made
+    if number == 2:
+        return []
+    return [
+        f"Intervals of differences hold for all pairs of the {number} recipes at once: of sweeps of equally good "
+        "recipes, at most 5 % find any difference."
+    ]
 
 
 def _needed(unknown: Sequence["Comparison"]) -> str:
@@ -90,8 +147,12 @@ def _needed(unknown: Sequence["Comparison"]) -> str:
 def _advice(found: "Significance") -> str:
     chosen = found.recommended
     if chosen is None:
-        return "No cheaper variant is shown to be as good."
-    return f"{chosen.recipe} is shown to be as good and costs less: {chosen.cost.against(found.cost)}."
+        costs = {found.cost.multiply_adds, *(one.cost.multiply_adds for one in found.comparisons)}
+        same = len(costs) == 1 and None not in costs
+        alike = " All predict at the same cost: they share a backbone." if same else ""
+        return f"No cheaper variant is shown to be as good.{alike}"
+    cheaper = "cheaper" if chosen.cost.predicts_like(found.cost) else "cheaper to predict with"
+    return f"{chosen.recipe} is shown to be as good and {cheaper}: {chosen.cost.against(found.cost)}."
 
 
 def _limits(found: "Significance") -> list[str]:

@@ -1,5 +1,6 @@
 """Fills the feature store: one Ray Data job that runs the frozen layers once over every image and view."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
 from ray_birds.data.dataset import Dataset
 from ray_birds.features import store
-from ray_birds.features.store import Feature
+from ray_birds.features.store import Effort, Feature
 from ray_birds.model import backbones, cut, device
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep.factors import View
@@ -101,10 +102,31 @@ def materialise(uri: str, missing: dict[Feature, list[int]], source: Source, res
     Raises OutputError when the disk is full, ModelError where weights cannot be had.
     """
     units = _units(missing)
-    if units:
-        _run(uri, units, source, resources)
+    efforts = _efforts(units, _run(uri, units, source, resources)) if units else {}
     for feature in missing:
-        store.finish(uri, feature)
+        store.finish(uri, feature, efforts.get(feature))
+
+
+def _efforts(units: list[Unit], seconds: dict[int, tuple[float, bool]]) -> dict[Feature, Effort]:
+    """What each feature takes, from the `seconds` of units and whether their worker had done such a one before.
+
+    Its share of a unit is that of a view; shards that were there already are taken to have cost the same.
+    """
+    parts: dict[Feature, list[tuple[int, float, bool]]] = defaultdict(list)
+    for number, (took, warm) in seconds.items():
+        unit = units[number]
+        for features in unit.views.values():
+            for feature in features:
+                parts[feature].append((unit.end - unit.start, took / len(unit.views), warm))
+    return {feature: _effort(feature, some) for feature, some in parts.items()}
+
+
+def _effort(feature: Feature, parts: list[tuple[int, float, bool]]) -> Effort:
+    """From (rows, seconds, warm) of the shards made; the rate is that of warm ones, if there are any."""
+    rows, spent = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    warm = [(count, took) for count, took, is_warm in parts if is_warm]
+    rate = sum(count for count, _ in warm) / sum(took for _, took in warm) if warm else None
+    return Effort(spent / rows * feature.rows, rate)
 
 
 def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
@@ -119,7 +141,11 @@ def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
     return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
 
 
-def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resources) -> None:
+def _run(
+    uri: str, units: list[Unit], source: Source, resources: cluster.Resources
+) -> dict[int, tuple[float, bool]]:
+    """Compute the units; returns, by their numbers, what FeatureWorker says of each."""
+    seconds = {}
     threads = min(_ACTOR_CPUS, resources.node_cpus)
     actors = resources.gpus or max(1, resources.cpus // threads)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
@@ -142,19 +168,26 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
         cluster.user_errors(),
     ):
         for row in done.iter_rows():
+            seconds[row["unit"]] = row["seconds"], row["warm"]
             meter.advance(units[row["unit"]].passes)
+    return seconds
 
 
 class FeatureWorker:
-    """An actor of Ray Data's: computes the units whose numbers it is given."""
+    """An actor of Ray Data's: computes the units whose numbers it is given.
+
+    It says how many seconds each took, and whether it was `warm`: whether no function had to be compiled for it.
+    """
 
     def __init__(self, uri: str, work: list["ray.ObjectRef[Any]"], threads: int) -> None:
         self._units, source = ray.get(work[0])
         self._materialiser = Materialiser(uri, source, threads)
 
-    def __call__(self, row: dict[str, int]) -> dict[str, int]:
+    def __call__(self, row: dict[str, int]) -> dict[str, Any]:
+        start, compiled = time.monotonic(), self._materialiser.compiled
         self._materialiser.compute(self._units[row["unit"]])
-        return row
+        warm = self._materialiser.compiled == compiled
+        return row | {"seconds": time.monotonic() - start, "warm": warm}
 
 
 class Materialiser:
@@ -165,6 +198,7 @@ class Materialiser:
         self._source = source
         self._threads = threads
         self._loaded = ""
+        self.compiled = 0  # functions so far
         self._functions: dict[tuple[CutPoint, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
 
     def compute(self, unit: Unit) -> None:
@@ -220,6 +254,7 @@ class Materialiser:
             self._loaded, self._functions = name, {}
         cut_points = tuple(CutPoint(feature.cut_point, feature.shape) for feature in features)
         if cut_points not in self._functions:
+            self.compiled += 1
             model = cut.prefix(self._model, list(cut_points))
             signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
             self._functions[cut_points] = tf.function(

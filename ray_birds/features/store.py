@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from ray_birds.features.shards import MANIFEST
 from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep.factors import Variant, View
 
-FORMAT = 1  # part of every key: raise it when the layout changes
+FORMAT = 2  # part of every key: raise it when the layout changes
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,40 @@ def missing(store: str, feature: Feature, *, verify: bool = False) -> list[int]:
     return [shard for shard in range(feature.shards) if shard not in present]
 
 
-def finish(store: str, feature: Feature) -> None:
-    """Write the manifest of a feature whose shards are all there; of two copies of a shard one is named."""
+class Effort(NamedTuple):
+    """What the pass that made a feature took: seconds of one worker, and images a second once it was at work.
+
+    None where it is not known.
+    """
+
+    seconds: float | None = None
+    images_per_second: float | None = None
+
+
+def finish(store: str, feature: Feature, effort: Effort | None = None) -> None:
+    """Write the manifest of a feature whose shards are all there; of two copies of a shard one is named.
+
+    `effort` is what it took, where that was measured just now; else what the manifest says stays.
+    """
     uri = storage.join(store, feature.folder)
+    effort = effort or found_effort(store, feature)
     names = {shard: name for name, shard in _shards(uri).items()}
     description = {"format": FORMAT, "rows": feature.rows, "shape": feature.shape, "dtype": feature.dtype}
-    description |= {"shards": [names[shard] for shard in range(feature.shards)]}
+    description |= {"effort": effort._asdict(), "shards": [names[shard] for shard in range(feature.shards)]}
     storage.write_json(storage.join(uri, MANIFEST), description)
+
+
+def found_effort(store: str, feature: Feature) -> Effort:
+    """What the manifest of a feature says that it took."""
+    try:
+        return Effort(**storage.read_json(storage.join(store, feature.folder, MANIFEST))["effort"])
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # there is none yet, or a damaged one, which is written anew
+        return Effort()
 
 
 def _shards(uri: str) -> dict[str, int]:

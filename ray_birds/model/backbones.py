@@ -10,6 +10,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
 from ray_birds.model.cut import CutPoint, cut, freeze
 from ray_birds.model.device import grow_memory
+from ray_birds.model.operations import multiply_adds
 from ray_birds.sweep.factors import Depth
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Description:
     name: str
     layers: int
     parameters: int
+    multiply_adds: int  # of one image
     pooled: CutPoint
     cut_points: dict[Depth, CutPoint]
     trainable: dict[Depth, list[str]]  # names of the layers that have weights and are trained at each depth
@@ -36,7 +38,8 @@ def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]
     for depth in depths:
         freeze(model, depth)
         trainable[depth] = [layer.name for layer in model.layers if layer.trainable_weights]
-    return Description(name, len(model.layers), model.count_params(), cut(model, 0), cut_points, trainable)
+    counts = len(model.layers), model.count_params(), multiply_adds(model)
+    return Description(name, *counts, cut(model, 0), cut_points, trainable)
 
 
 def build(name: str, weights: str, image_size: int) -> "keras.Model":

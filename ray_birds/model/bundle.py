@@ -4,6 +4,7 @@ model.keras     raw 0..255 pixels in, class probabilities out, no custom code
 classes.json    class names in the order of the probabilities
 variant.json    the recipe it was trained by
 metrics.json    what it scored
+seen.npy        digests of the images that it was trained on and chosen by, see data.seen
 versions.json   versions it was made with, the earliest Keras that opens it, and the digests of the files above
 """
 
@@ -14,7 +15,7 @@ import platform
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,17 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError, first_line
+from ray_birds.data import seen
 from ray_birds.sweep.factors import Variant
 
 if TYPE_CHECKING:
     import keras
 
-FORMAT = 1
+FORMAT = 2
 # The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.11.3, 3.12.0, 3.13.0 and 3.14.0 do
 # not, for they do not know an argument of GlorotUniform.
 LEAST_KERAS = "3.15"
-_CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json")
+_CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json", "seen.npy")
 
 
 Score = Callable[[str], dict[str, Any]]
@@ -40,21 +42,30 @@ Score = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: everything but the network itself. `digest` stands for all of it."""
+    """A verified bundle: everything but the network itself. `digest` stands for all of it.
+
+    `seen` (n,) uint64 lists the images that it was trained on and chosen by, see data.seen; empty where unknown.
+    """
 
     uri: str
     classes: tuple[str, ...]
     variant: Variant
     digest: str
+    seen: np.ndarray = field(compare=False, repr=False)
 
 
 def save(
-    model: "keras.Model", uri: str, classes: tuple[str, ...], variant: Variant, score: Score
+    model: "keras.Model",
+    uri: str,
+    classes: tuple[str, ...],
+    variant: Variant,
+    score: Score,
+    images: np.ndarray = seen.NONE,
 ) -> dict[str, Any]:
     """Write a bundle at `uri` and return its metrics.
 
-    `score` is given the path of the saved model, so that what is measured is what is kept. Raises ModelError,
-    and writes nothing, where a weight is not finite.
+    `score` is given the path of the saved model, so that what is measured is what is kept. `images` lists those
+    that it has seen. Raises ModelError, and writes nothing, where a weight is not finite.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -66,6 +77,7 @@ def save(
         )
         (path / "variant.json").write_text(variant.to_json(), encoding="utf-8")
         (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (path / "seen.npy").write_bytes(seen.to_bytes(images))
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
         about = {
             "format": FORMAT,
@@ -103,7 +115,10 @@ def verify(uri: str) -> Bundle:
     try:
         about = storage.read_json(storage.join(uri, "versions.json"))
         if about["format"] != FORMAT:
-            raise ModelError(f"{uri}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}")
+            raise ModelError(
+                f"{uri}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}; "
+                "use the one that made it (its versions.json), or train the model again"
+            )
         content = {name: storage.read(storage.join(uri, name)) for name in _CONTENT}
         for name, data in content.items():
             if storage.digest([data]) != about["digests"][name]:
@@ -111,12 +126,14 @@ def verify(uri: str) -> Bundle:
         _check_finite(uri, content["model.keras"])
         classes = tuple(json.loads(content["classes.json"]))
         variant = Variant.from_json(content["variant.json"].decode())
+        images = seen.from_bytes(content["seen.npy"])
     except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
         reason = first_line(error)
         raise ModelError(
             f"{uri}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
         ) from error
-    return Bundle(uri, classes, variant, storage.digest(about["digests"][name] for name in _CONTENT))
+    digest = storage.digest(about["digests"][name] for name in _CONTENT)
+    return Bundle(uri, classes, variant, digest, images)
 
 
 def _check_finite(uri: str, model: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
-from ray_birds.evaluation.metrics import Estimate, Evaluation, wilson
+from ray_birds.evaluation.metrics import FEW, Estimate, Evaluation, wilson
 from ray_birds.model.bundle import LEAST_KERAS
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
@@ -92,11 +92,6 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
         (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
         for split, score in evaluations.items()
     ]
-    test = (
-        "On test, which had no part in the choice, it was scored after it."
-        if "test" in evaluations
-        else "There was no test split, so no score from images that had no part in the choice."
-    )
     few = [f"Macro F1 on {split}: {one.macro_f1_text}." for split, one in evaluations.items() if _few(one)]
     return f"""## Results
 
@@ -105,7 +100,7 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
 {_table(columns, rows)}
 
 The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
-{" ".join([test, *few])} `metrics.json` has all numbers."""
+{" ".join([*few, ""])}`metrics.json` has all numbers."""
 
 
 def _few(evaluation: Evaluation) -> bool:
@@ -120,6 +115,10 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
         return f"## Weak classes\n\nNone is known: every image of {split} was recognised."
     support = {one.name: one.support for one in score.per_class}
     worst = sorted(wrong, key=lambda one: wilson(round(one.recall.value * one.support), one.support)[::-1])[:_WEAK]
+    mistaken = f"{len(wrong)} of {sum(map(bool, support.values()))} classes had mistakes on {split}."
+    if max(support[one.name] for one in wrong) < FEW:
+        few = f"None of these has {FEW} images there: too few to tell a weak class from bad luck."
+        return f"## Weak classes\n\n{mistaken} {few}"
     columns = ("class", "images", "recognised", "95 % interval")
     pairs = "; ".join(
         f"{escaped(pair.label)} for {escaped(pair.prediction)} ({pair.images} of {support[pair.label]})"
@@ -127,7 +126,7 @@ def _weak(evaluations: dict[str, Evaluation]) -> str:
     )
     return f"""## Weak classes
 
-{len(wrong)} of {sum(map(bool, support.values()))} classes had mistakes on {split}. Those that are weak most
+{mistaken} Those that are weak most
 certainly come first, by the upper end of the interval. A wide interval means too few images to tell a weak
 class from bad luck.
 

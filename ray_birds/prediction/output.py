@@ -38,6 +38,7 @@ def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
         ("probability", pa.float32()),
         ("top_k", pa.list_(choice)),
         ("correct", pa.bool_()),
+        ("seen", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("error", pa.string()),

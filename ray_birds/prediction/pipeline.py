@@ -19,11 +19,10 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.prefetch import REQUESTS, prefetch
-from ray_birds.data import decode
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
-from ray_birds.prediction import inputs
+from ray_birds.prediction import image, inputs
 from ray_birds.prediction.output import Output, schema, scored
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
@@ -126,17 +125,19 @@ class Decoder:
         self._job: Job = ray.get(shared[0])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        roots, size, config = self._job.roots, self._job.model.variant.image_size, self._job.config
+        roots, model, config = self._job.roots, self._job.model, self._job.config
         uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
         threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
         most = config.max_pixels, config.max_bytes
-        images = list(prefetch(lambda uri: decode.load(uri, size, *most), uris, threads))
-        good = [image.pixels for image in images if image.pixels is not None]
+        images = list(prefetch(lambda uri: image.load(uri, model, *most), uris, threads))
+        good = [one.pixels for one in images if one.pixels is not None]
+        size = model.variant.image_size
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
-            "width": [image.width for image in images],
-            "height": [image.height for image in images],
-            "error": [image.error for image in images],
+            "width": [one.width for one in images],
+            "height": [one.height for one in images],
+            "error": [one.error for one in images],
+            "seen": [one.seen for one in images],
         }
 
 
@@ -175,10 +176,11 @@ class Writer:
         features = unit["features"] if job.config.embeddings else unit["scores"]
         scored = iter(zip(unit["scores"], features, strict=True))
         rows = []
-        columns = ("input", "path", "width", "height", "error")
-        for given, path, width, height, error in zip(*(unit[name] for name in columns), strict=True):
+        columns = ("input", "path", "width", "height", "error", "seen")
+        for given, path, width, height, error, seen in zip(*(unit[name] for name in columns), strict=True):
             row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
-            row |= {"width": int(width), "height": int(height), "error": error, "model": job.model.digest}
+            row |= {"width": int(width), "height": int(height), "error": error, "seen": seen}
+            row["model"] = job.model.digest
             rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
         job.output.write_part(unit["unit"], rows, job.schema)
         return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}

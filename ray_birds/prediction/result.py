@@ -10,6 +10,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode
+from ray_birds.evaluation.leakage import HeldOut
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.prediction.output import Output
 
@@ -23,12 +24,14 @@ _SIDE = 512  # pixels of a saved photo, before it gets its own shape again
 class Predictions:
     """One row per input file. `uri` is the output's folder, "" for a photo that was only looked at.
 
-    `manifest` is what the folder's _manifest.json says. `evaluation` holds the scores where labels are known.
+    `manifest` is what the folder's _manifest.json says. `evaluation` holds the scores where labels are known,
+    without images that the model was trained on or chosen by; `held_out` counts both.
     """
 
     uri: str
     manifest: dict[str, Any]
     evaluation: Evaluation | None
+    held_out: HeldOut | None
     table: pa.Table | None = None  # the rows of a photo without an output
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -62,6 +65,8 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
         terminal.say(f"{manifest['rows']:,} rows, {manifest['failed']:,} of them files that could not be decoded")
         for reason, count in list(manifest["failures"].items())[:5]:
             terminal.say(f"  {count:,} x {reason}")
+        if predictions.held_out and predictions.held_out.seen:
+            terminal.say(predictions.held_out.sentence)
         _show_scores(predictions.evaluation)
         terminal.say(f"predictions  {predictions.uri}")
         if storage.exists(predictions.report):

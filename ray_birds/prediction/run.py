@@ -62,7 +62,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
     if work is None:
         terminal.say(f"{output.uri} is complete already; nothing to do")
         tally = statistics.count(output.published(), model.classes)
-        return Predictions(output.uri, output.manifest() or {}, tally.evaluation())
+        return Predictions(output.uri, output.manifest() or {}, tally.evaluation(), tally.held_out())
     count = len(work.found.images)
     terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
     for line in inputs.reasons(work.found):
@@ -81,7 +81,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
     }
     output.publish(manifest)
     _report(output, tally, evaluation, manifest)
-    return Predictions(output.uri, manifest, evaluation)
+    return Predictions(output.uri, manifest, evaluation, tally.held_out())
 
 
 def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -178,12 +178,14 @@ def _follow(units: Iterator[dict[str, int]], total: int, left: int) -> float | N
 
 def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
     """Scores against the folders' names, where they are class names; also written beside the parts."""
-    evaluation = tally.evaluation()
-    if evaluation is None:
+    evaluation, held = tally.evaluation(), tally.held_out()
+    if held is None:
         return None
-    scores = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n"
-    output.write("_evaluation/metrics.json", scores.encode())
-    output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode(tables.ENCODING))
+    seen = {"seen": {"images": held.seen, "accuracy": held.of_seen.to_json()}}
+    values = (evaluation.to_json() if evaluation else {"images": 0}) | seen
+    output.write("_evaluation/metrics.json", (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+    if evaluation:
+        output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode(tables.ENCODING))
     return evaluation
 
 
@@ -193,6 +195,7 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "rows": tally.rows,
         "failed": tally.failures.total(),
         "failures": dict(tally.failures.most_common()),
+        "seen": tally.seen if len(model.seen) else None,
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "notes": inputs.notes(found, model.classes),
         "roots": found.roots,

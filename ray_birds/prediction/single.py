@@ -16,6 +16,7 @@ from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
 from ray_birds.model import bundle, classifier
 from ray_birds.prediction import inputs
+from ray_birds.prediction.image import load
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import schema, scored
 from ray_birds.prediction.result import Predictions
@@ -59,10 +60,10 @@ class Model:
         max_bytes: int = decode.MAX_BYTES,
     ) -> dict[str, Any]:
         root = found.roots[given]
-        image = decode.load(storage.join(root, path), self.bundle.variant.image_size, max_pixels, max_bytes)
+        image = load(storage.join(root, path), self.bundle, max_pixels, max_bytes)
         label = inputs.label(root, path, frozenset(self.classes))
         row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
-        row |= {"error": image.error, "model": self.bundle.digest}
+        row |= {"error": image.error, "seen": image.seen, "model": self.bundle.digest}
         if image.pixels is None:
             return row
         return row | scored(self.probabilities(image.pixels[None])[0], self.classes, label, top_k)
@@ -91,4 +92,4 @@ def predict(config: PredictConfig) -> Predictions:
     if row["error"]:
         raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
     manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}
-    return Predictions("", manifest, None, pa.Table.from_pylist([row], schema=schema()))
+    return Predictions("", manifest, None, None, pa.Table.from_pylist([row], schema=schema()))

@@ -9,14 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_birds.evaluation import calibration, metrics
+from ray_birds.evaluation.leakage import HeldOut
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.prediction.output import schema
 
 SAMPLE = 24  # rows drawn at random
 EXTREMES = 12  # of the least certain, and of the most confident mistakes
 EXAMPLES = 3  # files of each reason
+COPY = "byte-for-byte copy among the images that the model was trained on or chosen by"
 
-_COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "error"]
+_COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "error", "seen"]
 _SEED = 0
 
 
@@ -41,7 +43,10 @@ class Lowest:
 
 
 class Tally:
-    """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order."""
+    """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order.
+
+    Labelled images that the model has seen are counted apart: scores are of the others alone.
+    """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
@@ -49,7 +54,9 @@ class Tally:
         self.failures = Counter[str]()  # by the first words: what stands behind a colon differs from file to file
         self.failed: dict[str, list[dict[str, Any]]] = {}  # the first EXAMPLES rows of each reason
         self.found = np.zeros(len(classes), np.int64)  # images by their prediction
-        self.labelled = self.unlabelled = calibration.certainty(np.zeros(0), np.zeros(0, bool))
+        self.seen = 0  # files, labelled or not
+        nothing = calibration.certainty(np.zeros(0), np.zeros(0, bool))
+        self.labelled = self.labelled_seen = self.unlabelled = nothing
         self.sample, self.unsure, self.mistakes = Lowest(SAMPLE), Lowest(EXTREMES), Lowest(EXTREMES)
         self.named_right: dict[str, dict[str, Any]] = {}  # the first row of each class that was
         self._matrix = np.zeros((len(classes), len(classes)), np.int64)
@@ -62,14 +69,22 @@ class Tally:
         return int(self.found.sum())
 
     def evaluation(self) -> Evaluation | None:
-        """Scores of the rows that have a label; None where none has."""
+        """Scores of the rows that have a label, without those seen; None where there are none."""
         if not self.labelled.images.any():
             return None
         return metrics.evaluate_counts(self._matrix, self.classes, self._hits, self._k)
 
+    def held_out(self) -> HeldOut | None:
+        """How many of the labelled images are named right, seen ones apart; None where no row has a label."""
+        everything, seen = self.labelled + self.labelled_seen, self.labelled_seen
+        counts = (everything.images, everything.right, seen.images, seen.right)
+        images, right, again, again_right = (int(one.sum()) for one in counts)
+        return HeldOut("labelled", images, right, again, again_right, COPY) if images else None
+
     def add(self, part: pa.Table) -> None:
         """Count the rows of a part; `part` has _COLUMNS."""
         self.rows += len(part)
+        self.seen += pc.sum(part["seen"]).as_py() or 0
         fine = pc.equal(part["error"], "")
         for row in part.filter(pc.invert(fine)).to_pylist():
             reason = row["error"].partition(":")[0]
@@ -85,15 +100,17 @@ class Tally:
         probability = rows["probability"].to_numpy().astype(np.float64)
         names = pc.struct_field(pc.list_flatten(rows["top_k"]), "label")
         ranked = pc.index_in(names, self._index).to_numpy().reshape(len(rows), -1)
-        known, right = label >= 0, label == prediction
+        seen = pc.fill_null(rows["seen"], False).to_numpy()
+        right, wrong = label == prediction, (label >= 0) & (label != prediction)
+        known, again = (label >= 0) & ~seen, (label >= 0) & seen
 
         self.found += np.bincount(prediction, minlength=len(self.classes))
         self.labelled += calibration.certainty(probability[known], right[known])
-        self.unlabelled += calibration.certainty(probability[~known], right[~known])
+        self.labelled_seen += calibration.certainty(probability[again], right[again])
+        self.unlabelled += calibration.certainty(probability[label < 0], right[label < 0])
         np.add.at(self._matrix, (label[known], prediction[known]), 1)
         self._hits, self._k = self._hits + metrics.in_top_k(label[known], ranked[known]), ranked.shape[1]
 
-        wrong = known & ~right
         self.sample.add(self._random.random(len(rows)), rows)
         self.unsure.add(probability, rows)
         self.mistakes.add(-probability[wrong], rows.filter(wrong))

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from ray_birds.core import storage
+from ray_birds.evaluation.cost import millions
 from ray_birds.evaluation.metrics import Estimate
 from ray_birds.report.charts import WIDTH, Chart
 
@@ -25,7 +26,14 @@ def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, interval=interval, count=count, fixed=fixed, p_value=p_value, points=points, svg=svg
+        percent=percent,
+        interval=interval,
+        count=count,
+        fixed=fixed,
+        p_value=p_value,
+        points=points,
+        svg=svg,
+        millions=lambda number: millions(number) if number else NOTHING,
     )
     storage.write(uri, environment.get_template(template).render(values).encode())
 

@@ -41,11 +41,15 @@ def write_prediction_report(
             (reason, number, [_example(row) for row in tally.failed[reason]])
             for reason, number in tally.failures.most_common()
         ],
-        "certainty": score_charts.certainty(tally.labelled, tally.unlabelled),
+        "held": tally.held_out(),
+        "seen": manifest["seen"],
+        "certainty": score_charts.certainty(tally.labelled + tally.labelled_seen, tally.unlabelled),
         "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
         "sample": _tiles(tally.sample.rows, roots),
         "unsure": _tiles(tally.unsure.rows, roots),
-        "scores": score(evaluation, tally.labelled, "labelled images") if evaluation else None,
+        "scores": score(evaluation, tally.labelled, "labelled images that it has not seen")
+        if evaluation
+        else None,
         "mistakes": _mistakes(tally, roots),
         "facts": _facts(manifest),
     }
@@ -89,7 +93,7 @@ def _caption(row: Row) -> tuple[str, str, str]:
 def _mistakes(tally: Tally, roots: dict[str, str]) -> list[tuple[Tile, Tile | None]]:
     """The most confident mistakes, each with an image of the class taken for that was named right."""
     wrong = tally.mistakes.rows
-    notes = [f"taken for {row['prediction']}, {row['probability']:.0%} sure" for row in wrong]
+    notes = [f"taken for {row['prediction']}, {row['probability']:.0%} sure{_again(row)}" for row in wrong]
     shown = tiles((_uri(row, roots), row["label"], note, "wrong") for row, note in zip(wrong, notes, strict=True))
     known = {row["prediction"] for row in wrong} & set(tally.named_right)
     examples = {name: tally.named_right[name] for name in sorted(known)}
@@ -98,6 +102,10 @@ def _mistakes(tally: Tally, roots: dict[str, str]) -> list[tuple[Tile, Tile | No
     return [
         (tile, beside.get(row["prediction"])) for row, tile in zip(wrong, shown, strict=True) if tile is not None
     ]
+
+
+def _again(row: Row) -> str:
+    return ", though it has seen it" if row["seen"] else ""
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:

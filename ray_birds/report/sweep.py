@@ -47,6 +47,7 @@ def write_sweep_report(sweep: Results) -> str:
         "effects": found,
         "factors": sweep_charts.effect_of(found) if found else None,
         "gaps": gaps,
+        "unfinished": sum(1 < one.best_epoch == one.trial.epochs for one in gaps),
         "over_fitting": sweep_charts.over_fitting(gaps) if gaps else None,
         "scores": scores,
         "certainty": certainty,

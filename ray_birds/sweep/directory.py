@@ -1,6 +1,6 @@
 """What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
 
-config.json  run.json  dataset.json  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
+config.json  run.json  dataset.json  seen.npy  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
 tensorboard/  best/
 heads/<head>.npz   solved heads, which several trials begin with
 trials/<trial>/history.csv, history.json one row per epoch
@@ -23,6 +23,7 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.core.tables import read_csv, write_csv
+from ray_birds.data import seen
 from ray_birds.data.dataset import Split
 from ray_birds.data.inspection import BadImage, Inspection
 
@@ -164,6 +165,7 @@ class SweepDirectory:
             "bad_images": len(inspection.bad),
             "copies_in_train": inspection.copies,
         }
+        storage.write(self.path("seen.npy"), seen.to_bytes(inspection.seen))
         storage.write_json(self.path("dataset.json"), facts)
 
     def began_with(self, inspection: Inspection) -> bool:
@@ -183,6 +185,10 @@ class SweepDirectory:
     def dataset(self) -> dict[str, Any]:
         """What `write_dataset` wrote."""
         return dict(storage.read_json(self.path("dataset.json")))
+
+    def seen(self) -> np.ndarray:
+        """The list of the images that the sweep trains on and chooses by, see data.seen."""
+        return seen.from_bytes(storage.read(self.path("seen.npy")))
 
     def bad_images(self) -> list[dict[str, str]]:
         """Rows of BadImage: the files that could not be read."""

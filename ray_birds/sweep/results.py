@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -100,6 +101,7 @@ class Trial:
     error: str  # why it failed, or ""
     gpus: float
     failures: int  # how often its process or node died, or it raised
+    base: Cost  # of the features it read and of its model
     history: tuple[Epoch, ...]
     valid: Predictions | None
     test: Predictions | None
@@ -136,6 +138,10 @@ class Trial:
         return sum(epoch.seconds for epoch in self.history)
 
     @property
+    def cost(self) -> Cost:
+        return dataclasses.replace(self.base, seconds=self.seconds)
+
+    @property
     def images_per_second(self) -> float:
         """While training: of equal numbers of images per epoch, the harmonic mean of the epochs' rates."""
         if not self.history:
@@ -166,6 +172,9 @@ class Trial:
             "test_accuracy": self.test_accuracy,
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
+            "feature_seconds": self.cost.feature_seconds,
+            "parameters": self.cost.parameters,
+            "multiply_adds": self.cost.multiply_adds,
             "gpus": f"{self.gpus:g}",
             "failures": self.failures,
             "error": self.error,
@@ -204,7 +213,7 @@ class Results:
 def runs(found: Iterable[Trial]) -> list[Run]:
     """The finished trials, to be compared on valid."""
     return [
-        Run(one.name, one.recipe, one.variant.seed, Cost(one.seconds), one.valid.correct, one.valid_loss)
+        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss)
         for one in found
         if one.status == "finished" and one.valid is not None
     ]
@@ -213,19 +222,29 @@ def runs(found: Iterable[Trial]) -> list[Run]:
 def compare(
     found: Iterable[Trial], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
 ) -> Significance:
-    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split."""
+    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split.
+
+    Of one that is not the winner they say how it compares with that.
+    """
     found = list(found)
     test = next(one.test for one in found if one.name == winner)
     if test is None:
-        return significance.state(runs(found), winner, margin / 100)
+        return significance.state(runs(found), winner, margin / 100, untested="test" in copies)
     seen = copied(test.path.tolist(), copies.get("test", ()))
     return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen))
 
 
 def trials(
-    directory: SweepDirectory, variants: dict[str, Variant], errors: dict[str, str], gpus: float
+    directory: SweepDirectory,
+    variants: dict[str, Variant],
+    errors: dict[str, str],
+    gpus: float,
+    costs: Mapping[str, Cost] = MappingProxyType({}),
 ) -> tuple[Trial, ...]:
-    """What the trials of these variants left behind, the best first; `errors` by name."""
+    """What the trials of these variants left behind, the best first; `errors` and `costs` by name.
+
+    A cost is that beside the trial's own training.
+    """
     varied = factors.varied(variants.values())
     histories = {name: tuple(Epoch(**epoch) for epoch in directory.history(name)) for name in variants}
     failures = [row["trial"] for row in directory.failures()]
@@ -237,6 +256,7 @@ def trials(
             error=errors.get(name) or _not_finite(histories[name]),
             gpus=gpus,
             failures=failures.count(name),
+            base=costs.get(name, Cost()),
             history=histories[name],
             valid=_predictions(directory.predictions(name, "valid")),
             test=_predictions(directory.predictions(name, "test")),
@@ -263,9 +283,9 @@ def read(directory: SweepDirectory, config_class: type[TuneConfig] = TuneConfig)
     run = directory.run()
     variants = {name: config_class.variant.from_values(about["variant"]) for name, about in run["trials"].items()}
     errors = {name: about["error"] for name, about in run["trials"].items()}
-    return assemble(
-        directory, directory.config(config_class), run, trials(directory, variants, errors, run["gpus_per_trial"])
-    )
+    costs = {name: Cost(**about["cost"]) for name, about in run["trials"].items()}
+    found = trials(directory, variants, errors, run["gpus_per_trial"], costs)
+    return assemble(directory, directory.config(config_class), run, found)
 
 
 def assemble(
@@ -277,7 +297,14 @@ def assemble(
 
 def trial_facts(found: tuple[Trial, ...]) -> dict[str, dict[str, Any]]:
     """What run.json says of each trial, for `read`."""
-    return {trial.name: {"variant": dataclasses.asdict(trial.variant), "error": trial.error} for trial in found}
+    return {
+        trial.name: {
+            "variant": dataclasses.asdict(trial.variant),
+            "error": trial.error,
+            "cost": dataclasses.asdict(trial.cost),
+        }
+        for trial in found
+    }
 
 
 def _predictions(table: pa.Table | None) -> Predictions | None:

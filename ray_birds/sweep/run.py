@@ -12,7 +12,7 @@ from ray_birds.core.errors import resumable
 from ray_birds.data import dataset
 from ray_birds.data.dataset import Dataset
 from ray_birds.model import bundle
-from ray_birds.sweep import prepare, results, resume, selection, summary, trials
+from ray_birds.sweep import costs, prepare, results, resume, selection, summary, trials
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Results
@@ -41,7 +41,7 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
         plan = prepare.prepare(config, directory, data, resources, weights)
         errors = trials.run(plan)
         with directory.writing():
-            found = results.trials(directory, plan.variants, errors, plan.gpus)
+            found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
             best = selection.choose(found)
             if best:
                 selection.export_winner(plan, best, found)
@@ -74,6 +74,7 @@ def _facts(plan: Plan, best: str | None, started: datetime, resources: Resources
             name: {
                 "layers": about.layers,
                 "parameters": about.parameters,
+                "multiply_adds": about.multiply_adds,
                 "trainable": {str(depth): names for depth, names in about.trainable.items()},
                 "cut_points": {str(depth): [cut.name, *cut.shape] for depth, cut in about.cut_points.items()},
             }

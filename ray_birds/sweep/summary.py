@@ -1,9 +1,11 @@
 """How a sweep ends: its report, and on the terminal the table and what it means."""
 
 import math
+from typing import Any
 
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import first_line
+from ray_birds.evaluation.cost import millions
 from ray_birds.sweep import tensorboard
 from ray_birds.sweep.results import Results
 
@@ -27,13 +29,16 @@ def show(results: Results) -> None:
     rows = [trial.row() for trial in results.trials]
     scores = ("valid_accuracy", "valid_loss", "test_accuracy")
     seen = [name for name in ("gpus", "failures") if any(str(row[name]) != "0" for row in rows)]
-    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *seen)
-    cells = [[_short(row[column]) for column in columns] for row in rows]
+    differ = [name for name in ("feature_seconds", "multiply_adds") if len({row[name] for row in rows}) > 1]
+    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *differ, *seen)
+    cells = [[_cell(column, row[column]) for column in columns] for row in rows]
     terminal.show(terminal.table("Results", columns, cells))
     directory = results.directory
     if results.significance:
         terminal.say(results.significance.text)
         terminal.say(f"best model   {directory.best}")
+        if cheaper := results.significance.recommended:
+            terminal.say(f"the cheaper  ray-birds bundle --sweep '{directory.uri}' --trial {cheaper.run}")
     terminal.say(f"results      {directory.uri}")
     if storage.exists(directory.report):
         terminal.say(f"report       {directory.report}")
@@ -50,6 +55,10 @@ def failures(results: Results) -> str:
         f"{len(results.failed)} of {len(results.trials)} trials failed: {reasons} (logs: "
         f"{results.directory.path('tune')}); --resume tries them again"
     )
+
+
+def _cell(column: str, value: Any) -> str:
+    return millions(value) if column == "multiply_adds" and value else _short(value)
 
 
 def _short(value: object) -> str:

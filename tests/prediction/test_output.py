@@ -71,6 +71,7 @@ def test_schema_is_the_contract() -> None:
         "probability": "float",
         "top_k": "list<item: struct<label: string, probability: float>>",
         "correct": "bool",
+        "seen": "bool",
         "width": "int32",
         "height": "int32",
         "error": "string",

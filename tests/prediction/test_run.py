@@ -27,6 +27,7 @@ import pytest
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from ray_birds import load
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
@@ -175,6 +176,16 @@ def test_rows_tell_what_was_seen(scored: Path) -> None:
     assert set(labelled["path"].str.split("/").str[1]) == set(CLASSES) and len(labelled) == 6
     assert (labelled["correct"] == (labelled["label"] == labelled["prediction"])).all()
     assert rows.loc[rows["label"].isna(), "correct"].isna().all()
+
+
+def test_rows_tell_which_files_the_model_has_seen(scored: Path, bundles: Path, folder: Path) -> None:
+    rows = read(scored)
+    many = rows["path"].str.startswith("many/")  # links to training images
+    assert rows.loc[many, "seen"].eq(True).all() and rows.loc[~many & rows["width"].gt(0), "seen"].eq(False).all()
+    assert rows.loc[rows["error"].eq("file has vanished"), "seen"].isna().all()
+    assert manifest(scored)["seen"] == LINKS
+    single = load(str(bundles / "bundle")).predict([folder / "labelled", folder / "many/0003.jpg"])
+    assert single["seen"].tolist() == [False] * 6 + [True]
 
 
 def test_the_manifest_accounts_for_everything(scored: Path, settings: PredictConfig, folder: Path) -> None:

@@ -106,3 +106,18 @@ def test_where_nothing_is_labelled_and_scored(tmp_path: Path, parts: dict[int, l
     counts = counted(output(tmp_path / "out", parts))
     assert counts.rows == sum(map(len, parts.values()))
     assert counts.evaluation() is None and counts.mistakes.rows == []
+
+
+def test_images_that_the_model_has_seen_are_no_part_of_the_scores(tmp_path: Path) -> None:
+    new = [row("1.jpg", (0.7, 0.2, 0.1), CLASSES[0]), row("2.jpg", (0.7, 0.2, 0.1), CLASSES[1])]
+    known = [row(f"{n}.jpg", (0.2, 0.7, 0.1), CLASSES[1]) | {"seen": True} for n in range(3, 7)]
+    wrong = row("7.jpg", (0.2, 0.7, 0.1), CLASSES[2]) | {"seen": True}
+    counts = counted(output(tmp_path / "both", {0: [*new, *known], 1: [wrong, UNLABELLED[0] | {"seen": True}]}))
+    held, evaluation = counts.held_out(), counts.evaluation()
+    assert held is not None and evaluation is not None and counts.seen == 6
+    assert (held.images, held.right, held.seen, held.seen_right) == (7, 5, 5, 4)
+    assert evaluation.accuracy == held.accuracy == metrics.wilson(1, 2) and evaluation.images == 2
+    assert "Of the 2 labelled images that have no byte-for-byte copy" in held.sentence
+    assert paths(counts.mistakes.rows) == ["2.jpg", "7.jpg"]
+    only = counted(output(tmp_path / "seen", {0: known}))
+    assert only.evaluation() is None and "says nothing of new images" in getattr(only.held_out(), "sentence", "")

@@ -17,6 +17,7 @@ from PIL import Image
 from ray_birds.config import ARTICLE_RECIPE, TuneConfig
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
+from ray_birds.evaluation.cost import Cost
 from ray_birds.prediction import statistics
 from ray_birds.prediction.output import Output, read_part, schema, top_k
 from ray_birds.report.effects import effects
@@ -28,6 +29,7 @@ from ray_birds.sweep.factors import Augment, Variant
 
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
 Recipe = tuple[Augment, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
+COST = Cost(0, 12.5, 4_562_000, 385_800_000, 31.0)  # of each variant, beside its training
 FOUR: list[Recipe] = [
     ("off", "0", 0, 0.80, 57.0),
     ("on", "0", 0, 0.62, 80.0),
@@ -78,7 +80,7 @@ class Writer:
         if best and "test" in self.data.splits:
             accuracies = {self._name(recipe): recipe[3] for recipe in recipes}
             self._predict(best, "test", accuracies[best])
-        found = results.trials(self.directory, variants, errors, 0.0)
+        found = results.trials(self.directory, variants, errors, 0.0, dict.fromkeys(variants, COST))
         self._facts(best, results.trial_facts(found))
         self.directory.write_trials([trial.row() for trial in found])
 
@@ -141,6 +143,7 @@ class Writer:
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
             "splits": splits, "notes": ["a <note>"], "bad_images": 1, "copies_in_train": {},
+            "weights": "of the weights",
         }  # fmt: skip
         (self.uri / "dataset.json").write_text(json.dumps(facts))
         _write_csv(
@@ -281,7 +284,9 @@ def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
                 assert float(cell["data-low"]) == pytest.approx(estimate.low)
                 assert text.startswith(f"{100 * share:.2f} %")
                 assert text.endswith(f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %")
-        assert cells[4][1] == row["epochs"] and cells[7][1] == row["status"]
+        assert cells[4][1] == row["epochs"] and cells[10][1] == row["status"]
+        assert float(cells[7][0]["data-value"]) == pytest.approx(float(row["seconds"]) + COST.total)
+        assert [cells[8][1], cells[9][1]] == ["386 M", "4.56 M"]
     assert shown[0][0]["data-trial"] == json.loads((folder / "run.json").read_text())["winner"]
     accuracies = [float(cells[1][0]["data-value"]) for _, cells in shown]
     assert accuracies[:5] == sorted(accuracies[:5], reverse=True) and math.isnan(accuracies[5])
@@ -450,9 +455,10 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
     assert ("SPECIES NUMBER 059" in matrix.split("taken for")[0]) == (number == 60)
 
 
-def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True) -> Page:
+def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True, seen: int = 0) -> Page:
     """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
 
+    The model has seen the first `seen` files.
     The input is the folder, or, where labels are not known, each file by itself.
     """
     dataset = scan(str(data))
@@ -468,7 +474,8 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         given = (str(data), path) if labelled else (dataset.uri(path), Path(path).name)
         row = {"input": given[0], "path": given[1], "label": label, "prediction": top[0]["label"]}
         row |= {"probability": top[0]["probability"], "top_k": top, "width": 32, "height": 32, "error": ""}
-        rows.append(row | {"correct": label == top[0]["label"] if labelled else None, "model": "abc"})
+        row |= {"correct": label == top[0]["label"] if labelled else None, "seen": number < seen}
+        rows.append(row | {"model": "abc"})
     for number in range(failed):
         reason = "empty file" if number % 3 else "damaged: <broken> & cut"
         row = {"input": str(data), "path": f"bad {number}.jpg", "width": 0, "height": 0}
@@ -482,6 +489,7 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         "rows": counts.rows,
         "failures": dict(counts.failures),
         "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
+        "seen": counts.seen,
         "notes": ["2 files lie in folders that are no class: <OWLS> (nearest 'OWL')"],
         "roots": {row["input"]: str(data) if labelled else str(Path(row["input"]).parent) for row in rows},
         "model": {"uri": "results/first/best", "digest": "abc"},
@@ -510,7 +518,7 @@ def test_prediction_report_equals_the_files_beside_it(tmp_path: Path) -> None:
     expected = json.loads((tmp_path / "out/_evaluation/metrics.json").read_text())
     numbers = [int(cells[1][0]["data-value"]) for _, cells in page.rows("counts")]
     assert "<p>2 files lie in folders that are no class: &lt;OWLS&gt; (nearest &#39;OWL&#39;).</p>" in page.source
-    assert numbers == [80, 7, manifest["rows"], len(manifest["ignored"])] == [80, 7, 87, 20]
+    assert numbers == [80, 7, 0, manifest["rows"], len(manifest["ignored"])] == [80, 7, 0, 87, 20]
     failures = {cells[0][1]: int(cells[1][1]) for _, cells in page.rows("failures")}
     assert failures == manifest["failures"] == {"empty file": 4, "damaged": 3}
     assert "bad 0.jpg (<broken> & cut)" in page.sections["Files that could not be scored"]
@@ -540,6 +548,27 @@ def test_prediction_report_shows_images(tmp_path: Path) -> None:
     assert mistakes.count("[image]") == 2 * len(wrong) == 2 * mistakes.count("one it named right")
     for row in wrong:
         assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
+
+
+def test_prediction_report_of_images_that_the_model_has_seen(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 10, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=0, seen=8)
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    new = [row["correct"] for row in rows if not row["seen"]]
+    assert "Of the 12 labelled images that have no byte-for-byte copy among" in page.source
+    assert "8 of 20 have one and do not count" in page.source
+    shown = {
+        attributes["data-score"]: float(cells[1][0]["data-value"]) for attributes, cells in page.rows("scores")
+    }
+    assert shown["accuracy"] == np.mean(new) and shown["seen"] == np.mean(
+        [r["correct"] for r in rows if r["seen"]]
+    )
+    assert sum(int(cells[1][1]) for _, cells in page.rows("classes")) == 12
+    everything = run_job(tmp_path / "all", data, labelled=True, failed=0, seen=20)
+    assert "says nothing of new images" in everything.source and "scores" not in everything.tables
+    assert everything.sections["The most confident mistakes"].count("though it has seen it") == sum(
+        not row["correct"] for row in rows
+    )
 
 
 def test_prediction_report_without_labels(tmp_path: Path) -> None:

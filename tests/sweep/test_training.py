@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
+import ray_birds
 from ray_birds.config import ARTICLE_RECIPE, TuneConfig
 from ray_birds.core import storage
-from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
-from ray_birds.data import augment, dataset, decode
+from ray_birds.core.errors import NotFiniteError, OutOfMemoryError, OutputError
+from ray_birds.data import augment, dataset, decode, seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Materialiser, Source
 from ray_birds.features.store import Feature, FeatureSpec, Reader
-from ray_birds.model import backbones
+from ray_birds.model import backbones, bundle
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep import results, selection
+from ray_birds.sweep import bundling, results
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant, View
-from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
@@ -458,18 +458,64 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     data, name = workplace.data, "plain-unfreeze10-lr0.01"
     directory, state = SweepDirectory(str(tmp_path)), undisturbed.states[-1]
     config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
-    empty: dict[str, Any] = {}
-    plan = Plan(config, directory, "", data, empty, empty, {name: VARIANT}, frozenset(), threads=1, gpus=0.0)
+    splits = {split: data.splits[split] for split in ("valid", "test")}
+    source = bundling.Source(directory, config, dataclasses.replace(data, splits=splits), threads=1)
+
+    def make() -> dict[str, Any]:
+        return bundling.make(source, name, results.trials(directory, {name: VARIANT}, {}, 0.0), directory.best)
+
     directory.begin(config, Inspection(data, (), {}, (), (), {"valid": (), "test": ()}), "of the weights")
     directory.write_checkpoint(name, len(state.history), state.to_bytes())
     directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
 
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
-    same = selection._make(plan, name, results.trials(directory, plan.variants, {}, 0.0))
+    same = make()
     assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     assert same.keys() == {"valid", "test"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
-    other = selection._make(plan, name, results.trials(directory, plan.variants, {}, 0.0))
+    other = make()
     assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")
+
+
+def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
+    workplace: Workplace, undisturbed: Run, tmp_path: Path
+) -> None:
+    """The other of two, whose model is undisturbed's; what the winner has is of no interest."""
+    data, classes = workplace.data, workplace.data.classes
+    winner, other = "plain-unfreeze10-lr0.02", "plain-unfreeze10-lr0.01"
+    variants = {winner: dataclasses.replace(VARIANT, learning_rate=0.02), other: VARIANT}
+    directory, state = SweepDirectory(str(tmp_path / "sweep")), undisturbed.states[-1]
+    config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
+    known = seen.listed(["0" * 32])
+    inspection = Inspection(data, (), {}, (), (), {"valid": (), "test": ()}, known)
+    directory.begin(config, inspection, backbones.weights_digest(DRAWN_WEIGHTS))
+    directory.write_checkpoint(other, len(state.history), state.to_bytes())
+    for name in variants:
+        directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
+    directory.write_predictions(other, data.splits["valid"], classes, undisturbed.scores[-1])
+    right = np.eye(len(classes))[data.splits["valid"].labels]
+    directory.write_predictions(winner, data.splits["valid"], classes, right)
+    found = results.trials(directory, variants, {}, 0.0)
+    facts = {"winner": winner, "cpus_per_trial": 1, "gpus_per_trial": 0.0, "trials": results.trial_facts(found)}
+    directory.write_run(facts)
+
+    uri = ray_birds.bundle(sweep=directory.uri, trial=other)
+    assert uri == str(tmp_path / "sweep/bundles" / other)
+    made = bundle.verify(uri)
+    assert made.classes == classes and made.seen.tolist() == [0] and not Path(directory.best).exists()
+    scores = storage.read_json(f"{uri}/metrics.json")
+    assert scores.keys() == {"valid"} and directory.predictions(other, "test") is None
+    assert scores["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
+    card = Path(uri, "README.md").read_text(encoding="utf-8")
+    assert f"This is {other}, which did not win its sweep: {winner} did." in card
+    assert "not scored on the test split, which was looked at for the winner alone" in card
+    with pytest.raises(OutputError, match="exists; choose another --output"):
+        ray_birds.bundle(sweep=directory.uri, trial=other)
+
+    directory.write_predictions(other, data.splits["test"], classes, np.eye(len(classes))[[0] * 6])  # --score-all
+    again = ray_birds.bundle(sweep=directory.uri, trial=other, output=tmp_path / "again")
+    scores = storage.read_json(f"{again}/metrics.json")
+    assert scores.keys() == {"valid", "test"}
+    assert "Every variant was scored on test (--score-all)" in Path(again, "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,161 @@
+"""A trial made a bundle, the winner by its sweep or any other one later: assembled, saved, scored, described."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ray_birds.config import BundleConfig, TuneConfig
+from ray_birds.core import storage, terminal
+from ray_birds.core.errors import ModelError, OutputError, SettingsError
+from ray_birds.core.prefetch import prefetch
+from ray_birds.core.text import nearest
+from ray_birds.data import decode
+from ray_birds.data.dataset import Dataset, Split
+from ray_birds.evaluation import metrics
+from ray_birds.evaluation.leakage import HeldOut, copied, held_out
+from ray_birds.model import backbones, bundle, card, device
+from ray_birds.model.classifier import Classifier
+from ray_birds.sweep import results
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
+
+TRIAL = "trial_valid_accuracy"  # in metrics.json, where it is not that of the model that is kept
+_PART = 256  # images given to the model at a time, as many decoded meanwhile
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a bundle is made from: a sweep, and the splits of `data` that its model is scored on."""
+
+    directory: SweepDirectory
+    config: TuneConfig
+    data: Dataset
+    threads: int
+
+
+def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict[str, Any]:
+    """Make the bundle of the trial called `name`, one of `trials`, at `uri`; returns its metrics.
+
+    It is saved, loaded again and scored from the images, as anyone who uses it will. Needs TensorFlow.
+    """
+    from ray_birds.model import train_step
+    from ray_birds.sweep import checkpoint
+
+    device.use_threads(source.threads)
+    directory, config, classes = source.directory, source.config, source.data.classes
+    trial = next(one for one in trials if one.name == name)
+    last = checkpoint.last(directory, name)
+    variant = dataclasses.replace(trial.variant, batch_size=last.history[-1].batch_size)
+    model = train_step.assemble(variant, config.weights, len(classes), last.kept)
+
+    data = directory.dataset()
+    evaluations: dict[str, metrics.Evaluation] = {}
+
+    def score(path: str) -> dict[str, Any]:
+        classifier = Classifier(path)
+        held: dict[str, HeldOut] = {}
+        for split, images in source.data.splits.items():
+            scores = np.concatenate([classifier(pixels) for pixels in _pixels(source, images)])
+            predictions = scores.argmax(axis=1)
+            evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
+            seen = copied(images.paths, data["copies_in_train"][split])
+            held[split] = held_out(split, predictions == images.labels, seen)
+            if split == "test" and uri == directory.best:  # the sweep's own look at it
+                directory.write_predictions(name, images, classes, scores)
+        measured: dict[str, Any] = {
+            split: one.to_json() | held[split].to_json() for split, one in evaluations.items()
+        }
+        before = trial.valid.accuracy if trial.valid else None
+        return measured if before == evaluations["valid"].accuracy.value else measured | {TRIAL: before}
+
+    kept = bundle.save(model, uri, classes, variant, score, directory.seen())
+    complete = results.with_test(directory, trials, name)
+    said = results.compare(complete, name, config.margin, data["copies_in_train"]).sentences
+    card.write(uri, variant, config.weights, data, evaluations, said, results.kept(last.history, variant).epoch)
+    return kept
+
+
+def _pixels(source: Source, split: Split) -> Iterator[np.ndarray]:
+    """The split's images, (n, size, size, 3) uint8 at a time."""
+    size, data = source.config.image_size, source.data
+    images = prefetch(lambda path: decode.load_known(data.uri(path), size), split.paths, source.threads, _PART)
+    while part := list(islice(images, _PART)):
+        yield np.stack(part)
+
+
+def note(found: dict[str, Any]) -> str:
+    """Where the kept model has not its trial's accuracy on valid, that; else empty."""
+    if TRIAL not in found:
+        return ""
+    kept, trial = found["valid"]["accuracy"]["value"], found[TRIAL]
+    return (
+        f"the model that is kept, in float32 from the images, has accuracy {kept:.4f} on valid, not the "
+        f"{trial:.4f} of its trial"
+    )
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A bundle made of a finished sweep's trial: where it lies, and what is said of it."""
+
+    uri: str
+    sentences: tuple[str, ...]
+    note: str
+
+
+def make_of(config: BundleConfig) -> Bundled:
+    """The bundle of any finished trial of a finished sweep. It is scored on valid; on test only if its trial was.
+
+    Raises OutputError where there is no sweep or the output exists, SettingsError for a trial that is none or did
+    not finish, ModelError for weights that are no longer the sweep's, DataError where images have gone.
+    """
+    sweep = Sweep.at(config.sweep).results
+    trial = _trial(sweep, config.trial)
+    uri = storage.resolve(config.output) if config.output else sweep.directory.path("bundles", trial.name)
+    if storage.exists(uri):
+        raise OutputError(f"{uri}: exists; choose another --output or remove it")
+    weights = sweep.config.weights
+    if backbones.weights_digest(weights) != sweep.dataset["weights"]:
+        raise ModelError(f"--weights {weights} of the sweep: no longer those that it began with; bring them back")
+    terminal.say(f"Making the bundle of {trial.name}; scoring {' and '.join(_scored(trial))}")
+    splits = {name: _split(name, rows, sweep.dataset["classes"]) for name, rows in _scored(trial).items()}
+    data = Dataset(sweep.dataset["root"], tuple(sweep.dataset["classes"]), splits)
+    source = Source(sweep.directory, sweep.config, data, sweep.run["cpus_per_trial"])
+    with terminal.quiet(config.verbose):
+        kept = make(source, trial.name, sweep.trials, uri)
+    copies = sweep.dataset["copies_in_train"]
+    said = results.compare(sweep.trials, trial.name, sweep.config.margin, copies).sentences
+    return Bundled(uri, said, note(kept))
+
+
+def show(made: Bundled) -> None:
+    terminal.say(" ".join(made.sentences))
+    if made.note:
+        terminal.say(f"note: {made.note}")
+    terminal.say(f"written      {made.uri}")
+
+
+def _trial(sweep: Results, name: str) -> Trial:
+    trials = {trial.name: trial for trial in sweep.trials}
+    if name not in trials:
+        raise SettingsError(f"--trial {name}: no such trial; the nearest is {nearest(name, trials)}")
+    trial = trials[name]
+    if trial.status != "finished":
+        why = trial.error or f"stopped after {trial.epochs} of {trial.variant.epochs} epochs"
+        raise SettingsError(f"--trial {name}: did not finish ({why}); choose one that did")
+    return trial
+
+
+def _scored(trial: Trial) -> dict[str, Predictions]:
+    """What a trial has predicted, by split."""
+    return {name: rows for name, rows in (("valid", trial.valid), ("test", trial.test)) if rows is not None}
+
+
+def _split(name: str, rows: Predictions, classes: Iterable[str]) -> Split:
+    index = {one: number for number, one in enumerate(classes)}
+    labels = np.array([index[label] for label in rows.label], np.int32)
+    return Split(name, tuple(rows.path), labels, np.arange(len(rows)))
