@@ -11,7 +11,7 @@ from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import Estimate, Evaluation, wilson
-from ray_birds.model.bundle import LEAST_KERAS
+from ray_birds.model.bundle import CARD, LEAST_KERAS
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -28,7 +28,7 @@ def write(
     said: Sequence[str],
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, said).encode())
+    storage.write(storage.join(uri, CARD), markdown(variant, weights, data, evaluations, said).encode())
 
 
 def markdown(

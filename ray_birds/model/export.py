@@ -145,7 +145,7 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     _network(model).export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
-    (extra / "classes.json").write_bytes(storage.read(storage.join(model.uri, "classes.json")))
+    storage.write_json(str(extra / "classes.json"), model.classes)
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -209,11 +209,10 @@ def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def _write_zip(model: Bundle, path: Path) -> None:
-    """All files of the bundle below one folder, which is called as the zip."""
+    """The files of the bundle, and nothing else that lies there, below one folder, which is called as the zip."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
-        for info in storage.find(model.uri):
-            name = storage.relative(info, model.uri)
-            archive.writestr(f"{path.stem}/{name}", storage.read(storage.join(model.uri, name)))
+        for name, data in bundle.files(model.uri).items():
+            archive.writestr(f"{path.stem}/{name}", data)
 
 
 def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:

@@ -223,6 +223,26 @@ def test_the_lines_on_the_card_load_the_model(
     assert np.ptp(answers, axis=0).max() > 0.01
 
 
+@pytest.mark.slow
+def test_a_zip_holds_the_files_of_the_bundle_and_no_others(model: Path, tmp_path: Path) -> None:
+    uri = Path(shutil.copytree(model, tmp_path / "best"))
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    (uri / "notes.txt").write_text("mine")
+    (uri / "more").symlink_to(tmp_path / "secret")
+    (uri / "README.md").write_text("the card")
+    export.export(config(uri, tmp_path / "model.zip"))
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        names = {"README.md", "classes.json", "metrics.json", "model.keras", "variant.json", "versions.json"}
+        assert set(archive.namelist()) == {f"model/{name}" for name in names}
+        assert archive.read("model/README.md") == b"the card"
+    (uri / "README.md").unlink()
+    (uri / "README.md").symlink_to(tmp_path / "secret" / "key")
+    with pytest.raises(ModelError, match=r"README\.md: is a link out of the bundle; put the file itself there"):
+        export.export(config(uri, tmp_path / "again.zip"))
+    assert not (tmp_path / "again.zip").exists()
+
+
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     for form, name in NAMES.items():
         (tmp_path / name).write_text(form)
