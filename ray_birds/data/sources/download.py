@@ -18,7 +18,7 @@ from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.core.terminal import say
 from ray_birds.data import formats
 from ray_birds.data.dataset import scan
-from ray_birds.data.sources import parquet
+from ray_birds.data.sources import parquet, transfer
 from ray_birds.data.sources.archive import unpack
 from ray_birds.data.sources.disk import FULL, GB
 from ray_birds.data.sources.folder import copy_tree, files_below, find_root
@@ -170,6 +170,7 @@ def _tidy(output: Path, was_there: bool) -> None:
         return
     for rest in ("unpacked", "arranged"):
         shutil.rmtree(staging / rest, ignore_errors=True)
+    transfer.discard(staging / "fetched")
     if not any((staging / "fetched").glob("*")) and not (staging / "ready").exists():
         shutil.rmtree(staging)
         if not was_there and not any(output.iterdir()):

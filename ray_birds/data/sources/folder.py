@@ -7,7 +7,7 @@ from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress, say
 from ray_birds.data import walk
 from ray_birds.data.dataset import SPLIT_FOLDERS
-from ray_birds.data.sources.disk import check_cap, check_room, on_disk
+from ray_birds.data.sources.disk import DEEPEST, check_cap, check_room, on_disk
 
 
 def find_root(folder: Path) -> Path | None:
@@ -47,6 +47,9 @@ def copy_tree(source: Path, target: Path, cap: int) -> None:
         raise DataError(f"{source}/{lost.path}: {lost.reason}; mend this, images may be missing")
     for note in [*walk.aside_notes(tree.aside), *walk.litter_note(tree.litter)]:
         say(f"note: {note}")
+    deep = next((path for path in tree.files if path.count("/") > DEEPEST), "")
+    if deep:
+        raise DataError(f"{source}: {deep[:100]}... lies more than {DEEPEST} folders deep; leave it out")
     files = [source / path for path in tree.files if (source / path).exists()]  # a link may lead nowhere
     size = sum(on_disk(file.stat().st_size) for file in files)
     check_cap(size, cap, str(source))
