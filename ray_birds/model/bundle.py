@@ -132,8 +132,8 @@ def files(uri: str) -> dict[str, bytes]:
     Raises ModelError for one that is a link out of the folder: what it leads to may be nobody else's business.
     """
     names = [*_CONTENT, "versions.json"] + [CARD] * storage.exists(storage.join(uri, CARD))
-    for path in (Path(uri, name) for name in names if storage.is_local(uri)):
-        if not path.resolve().is_relative_to(Path(uri).resolve()):
+    for path in (storage.local(uri) / name for name in names if storage.is_local(uri)):
+        if not path.resolve().is_relative_to(storage.local(uri).resolve()):
             raise ModelError(f"{path}: is a link out of the bundle; put the file itself there")
     return {name: _read(uri, name) for name in names}
 

@@ -70,9 +70,9 @@ def _new(uri: str) -> Path:
     uri = storage.resolve(uri)
     if not storage.is_local(uri):
         raise SettingsError(f"--output {uri}: an export is written to a local disk; copy it from there")
-    if os.path.lexists(uri):
+    if os.path.lexists(storage.to_os(uri)):
         raise OutputError(f"{uri}: exists; choose another --output or remove it")
-    return Path(uri)
+    return storage.local(uri)
 
 
 def _require_onnx() -> None:
@@ -145,7 +145,7 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     _network(model).export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
-    storage.write_json(str(extra / "classes.json"), model.classes)
+    storage.write_json(storage.from_os(str(extra / "classes.json")), model.classes)
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:

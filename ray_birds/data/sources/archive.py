@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress, say
 from ray_birds.data import walk
@@ -36,7 +37,7 @@ def unpack(archive: Path, folder: Path, cap: int) -> None:
                 say(f"note: {len(named) - len(kept):,} entries that systems leave behind are not unpacked")
             with progress("unpacking", len(entries), "files") as meter:
                 for entry, path in zip(entries, paths, strict=True):
-                    _write(opened, entry, folder / path)
+                    _write(opened, entry, folder / storage.to_os(str(path)))
                     meter.advance(1)
     except DAMAGE as error:
         raise DataError(_damaged(archive, str(error))) from error

@@ -26,7 +26,7 @@ def parquet_files(url: str) -> dict[str, str]:
     address = url.rstrip("/").replace(f"/datasets/{name}", f"/api/datasets/{name}/parquet")
 
     try:
-        configurations = json.loads(transfer.read(address))
+        configurations: dict[str, dict[str, list[str]]] = json.loads(transfer.read(address))
         default = configurations.get("default") or next(iter(configurations.values()), {})
         splits = {str(split): [str(one) for one in addresses] for split, addresses in default.items()}
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
@@ -36,9 +36,8 @@ def parquet_files(url: str) -> dict[str, str]:
         raise DataError(f"{url}: expected one configuration, found {found}; fetch its files and give --from DIR")
     strange = [split for split in splits if not re.fullmatch(r"\w[\w.-]{0,99}", split)]  # it names files below
     if strange:
-        raise DataError(
-            f"{url}: split {strange[0][:100]!r} is none of train, valid and test; fetch its files yourself"
-        )
+        named = repr(strange[0][:100])
+        raise DataError(f"{url}: split {named} is none of train, valid and test; fetch its files yourself")
     return {
         f"{split}-{number:05}.parquet": address
         for split, addresses in splits.items()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import parquet
 
+from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
 from ray_birds.data import formats, walk
@@ -90,8 +91,8 @@ def _rows(file: Path, table: parquet.ParquetFile, columns: Columns) -> int:
     largest = pages.largest(file, table.metadata, columns[:2])
     if largest > ROOM:
         raise DataError(
-            f"{file.name}: a page unpacks to {largest:,} bytes, expected {ROOM:,} at most; do not trust this file, "
-            "or write it anew in smaller pages"
+            f"{file.name}: a page unpacks to {largest:,} bytes, expected {ROOM:,} at most; do not trust this "
+            "file, or write it anew in smaller pages"
         )
     return max(1, min(ROWS, ROOM // max(largest, 1)))
 
@@ -132,9 +133,8 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     for key in ("info", "features"):
         found = found.get(key) if isinstance(found, dict) else None
-    return (
-        {name: kind for name, kind in found.items() if isinstance(kind, dict)} if isinstance(found, dict) else {}
-    )
+    found = found if isinstance(found, dict) else {}
+    return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
 
 
 def _is_image(kind: pa.DataType | None) -> bool:
@@ -173,9 +173,9 @@ def _write(row: dict[str, Any], columns: Columns, folder: Path, stem: str, file:
             raise DataError(
                 f"{file.name}: label {label}, but only {len(columns.names)} class names; fetch it again"
             )
-        uri = folder / columns.names[label]
+        uri = folder / storage.to_os(columns.names[label])
     else:
-        uri = folder / folder_name(str(label), file)
+        uri = folder / storage.to_os(folder_name(str(label), file))
     uri.mkdir(parents=True, exist_ok=True)
     (uri / (stem + _ending(data, image.get("path")))).write_bytes(data)
     return on_disk(len(data))

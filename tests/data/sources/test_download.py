@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import requests
 from PIL import Image
 from pyarrow import parquet
 
@@ -274,14 +275,14 @@ def test_a_server_that_sends_next_to_nothing(
 def test_a_slow_server_that_gets_there(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has time for each chunk, not for all of them."""
     monkeypatch.setattr(transfer, "PATIENCE", 0.4)
-    read = transfer.requests.Response.iter_content
+    read = requests.Response.iter_content
 
     def slowly(answer: Any, size: int) -> Iterator[bytes]:
         for data in read(answer, size):
             time.sleep(0.03)
             yield data
 
-    monkeypatch.setattr(transfer.requests.Response, "iter_content", slowly)
+    monkeypatch.setattr(requests.Response, "iter_content", slowly)
     get(output)
     assert images(output) == BIRDS and len(ARCHIVE) // transfer.CHUNK * 0.03 > 1
 
