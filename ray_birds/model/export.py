@@ -1,8 +1,9 @@
 """A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
 
 SavedModel and ONNX take images as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
-float32 (batch, classes). The class names go along: in the folder assets.extra of a SavedModel (TensorFlow's
-place for files of one's own), as `classes` among the metadata of an ONNX file. A zip holds the whole bundle.
+float32 (batch, classes). The class names go along, and the lines that make such an image of a file: in the folder
+assets.extra of a SavedModel (TensorFlow's place for files of one's own) as classes.json and pixels.py, as `classes`
+and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle.
 """
 
 import importlib.util
@@ -22,7 +23,7 @@ from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
 from ray_birds.data import decode, walk
-from ray_birds.model import bundle, classifier
+from ray_birds.model import bundle, classifier, lines
 from ray_birds.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     extra = path / "assets.extra"
     extra.mkdir()
     storage.write_json(storage.from_os(str(extra / "classes.json")), model.classes)
+    (extra / "pixels.py").write_text(lines.pixels(model.variant.image_size), encoding="utf-8")
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -168,7 +170,8 @@ def _write_onnx(model: Bundle, path: Path) -> None:
     pixels = keras.InputSpec(network.input.dtype, network.input.shape, name=network.input.name)
     network.export(str(path), format="onnx", input_signature=[pixels], verbose=False)
     made = onnx.load(str(path))
-    onnx.helper.set_model_props(made, {"classes": json.dumps(model.classes, ensure_ascii=False)})
+    names, pixels_py = json.dumps(model.classes, ensure_ascii=False), lines.pixels(model.variant.image_size)
+    onnx.helper.set_model_props(made, {"classes": names, "pixels.py": pixels_py})
     onnx.save(made, str(path))
 
 

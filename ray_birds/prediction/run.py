@@ -64,7 +64,7 @@ def _check_shown() -> None:
         storage.check_writable(storage.resolve("."))
     except OSError as error:
         raise OutputError(
-            f"{storage.resolve('.')}: --show cannot write there ({first_line(error)}); change to a folder that can "
+            f"{storage.resolve('.')}: --show cannot write there ({first_line(error)}); change to one that can "
             "be written"
         ) from error
 
