@@ -75,7 +75,8 @@ print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
 
 `pixels` is what the model was trained and measured with: a loader that leaves photographs on their side, or lays
 transparency over black, costs accuracy. Pixels go in as they are, RGB from 0 to 255: scaling lies inside the
-model. Probabilities come out, in the order of `classes.json`. It takes Keras {LEAST_KERAS} or later; `versions.json` says which versions wrote it."""
+model. Probabilities come out, in the order of `classes.json`. It takes Keras {LEAST_KERAS} or later;
+`versions.json` says which versions wrote it."""
 
 
 def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:

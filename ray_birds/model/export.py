@@ -1,9 +1,9 @@
 """A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
 
 SavedModel and ONNX take images as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
-float32 (batch, classes). The class names go along, and the lines that make such an image of a file: in the folder
-assets.extra of a SavedModel (TensorFlow's place for files of one's own) as classes.json and pixels.py, as `classes`
-and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle.
+float32 (batch, classes). The class names go along, and the lines that make such an image of a file: in the
+folder assets.extra of a SavedModel (TensorFlow's place for files of one's own) as classes.json and pixels.py, as
+`classes` and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""The lines for those without ray-birds make our pixels of every kind of file; the card's own are run in test_export."""
+"""The lines for those without ray-birds make our pixels of every kind of file; test_export runs the card's own."""
 
 import io
 from collections.abc import Callable
