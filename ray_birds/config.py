@@ -294,7 +294,7 @@ class CheckConfig(Settings):
     data: str
     """Folder with train/, valid/ and test/, each with one folder per class."""
     output: str = "check"
-    """Folder for the page and the tables; those of an earlier check are replaced."""
+    """Folder for the page and the tables; those of an earlier check are replaced, others never."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000

@@ -46,7 +46,15 @@ KERAS = {
     "sweep.tasks",
     "sweep.training",
 }  # at module level: they are imported inside trials only
-KERAS_INSIDE = {"model", "features.compute", "sweep.heads", "sweep.tasks", "sweep.training", "demo"}  # in functions
+# In functions.
+KERAS_INSIDE = {
+    "model",
+    "features.compute",
+    "sweep.heads",
+    "sweep.tasks",
+    "sweep.training",
+    "demo",
+}
 DRAWING = {"report"}  # matplotlib at module level
 
 

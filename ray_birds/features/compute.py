@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -203,7 +202,7 @@ class Materialiser:
 
     def compute(self, unit: Unit) -> None:
         """Write a unit's shards. Raises DataError where an image has gone, OutputError where the disk is full."""
-        if storage.is_local(self._uri) and not Path(self._uri).is_dir():
+        if storage.is_local(self._uri) and not storage.local(self._uri).is_dir():
             raise cluster.unseen(self._uri)
         pixels = self._decode(unit)
         # The next view is drawn while this one goes through the backbone.

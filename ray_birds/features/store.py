@@ -12,7 +12,6 @@ import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -195,8 +194,8 @@ def free_bytes(store: str) -> float:
     """Free space for the store; infinite on an object store."""
     if not storage.is_local(store):
         return math.inf
-    Path(store).mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(store).free
+    storage.local(store).mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(storage.local(store)).free
 
 
 class Reader:
@@ -207,8 +206,8 @@ class Reader:
 
     def __init__(self, store: str, feature: Feature) -> None:
         uri = storage.join(store, feature.folder)
-        folder = Path(uri) if storage.is_local(uri) else node_copy.of(uri, feature.folder)
-        files = [folder / name for name in shards.listed(str(folder))]
+        here = uri if storage.is_local(uri) else storage.from_os(str(node_copy.of(uri, feature.folder)))
+        files = [storage.local(storage.join(here, name)) for name in shards.listed(here)]
         self._shards = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
         self._shard_rows = feature.shard_rows
         self.shape = feature.shape

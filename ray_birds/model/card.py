@@ -11,7 +11,8 @@ from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import FEW, Estimate, Evaluation, wilson
-from ray_birds.model.bundle import LEAST_KERAS
+from ray_birds.model import lines
+from ray_birds.model.bundle import CARD, LEAST_KERAS
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -34,9 +35,8 @@ def write(
     epoch: int,
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    storage.write(
-        storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, said, epoch).encode()
-    )
+    text = markdown(variant, weights, data, evaluations, said, epoch)
+    storage.write(storage.join(uri, CARD), text.encode())
 
 
 def markdown(
@@ -68,22 +68,23 @@ def markdown(
 
 
 def _loading(variant: Variant) -> str:
-    size = variant.image_size
     return f"""## How to load it
 
-With plain Keras, in this folder:
+With plain Keras, {lines.PACKAGES}, in this folder:
 
 ```python
 import json, keras
+{lines.pixels(variant.image_size)}
 
 model = keras.saving.load_model("model.keras")
-photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), interpolation="bilinear")
-scores = model.predict(keras.utils.img_to_array(photo)[None])
+scores = model.predict(pixels("photo.jpg")[None])
 print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
 ```
 
-Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Probabilities come out, in the order
-of `classes.json`. It takes Keras {LEAST_KERAS} or later; `versions.json` says which versions wrote it."""
+`pixels` is what the model was trained and measured with: a loader that leaves photographs on their side, or lays
+transparency over black, costs accuracy. Pixels go in as they are, RGB from 0 to 255: scaling lies inside the
+model. Probabilities come out, in the order of `classes.json`. It takes Keras {LEAST_KERAS} or later;
+`versions.json` says which versions wrote it."""
 
 
 def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
