@@ -4,6 +4,7 @@ Those of a sweep's factors are made from their declarations in sweep/factors.py.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,6 +112,9 @@ class TuneConfig(_Factors):
     """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
     scheduler: Literal["none", "asha"] = "none"
     """asha stops the worse half of the recipes, each with all its seeds, before fine-tuning starts."""
+    time_limit: str = ""
+    """Compare what has ended by then, such as 90s, 30m or 1h30m after the start; variants begin with the cheapest,
+    those whose backbone stays frozen. Empty: no limit."""
     features: Literal["auto", "none"] = "auto"
     """auto: compute frozen layers once and store them; none: from the images in every epoch (the reference)."""
     feature_dtype: Literal["float16", "float32"] = "float16"
@@ -175,6 +179,10 @@ class TuneConfig(_Factors):
         share = self.gpus_per_trial or 0.0
         check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
         check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
+        check(
+            not self.time_limit or _seconds(self.time_limit) >= 1,
+            f"--time-limit {self.time_limit}: expected at least a second, such as 90s, 30m or 1h30m",
+        )
         check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
         check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
         check(
@@ -187,10 +195,25 @@ class TuneConfig(_Factors):
         """The values of each factor that the sweep may try, by name."""
         return {name: getattr(self, name) for name in factors.factors(self.variant)}
 
+    @property
+    def seconds_allowed(self) -> float:
+        """What --time-limit says; infinite where it says nothing."""
+        return _seconds(self.time_limit) if self.time_limit else math.inf
+
     def _is_as_tried(self, names: Iterable[str]) -> bool:
         """Whether these options are left at their defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return all(getattr(self, name) == defaults[name] for name in names)
+
+
+def _seconds(duration: str) -> float:
+    """NaN where it is none."""
+    import pandas as pd
+
+    try:
+        return float(pd.Timedelta(duration).total_seconds())
+    except ValueError:
+        return math.nan
 
 
 def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:

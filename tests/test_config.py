@@ -47,6 +47,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--seed 0 1 2", "seed", (0, 1, 2)),
     ("--samples 8", "samples", 8),
     ("--scheduler asha", "scheduler", "asha"),
+    ("--time-limit 1h30m", "time_limit", "1h30m"),
     ("--features none", "features", "none"),
     ("--feature-dtype float32", "feature_dtype", "float32"),
     ("--features-dir store", "features_dir", "store"),
@@ -121,6 +122,9 @@ TUNE_REFUSED = [
     "--samples -1",
     "--augment-views -1",
     "--max-failures -1",
+    "--time-limit soon",
+    "--time-limit 30",
+    "--time-limit -5m",
     "--max-bad-images 1.5",
     "--margin 0",
     "--margin 100",
@@ -358,3 +362,8 @@ def test_no_variant_is_planned_twice() -> None:
     ]
     seeds = plan.variants(config.replace(seed=(0, 1), unfreeze=(0,)))
     assert [variant.seed for variant in seeds.values()] == [0, 1]  # replicates stay, equal or not
+
+
+def test_a_time_limit_in_seconds() -> None:
+    assert [TuneConfig(time_limit=text).seconds_allowed for text in ("90s", "30m", "1h30m")] == [90, 1800, 5400]
+    assert TuneConfig().seconds_allowed == float("inf")

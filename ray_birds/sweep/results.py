@@ -202,6 +202,17 @@ class Results:
     def failed(self) -> tuple[Trial, ...]:
         return tuple(trial for trial in self.trials if trial.status == "failed")
 
+    @property
+    def left_out(self) -> str:
+        """What --time-limit left no time for, in a sentence; empty where it did."""
+        names = [trial.name for trial in self.trials if trial.status == "stopped"]
+        if not names or not self.config.time_limit:
+            return ""
+        return (
+            f"{len(names)} of {len(self.trials)} variants had not ended when the time limit of "
+            f"{self.config.time_limit} was over, and are not compared: {', '.join(names)}."
+        )
+
     @cached_property
     def significance(self) -> Significance | None:
         """How the other finished trials compare with the winner on valid; None where no trial won."""

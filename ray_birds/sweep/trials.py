@@ -27,20 +27,20 @@ from ray_birds.sweep.results import Epoch
 _SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
 
 
-def run(plan: Plan) -> dict[str, str]:
-    """Train every variant; returns the reason of each trial that failed, by name."""
+def run(plan: Plan, seconds: float = math.inf) -> dict[str, str]:
+    """Train every variant, as far as the seconds reach; returns the reason of each trial that failed, by name."""
     uri = plan.directory.uri
     storage.remove(plan.directory.path("tensorboard"))  # trials report again what they have: it is written anew
     with tempfile.TemporaryDirectory() as folder:
         # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
         local = uri if storage.is_local(uri) else folder
-        errors = _train(plan, local)
+        errors = _train(plan, local, seconds)
         if local != uri:
             storage.copy(local, uri)
     return errors
 
 
-def _train(plan: Plan, local: str) -> dict[str, str]:
+def _train(plan: Plan, local: str, seconds: float) -> dict[str, str]:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard") as progress:
@@ -54,6 +54,7 @@ def _train(plan: Plan, local: str) -> dict[str, str]:
                 mode="max",
                 scheduler=_scheduler(plan),
                 reuse_actors=True,
+                time_budget_s=seconds if math.isfinite(seconds) else None,
                 trial_name_creator=lambda trial: trial.config["trial"],
                 trial_dirname_creator=lambda trial: trial.config["trial"],
             ),
@@ -120,7 +121,9 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
 
     def report(history: list[Epoch], *, resumed: bool = False) -> None:
         about = {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""}
+        kept = results.kept(history, plan.variants[name])
         about |= {"ended": results.ended(history, plan.variants[name])}
+        about |= {"kept_epoch": kept.epoch, "kept_accuracy": kept.valid_accuracy}
         tune.report(dataclasses.asdict(history[-1]) | about)
 
     def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:

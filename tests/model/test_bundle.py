@@ -104,7 +104,7 @@ CLASSES_JSON = r"classes\.json: expected a list of different names; get the mode
         ("variant.json", '{"a":' * 100_000, r"variant\.json: not JSON"),
         ("versions.json", "[" * 100_000, r"versions\.json: not JSON"),
         ("versions.json", "[]", "not a bundle"),
-        ("versions.json", '{"format": 1, "digests": 5}', "not a bundle"),
+        ("versions.json", '{"format": 2, "digests": 5}', "not a bundle"),
         ("metrics.json", " " * 16_000_001, r"metrics\.json: has 16,000,001 bytes"),
         ("model.keras", "", r"model\.keras: not what Keras saves of a classifier \(File is not a zip file\); get"),
     ],

@@ -422,6 +422,32 @@ def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored:
     assert winner(stored.with_name("asha")) in rows.index[rows["status"] == "finished"]
 
 
+@pytest.mark.slow
+def test_a_time_limit_compares_what_has_ended(
+    settings: TuneConfig, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The frozen ones come first and end; what would take a day is left out, by name, and can be gone on with."""
+    endless = settings.replace(
+        name="limited", augment=("off",), unfreeze=(0, 10), fine_tune_epochs=100_000, time_limit="100s"
+    )
+    done = sweep(endless)
+    rows = trials(stored.with_name("limited"))
+    frozen = [name for name in rows.index if "unfreeze0" in name]
+    assert (rows.loc[frozen, "status"] == "finished").all() and winner(stored.with_name("limited")) in frozen
+    late = rows.drop(frozen)
+    assert len(late) and (late["status"] == "stopped").all()
+    assert done.left_out == (
+        f"{len(late)} of {len(rows)} variants had not ended when the time limit of 100s was over, and are not "
+        f"compared: {', '.join(late.index)}."
+    )
+    assert done.left_out in (stored.with_name("limited") / "report.html").read_text()
+
+
+def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig) -> None:
+    with pytest.raises(SettingsError, match=r"--time-limit 1s: over before the first trial.*give more"):
+        sweep(settings.replace(name="hasty", time_limit="1s"))
+
+
 def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
     from ray_birds.sweep.plan import variants
 
