@@ -61,7 +61,7 @@ def _seconds_left(config: TuneConfig, started: datetime) -> float:
     left = config.seconds_allowed - (datetime.now(UTC) - started).total_seconds()
     check(
         left > 0,
-        f"--time-limit {config.time_limit}: over before the first trial, but its features are kept; give more",
+        f"--time-limit {config.time_limit}: over before the first trial; give more, the features are kept",
     )
     return left
 

@@ -52,7 +52,8 @@ def failures(results: Results) -> str:
     """One line on the trials that failed, or on none having ended; empty where all is well."""
     if not results.failed:
         if results.winner is None and results.left_out:
-            return f"no variant ended within --time-limit {results.config.time_limit}; --resume with a longer one goes on"
+            limit = results.config.time_limit
+            return f"no variant ended within --time-limit {limit}; --resume with a longer one goes on"
         return ""
     reasons = "; ".join(f"{trial.name}: {trial.error}" for trial in results.failed)
     return (

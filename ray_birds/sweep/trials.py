@@ -40,7 +40,7 @@ def run(plan: Plan, seconds: float = math.inf) -> dict[str, str]:
     return errors
 
 
-def _train(plan: Plan, local: str, seconds: float) -> dict[str, str]:
+def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard") as progress:

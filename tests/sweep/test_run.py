@@ -444,7 +444,7 @@ def test_a_time_limit_compares_what_has_ended(
 
 
 def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig) -> None:
-    with pytest.raises(SettingsError, match=r"--time-limit 1s: over before the first trial.*give more"):
+    with pytest.raises(SettingsError, match=r"--time-limit 1s: over before the first trial; give more"):
         sweep(settings.replace(name="hasty", time_limit="1s"))
 
 
