@@ -47,6 +47,8 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--seed 0 1 2", "seed", (0, 1, 2)),
     ("--samples 8", "samples", 8),
     ("--scheduler asha", "scheduler", "asha"),
+    ("--loss focal cross_entropy", "loss", ("focal", "cross_entropy")),
+    ("--class-weights none balanced", "class_weights", ("none", "balanced")),
     ("--time-limit 1h30m", "time_limit", "1h30m"),
     ("--features none", "features", "none"),
     ("--feature-dtype float32", "feature_dtype", "float32"),

@@ -54,17 +54,22 @@ class Probe:
 
 
 def solve(
-    train: Batches, valid: Batches, classes: int, penalties: Iterable[float] = PENALTIES, patience: int = PATIENCE
+    train: Batches,
+    valid: Batches,
+    weights: np.ndarray,
+    penalties: Iterable[float] = PENALTIES,
+    patience: int = PATIENCE,
 ) -> Probe:
     """The head for each penalty in turn, from strong to weak, each starting from the one before.
 
-    Chosen by the loss on valid: it is smooth, where accuracy on few images is a tie or a matter of luck.
+    Chosen by the loss on valid: it is smooth, where accuracy on few images is a tie or a matter of luck. `weights`
+    (classes,) are those of an image of each class, in both losses; they are 1 on average over the training images.
     """
-    problem = Problem(train, classes)
+    problem = Problem(train, weights)
     best, best_point, tried = -1, None, []
     for number, penalty in enumerate(sorted(penalties, reverse=True)):
         solution = problem.solve(penalty, ROUGH)
-        tried.append(Tried(penalty, solution.loss, *evaluate(solution.head, valid), solution.iterations))
+        tried.append(Tried(penalty, solution.loss, *evaluate(solution.head, valid, weights), solution.iterations))
         if best_point is None or tried[-1].valid_loss < tried[best].valid_loss:
             best, best_point = number, solution.point
         elif number - best >= patience:
@@ -93,8 +98,9 @@ class Problem:
     axes the best kernel does not have, since the penalty draws what the features do not reach to 0.
     """
 
-    def __init__(self, train: Batches, classes: int) -> None:
-        self._train = train
+    def __init__(self, train: Batches, weights: np.ndarray) -> None:
+        self._train, classes = train, len(weights)
+        self._weights = tf.constant(weights, tf.float32)
         self._total, self._mean, covariance, square = _moments(train)
         self._scale = 1 / np.sqrt(square)
         variances, axes = np.linalg.eigh(covariance / square)
@@ -138,10 +144,10 @@ class Problem:
     def _loss(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean loss and its gradient by the place, float64."""
         head = self._head(point)
-        weights = tf.constant(head.kernel), tf.constant(head.bias)
+        constants = tf.constant(head.kernel), tf.constant(head.bias), self._weights
         loss, by_kernel, by_bias = 0.0, np.zeros(head.kernel.shape), np.zeros(head.bias.shape)
         for batch in self._train():
-            parts = _gradients(*weights, *batch)
+            parts = _gradients(*constants, *batch)
             loss += float(parts[0])
             by_kernel += parts[1].numpy()
             by_bias += parts[2].numpy()
@@ -163,23 +169,26 @@ def _moments(train: Batches) -> tuple[int, np.ndarray, np.ndarray, float]:
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
 def _gradients(
-    kernel: tf.Tensor, bias: tf.Tensor, features: tf.Tensor, labels: tf.Tensor
+    kernel: tf.Tensor, bias: tf.Tensor, weights: tf.Tensor, features: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Sum of a batch's losses (float64) and its gradients by kernel and bias (float32)."""
+    """Sum of a batch's weighted losses (float64) and its gradients by kernel and bias (float32)."""
     logits = tf.matmul(features, kernel) + bias
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    excess = tf.nn.softmax(logits) - tf.one_hot(labels, tf.shape(kernel)[1])
-    loss = tf.reduce_sum(tf.cast(losses, tf.float64))
+    own = tf.gather(weights, labels)
+    excess = (tf.nn.softmax(logits) - tf.one_hot(labels, tf.shape(kernel)[1])) * own[:, None]
+    loss = tf.reduce_sum(tf.cast(losses * own, tf.float64))
     return loss, tf.matmul(features, excess, transpose_a=True), tf.reduce_sum(excess, axis=0)
 
 
-def evaluate(head: Head, batches: Batches) -> tuple[float, float]:
-    """Mean loss and accuracy."""
-    loss, hits, total = 0.0, 0, 0
+def evaluate(head: Head, batches: Batches, weights: np.ndarray | None = None) -> tuple[float, float]:
+    """Mean loss, weighted by class where there are weights, and accuracy."""
+    loss, weight, hits, total = 0.0, 0.0, 0, 0
     for features, labels in batches():
         logits = features @ head.kernel + head.bias
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        loss += float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).sum())
+        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+        own = np.ones(len(labels)) if weights is None else weights[labels].astype(np.float64)
+        loss, weight = loss + float(losses @ own), weight + float(own.sum())
         hits += int((logits.argmax(axis=1) == labels).sum())
         total += len(labels)
-    return loss / total, hits / total
+    return loss / weight, hits / total

@@ -26,6 +26,7 @@ class Recipe:
     optimizer: Literal["adamw", "adam"] = "adam"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
 
     def make_optimizer(self, trained: list[keras.Variable]) -> keras.Optimizer:
         """Not yet built; the learning rate is set before each step."""
@@ -36,10 +37,14 @@ class Recipe:
         optimizer.exclude_from_weight_decay(var_list=[each for each in trained if len(each.shape) < 2])
         return optimizer
 
-    def smoothed(self, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    def losses(self, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         """(n,) losses of (n, classes) probabilities, with a share of each label given to all classes alike."""
-        wanted = tf.one_hot(labels, scores.shape[1])
-        return keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=self.label_smoothing)
+        wanted, share = tf.one_hot(labels, scores.shape[1]), self.label_smoothing
+        if self.loss == "focal":  # alpha weighs classes against a background, which there is none of
+            return keras.losses.categorical_focal_crossentropy(
+                wanted, scores, alpha=1.0, gamma=2.0, label_smoothing=share
+            )
+        return keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=share)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Stage:
             self._model = shape.model(in_head)
             self._trained = list(self._model.trainable_variables)
             self._recipe = Recipe() if in_head else shape.fine_tuning
+            self._is_plain = self._recipe.loss == "cross_entropy" and not self._recipe.label_smoothing
             optimizer = self._recipe.make_optimizer(self._trained)
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
@@ -104,13 +110,15 @@ class Stage:
             input_signature=[features],
         )
 
-    def step(self, features: np.ndarray, labels: np.ndarray, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on (n, *cut point.shape) and (n,) int32 at this learning rate.
+    def step(
+        self, features: np.ndarray, labels: np.ndarray, rate: float, weights: np.ndarray | float = 1.0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step on (n, *cut point.shape) and (n,) int32 at this learning rate; `weights` (n,) or of all alike.
 
         Returns the sum of the batch's losses and the number it got right before the step.
         """
         self.optimizer.learning_rate.assign(rate)
-        weights = np.full(len(labels), 1 / len(labels), np.float32)
+        weights = np.full(len(labels), weights / np.float32(len(labels)), np.float32)
         if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
             lack = -len(labels) % self._replicas
             features, labels, weights = (
@@ -134,12 +142,12 @@ class Stage:
         return self._strategy.reduce(add, losses, axis=None), self._strategy.reduce(add, hits, axis=None)
 
     def _step(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """A device's share of a step; `weights` add up to 1 over all devices, whose gradients are added."""
+        """A device's share of a step; `weights` are shares of the whole batch, and gradients are added."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self._trained])
             scores = self._predict(features)
             losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
-            costs = self._recipe.smoothed(labels, scores) if self._recipe.label_smoothing else losses
+            costs = losses if self._is_plain else self._recipe.losses(labels, scores)
             loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
         self.optimizer.apply(gradients, self._trained)

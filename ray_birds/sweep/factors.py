@@ -158,6 +158,23 @@ class Variant(Settings):
         accepts=lambda share: 0 <= share < 1,
         expected="a share from 0, such as 0.1",
     )
+    loss: Literal["cross_entropy", "focal"] = factor(
+        "cross_entropy",
+        label="loss",
+        help="What fine-tuning makes small; focal gives images that are told well less weight (Lin et al. 2017, "
+        "gamma 2).",
+        tried=("cross_entropy",),
+        short=str,
+        phase="fine-tune",
+    )
+    class_weights: Literal["none", "balanced"] = factor(
+        "none",
+        label="class weights",
+        help="Weights of images in training, heads included: all alike (none), or by the inverse of their class's "
+        "number of training images, so that each class counts alike (balanced).",
+        tried=("none",),
+        short={"none": "unweighted", "balanced": "balanced"}.__getitem__,
+    )
     seed: int = factor(
         0,
         label="seed",

@@ -67,9 +67,17 @@ class Task:
             self.head.cut_point,
             self.tail.cut_point,
             self.devices,
-            Recipe(variant.optimizer, variant.weight_decay, variant.label_smoothing),
+            Recipe(variant.optimizer, variant.weight_decay, variant.label_smoothing, variant.loss),
             variant.solved,
         )
+
+    @property
+    def class_weights(self) -> np.ndarray:
+        """(classes,) float32: what an image of each class weighs in training, 1 on average over the images."""
+        if self.variant.class_weights == "none":
+            return np.ones(self.classes, np.float32)
+        counts = np.bincount(self.labels["train"], minlength=self.classes)
+        return (len(self.labels["train"]) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
 
     def inputs(self, in_head: bool) -> Inputs:
         return self.head if in_head else self.tail

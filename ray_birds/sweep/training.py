@@ -113,7 +113,7 @@ def order(seed: int, epoch: int, count: int) -> Rows:
 
 def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     start = time.monotonic()
-    variant, labels = task.variant, task.labels["train"]
+    variant, labels, weights = task.variant, task.labels["train"], task.class_weights
     in_head = epoch < variant.head_phase
     inputs, (view,) = task.inputs(in_head), variant.views(epoch)
     rows = order(variant.seed, epoch, len(labels))
@@ -121,7 +121,10 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     rates = schedule(variant, steps, in_head=in_head)
     first = (epoch if in_head else epoch - variant.head_phase) * steps
     seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
-    totals = [stage.step(x, labels[part], rates.rate(step)) for step, (part, x) in enumerate(seen, first)]
+    totals = [
+        stage.step(x, labels[part], rates.rate(step), weights[labels[part]])
+        for step, (part, x) in enumerate(seen, first)
+    ]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     trained = time.monotonic()
     scores = _score(task, stage, inputs, "valid")
@@ -180,7 +183,7 @@ def _solved(task: Task, stage: Stage) -> Solved:
     train = _read_by_head(task, stage, task.labels["train"], task.head.train, task.variant.views(0))
     plain = partial(task.head.plain, "valid")
     valid = _read_by_head(task, stage, task.labels["valid"], lambda rows, view: plain(rows), (None,))
-    found = probe.solve(train, valid, task.classes)
+    found = probe.solve(train, valid, task.class_weights)
     loss, accuracy = probe.evaluate(found.head, train)
     return Solved(found.head, found.penalty, loss, accuracy, time.monotonic() - start)
 

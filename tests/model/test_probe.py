@@ -10,6 +10,7 @@ from ray_birds.model import probe
 from ray_birds.model.probe import Batch, Batches
 
 CLASSES, SIZE = 12, 40
+ALIKE = np.ones(CLASSES, np.float32)
 
 
 def draw(count: int, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -32,19 +33,24 @@ def batches(features: np.ndarray, labels: np.ndarray, size: int = 128) -> Batche
     return make
 
 
-def scikit(features: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
-    """Its mean loss and (n, classes) probabilities, on features of mean square norm 1."""
+def scikit(
+    features: np.ndarray, labels: np.ndarray, penalty: float, weights: np.ndarray = ALIKE
+) -> tuple[float, np.ndarray]:
+    """Its mean weighted loss and (n, classes) probabilities, on features of mean square norm 1."""
     scale = 1 / np.sqrt((features.astype(float) ** 2).sum(axis=1).mean())
     model = LogisticRegression(C=1 / (penalty * len(labels)), tol=1e-7, max_iter=10_000)
-    probabilities = model.fit(features.astype(float) * scale, labels).predict_proba(features * scale)
-    return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean()), probabilities
+    probabilities = model.fit(features.astype(float) * scale, labels, sample_weight=weights[labels]).predict_proba(
+        features * scale
+    )
+    losses = -np.log(probabilities[np.arange(len(labels)), labels])
+    return float((losses * weights[labels]).mean()), probabilities
 
 
 @pytest.mark.parametrize("penalty", [1e-1, 1e-3, 1e-5])
 def test_it_agrees_with_scikit_learn(penalty: float) -> None:
     features, labels = draw(1500, seed=1)
     loss, theirs = scikit(features, labels, penalty)
-    solution = probe.Problem(batches(features, labels), CLASSES).solve(penalty)
+    solution = probe.Problem(batches(features, labels), ALIKE).solve(penalty)
     head = solution.head
     assert solution.loss == pytest.approx(loss, abs=1e-4)
     logits = features @ head.kernel + head.bias
@@ -54,16 +60,16 @@ def test_it_agrees_with_scikit_learn(penalty: float) -> None:
 
 def test_from_strong_to_weak_it_ends_where_a_cold_start_does() -> None:
     train, valid = batches(*draw(800, seed=1)), batches(*draw(300, seed=2))
-    warm = probe.solve(train, valid, CLASSES, penalties=(1e-1, 1e-2, 1e-3, 1e-4), patience=9).tried
+    warm = probe.solve(train, valid, ALIKE, penalties=(1e-1, 1e-2, 1e-3, 1e-4), patience=9).tried
     for tried in warm:
-        cold = probe.Problem(train, CLASSES).solve(tried.penalty)
+        cold = probe.Problem(train, ALIKE).solve(tried.penalty)
         assert tried.train_loss == pytest.approx(cold.loss, abs=1e-4)
     assert [tried.penalty for tried in warm] == [1e-1, 1e-2, 1e-3, 1e-4]
 
 
 def test_the_best_penalty_on_valid_is_chosen_and_weaker_ones_are_left_out() -> None:
     train, valid = batches(*draw(200, seed=1)), batches(*draw(400, seed=2))
-    found = probe.solve(train, valid, CLASSES)
+    found = probe.solve(train, valid, ALIKE)
     losses = [tried.valid_loss for tried in found.tried]
     best = int(np.argmin(losses))
     assert found.penalty == found.tried[best].penalty
@@ -76,7 +82,7 @@ def test_the_scale_of_the_features_makes_no_difference() -> None:
     outcomes = []
     for scale in (1e-4, 1.0, 1e4):
         features, labels = draw(600, seed=4, scale=scale)
-        solution = probe.Problem(batches(features, labels), CLASSES).solve(1e-3)
+        solution = probe.Problem(batches(features, labels), ALIKE).solve(1e-3)
         outcomes.append((solution.loss, features @ solution.head.kernel + solution.head.bias))
     for loss, logits in outcomes:
         assert loss == pytest.approx(outcomes[1][0], abs=1e-5)
@@ -87,7 +93,24 @@ def test_features_on_few_axes_are_solved_as_scikit_learn_does() -> None:
     """Fewer images than features: most axes are empty, and the penalty's answer on them is 0."""
     features, labels = draw(30, seed=5)
     loss, theirs = scikit(features, labels, 1e-3)
-    solution = probe.Problem(batches(features, labels), CLASSES).solve(1e-3)
+    solution = probe.Problem(batches(features, labels), ALIKE).solve(1e-3)
     assert solution.loss == pytest.approx(loss, abs=1e-4)
     logits = features @ solution.head.kernel + solution.head.bias
     assert (logits.argmax(axis=1) == theirs.argmax(axis=1)).all()
+
+
+def test_weights_of_classes_are_those_of_scikit_learn() -> None:
+    features, labels = draw(1500, seed=1)
+    labels = np.where(labels > 8, 0, labels)  # one class has four times as many as the others
+    counts = np.bincount(labels, minlength=CLASSES)
+    weights = (len(labels) / (9 * np.maximum(counts, 1))).astype(np.float32)
+    loss, theirs = scikit(features, labels, 1e-3, weights)
+    solution = probe.Problem(batches(features, labels), weights).solve(1e-3)
+    assert solution.loss == pytest.approx(loss, abs=1e-4)
+    logits = features @ solution.head.kernel + solution.head.bias
+    assert (logits[:, :9].argmax(axis=1) == theirs.argmax(axis=1)).mean() >= 0.999
+    assert probe.evaluate(solution.head, batches(features, labels), weights)[0] == pytest.approx(loss, abs=1e-4)
+    plain = probe.Problem(batches(features, labels), ALIKE).solve(1e-3).head
+    recall = [(features[labels > 0] @ head.kernel + head.bias).argmax(axis=1) for head in (solution.head, plain)]
+    balanced, unweighted = ((found == labels[labels > 0]).mean() for found in recall)
+    assert balanced > unweighted + 0.01  # of the small classes

@@ -27,8 +27,31 @@ def test_weight_decay_spares_biases_and_batch_normalisation() -> None:
 def test_smoothing_gives_a_share_of_each_label_to_all_classes() -> None:
     scores = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)
     wanted = 0.7 * np.eye(3)[[0, 2]] + 0.3 / 3
-    ours = Recipe(label_smoothing=0.3).smoothed(np.array([0, 2], np.int32), scores)
+    ours = Recipe(label_smoothing=0.3).losses(np.array([0, 2], np.int32), scores)
     np.testing.assert_allclose(ours, -(wanted * np.log(scores)).sum(axis=1), rtol=1e-5)
+
+
+def test_focal_loss_is_that_of_its_paper() -> None:
+    scores = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)
+    own = np.array([0.7, 0.4])
+    np.testing.assert_allclose(
+        Recipe(loss="focal").losses(np.array([0, 2], np.int32), scores), -((1 - own) ** 2) * np.log(own), rtol=1e-5
+    )
+
+
+def test_an_image_that_weighs_twice_as_much_counts_as_two() -> None:
+    """Plain gradient descent's step, seen through Adam's first moment."""
+    features = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    labels = np.array([0, 1, 3], np.int32)
+    moments = []
+    for rows, weights in (([0, 1, 2], np.array([0.75, 1.5, 0.75], np.float32)), ([0, 1, 1, 2], 1.0)):
+        stage = train_step.Stages().get(SHAPE, in_head=True)
+        stage.reset(seed=1)
+        stage.step(features[rows], labels[rows], 0.1, weights)
+        moments.append([variable.numpy() for variable in stage.optimizer.variables if "momentum" in variable.path])
+    assert moments[0]
+    for one, other in zip(*moments, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-8)
 
 
 def test_recipes_are_of_fine_tuning_alone_and_stages_of_others_are_not_shared() -> None:

@@ -36,7 +36,8 @@ def progress(tmp_path: Path) -> Progress:
 
 def result(epoch: int) -> dict[str, Any]:
     scores = dict.fromkeys(("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate"), 0.5)
-    return scores | {"epoch": epoch, "images_per_second": 1.0, "gpu": True, "failed": "", "node_ip": "here"}
+    kept = {"kept_epoch": 1, "kept_accuracy": 0.75}
+    return scores | kept | {"epoch": epoch, "images_per_second": 1.0, "gpu": True, "failed": "", "node_ip": "here"}
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -84,4 +85,6 @@ def test_a_trial_that_ended_without_numbers_has_failed(
     progress.on_trial_complete(0, [], trial)
     assert progress.errors == {SECOND: "no numbers"}
     first, second = said(capsys)
-    assert first == f"{SECOND}: failed after epoch 1: no numbers" and second.startswith(f"{SECOND}: failed, valid")
+    assert first == f"{SECOND}: failed after epoch 1: no numbers" and second.startswith(
+        f"{SECOND}: failed, valid accuracy 0.7500 in epoch 1;"
+    )

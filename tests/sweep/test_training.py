@@ -224,6 +224,31 @@ def test_our_recipe_resumed_is_the_undisturbed_one(workplace: Workplace, ours: R
     assert_same(resumed._replace(states=[last, *resumed.states]), ours, slice(done, None))
 
 
+def test_balanced_class_weights_are_1_on_average(workplace: Workplace) -> None:
+    task = stored(workplace, dataclasses.replace(OURS, class_weights="balanced"))
+    uneven = np.array([0] * 6 + [1] * 3 + [2] * 1, np.int32)
+    weights = dataclasses.replace(task, labels={"train": uneven}, classes=4).class_weights
+    np.testing.assert_allclose(weights[:3], [10 / 18, 10 / 9, 10 / 3], rtol=1e-6)
+    assert weights[uneven].mean() == pytest.approx(1)
+    assert (dataclasses.replace(task, variant=OURS).class_weights == 1).all()
+
+
+@pytest.mark.parametrize("change", [{"class_weights": "balanced"}, {"loss": "focal"}], ids=str)
+def test_what_an_image_weighs_changes_what_is_learnt(
+    workplace: Workplace, ours: Run, change: dict[str, Any]
+) -> None:
+    """Classes of the drawn birds are even: one is cut down, or their weights would change nothing."""
+
+    def uneven(variant: Variant) -> "Task":
+        task = stored(workplace, variant)
+        labels = task.labels["train"].copy()
+        labels[np.flatnonzero(labels == 0)[1:]] = 1
+        return dataclasses.replace(task, labels=task.labels | {"train": labels})
+
+    plain, other = (train(uneven(dataclasses.replace(OURS, **each))) for each in ({}, change))
+    assert np.abs(plain.scores[-1] - other.scores[-1]).max() > 1e-3
+
+
 def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workplace) -> None:
     frozen = dataclasses.replace(OURS, unfreeze=0)
     ours, reference = train(stored(workplace, frozen)), train(direct(workplace, frozen))
