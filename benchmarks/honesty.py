@@ -223,18 +223,15 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _equal(variants: int, sweeps: int) -> Found:
-    found = [
-        equal_variants(variants, correlation, images, accuracy, sweeps)
-        for correlation in CORRELATIONS
-        for images, accuracy in IMAGES
-    ]
+    cells = [(correlation, *images) for correlation in CORRELATIONS for images in IMAGES]
+    found = [equal_variants(variants, *cell, sweeps, seed) for seed, cell in enumerate(cells)]
     wrong, holds = ([one[key] for one in found] for key in found[0])
     missed = [1 - share for share in holds]
     return Found(f"{_range(wrong)}; {_range(holds)}", _seldom([*wrong, *missed], sweeps))
 
 
 def _power(variants: int, sweeps: int) -> Found:
-    found = [power(variants, correlation, 263, sweeps) for correlation in CORRELATIONS]
+    found = [power(variants, correlation, 263, sweeps, seed) for seed, correlation in enumerate(CORRELATIONS)]
     text = "; ".join(f"{100 * one['found']:.1f} : {100 * one['by Bonferroni']:.1f} %" for one in found)
     return Found(text, all(one["found"] >= one["by Bonferroni"] for one in found))
 
