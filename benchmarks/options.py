@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-from ray_birds.sweep.factors import Switch, Variant
+from ray_birds.sweep.factors import Augment, Variant
 
 Part = Literal["keras", "direct", "store", "again", "asha"]
 SweepName = Literal["heads", "pair", "depths", "all"]
@@ -16,7 +16,7 @@ EIGHT_RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)
 class Grid:
     """The variants of a sweep: all combinations."""
 
-    augment: tuple[Switch, ...]
+    augment: tuple[Augment, ...]
     unfreeze: tuple[int, ...]
     learning_rate: tuple[float, ...]
 
@@ -38,7 +38,7 @@ SWEEPS: dict[SweepName, Grid] = {
     "heads": Grid(("off",), (0,), EIGHT_RATES),
     "pair": Grid(("off",), (0, 10), RATES),
     "depths": Grid(("off",), (0, 10, 100), RATES),
-    "all": Grid(("off", "on"), (0, 10, 100), RATES),
+    "all": Grid(("off", "article"), (0, 10, 100), RATES),
 }
 
 

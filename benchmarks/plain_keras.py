@@ -22,7 +22,7 @@ class Recipe:
     data: str
     output: str
     """JSON file to write the winner and its accuracies to."""
-    augment: tuple[str, ...] = ("off", "on")
+    augment: tuple[str, ...] = ("off", "article")
     unfreeze: tuple[int, ...] = (0, 10, 100)
     learning_rate: tuple[float, ...] = (1e-3,)
     backbone: str = "EfficientNetB0"
@@ -46,13 +46,13 @@ def main(recipe: Recipe) -> None:
         start = time.perf_counter()
         keras.utils.clear_session()
         keras.utils.set_random_seed(recipe.seed)
-        base, model = build(recipe, augment == "on", classes)
+        base, model = build(recipe, augment == "article", classes)
         history = fit(model, rate, train, valid, recipe.head_epochs)
         if unfreeze:
             for number, layer in enumerate(base.layers):
                 layer.trainable = number >= len(base.layers) - unfreeze
             history = fit(model, rate * 0.1, train, valid, recipe.fine_tune_epochs)
-        name = f"{'aug' if augment == 'on' else 'plain'}-unfreeze{unfreeze}-lr{rate:g}"
+        name = f"{'plain' if augment == 'off' else augment}-unfreeze{unfreeze}-lr{rate:g}"
         accuracies[name] = history.history["val_accuracy"][-1]
         seconds[name] = round(time.perf_counter() - start, 2)
         print(f"{name}: valid accuracy {accuracies[name]:.4f}")

@@ -97,6 +97,7 @@ class Sweep(Job):
         store = ["--features-dir", str(self._store)]
         model = ["--backbone", "MobileNetV2-0.35", "--weights", str(weights), "--image-size", "96"]
         grid = ["--augment", "off", "--unfreeze", "0", "10", "--learning-rate", "0.005", "--cpus-per-trial", "1"]
+        grid += ["--head", "adam"]
         epochs = ["--head-epochs", str(_EPOCHS), "--fine-tune-epochs", str(_EPOCHS), "--name", self._name]
         return ["jobs/tune.py", *uris, *store, *model, *grid, *epochs]
 

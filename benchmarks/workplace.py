@@ -11,6 +11,9 @@ from typing import Any
 import photographs
 from options import Grid, Options
 
+from ray_birds.config import ARTICLE_RECIPE
+from ray_birds.core.settings import option
+
 KERAS = "keras"  # what plain Keras's results are called
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,7 +62,7 @@ class Workplace:
         features = ["--features-dir", str(store)] if store else ["--features", "none"]
         scheduler = ["--scheduler", "asha"] if asha else []
         uri = ["--results", str(self.folder / "results"), "--name", name]
-        return [sys.executable, "jobs/tune.py", *uri, *features, *scheduler, *self._shared(grid)]
+        return [sys.executable, "jobs/tune.py", *uri, *features, *scheduler, *self._shared(grid), *_RECIPE]
 
     def _shared(self, grid: Grid) -> list[str]:
         options = self.options
@@ -68,6 +71,10 @@ class Workplace:
             *("--image-size", str(options.image_size), "--head-epochs", str(options.head_epochs)),
             *("--fine-tune-epochs", str(options.fine_tune_epochs), *grid.arguments()),
         ]
+
+
+# Our sweep trains as the plain Keras script does.
+_RECIPE = [word for name, value in ARTICLE_RECIPE.items() for word in (option(name), str(value))]
 
 
 def prepare(options: Options, folder: Path, images: int) -> Workplace:

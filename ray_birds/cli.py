@@ -21,6 +21,16 @@ SettingsClass = TypeVar("SettingsClass", bound=Settings)
 Job = Callable[[SettingsClass, frozenset[str]], str | None]  # returns what failed, if anything did
 
 
+# Faults of the machine that nothing closer to them has put into words.
+_WAY_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, then --resume continues"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "let this user in, or choose another place"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n)"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "the disk or its network fails; when this is mended, run it again"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: what Slurm, Kubernetes and `ray job stop` send.
 
@@ -99,10 +109,10 @@ def _run(settings: type[SettingsClass], job: Job[SettingsClass], words: Sequence
         word, code = ("terminated", 143) if Terminated.came else ("interrupted", 130)
         return _fail("; ".join([word, *getattr(error, "__notes__", ())]), code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _WAY_OUT:
             raise
         uri = error.filename or "the disk"
-        return _fail(f"{uri}: {error.strerror}; free some space, then --resume continues", 2)
+        return _fail(f"{uri}: {error.strerror}; {_WAY_OUT[error.errno]}", 2)
     return _fail(failed, 1) if failed else 0
 
 

@@ -4,6 +4,7 @@ Those of a sweep's factors are made from their declarations in sweep/factors.py.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,12 +16,23 @@ from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Factor, Variant
 
-# The four models that the article compares.
+# How the article trains: what the preset fixes beside the four models that the article compares.
+ARTICLE_RECIPE: dict[str, Any] = {
+    "head": "adam",
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "label_smoothing": 0.0,
+    "fine_tune_factor": 0.1,
+    "warmup_epochs": 0.0,
+    "keep": "last",
+    "patience": 0,
+}
 ARTICLE: tuple[dict[str, Any], ...] = (
-    {"augment": "off", "unfreeze": 0},
-    {"augment": "on", "unfreeze": 0},
-    {"augment": "on", "unfreeze": 10},
-    {"augment": "off", "unfreeze": 100},
+    {"augment": "off", "unfreeze": 0, **ARTICLE_RECIPE},
+    {"augment": "article", "unfreeze": 0, **ARTICLE_RECIPE},
+    {"augment": "article", "unfreeze": 10, **ARTICLE_RECIPE},
+    {"augment": "off", "unfreeze": 100, **ARTICLE_RECIPE},
 )
 
 
@@ -41,7 +53,8 @@ class _Sweep(Settings):
     name: str = ""
     """This sweep's folder in --results; by default date and time."""
     preset: Literal["grid", "article"] = "grid"
-    """grid: all combinations of the options below; article: the four models that the article compares."""
+    """grid: all combinations of the options below; article: the four models that the article compares, trained as
+    it says: Adam at constant rates, the last epoch kept."""
 
 
 def _with_factors(base: type[Settings], variant: type[Variant]) -> type[Settings]:
@@ -84,15 +97,24 @@ class TuneConfig(_Factors):
     batch_size: int = 32
     """Images per training step."""
     head_epochs: int = 5
-    """Epochs of the first phase, which trains the head alone."""
+    """Epochs of the first phase with --head adam; with probe, the augmented views that the head is solved on."""
     fine_tune_epochs: int = 5
     """Epochs of the second phase, which trains the unfrozen layers too; none of it where nothing is unfrozen."""
-    fine_tune_factor: float = 0.1
-    """Learning rate of the second phase, as a share of that of the first."""
+    fine_tune_factor: float = 0.5
+    """Learning rate of the second phase, as a share of --learning-rate."""
+    warmup_epochs: float = 0.5
+    """Epochs at the start of the second phase over which its learning rate rises to that."""
+    keep: Literal["best", "last"] = "best"
+    """The epoch of each trial that is ranked and kept: the best on valid (by accuracy, then loss) or the last."""
+    patience: int = 0
+    """End a trial after this many epochs of its last phase without a better one; 0: never."""
     samples: int = 0
     """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
     scheduler: Literal["none", "asha"] = "none"
     """asha stops the worse half of the recipes, each with all its seeds, before fine-tuning starts."""
+    time_limit: str = ""
+    """Compare what has ended by then, such as 90s, 30m or 1h30m after the start; variants begin with the cheapest,
+    those whose backbone stays frozen. Empty: no limit."""
     features: Literal["auto", "none"] = "auto"
     """auto: compute frozen layers once and store them; none: from the images in every epoch (the reference)."""
     feature_dtype: Literal["float16", "float32"] = "float16"
@@ -142,22 +164,30 @@ class TuneConfig(_Factors):
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
-        for name in ("samples", "augment_views", "max_failures", "split_seed"):
+        for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
         check(0 < self.margin < 100, f"--margin {self.margin}: expected percentage points above 0, such as 1")
         check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
+        check(
+            0 <= self.warmup_epochs <= self.fine_tune_epochs,
+            f"--warmup-epochs {self.warmup_epochs}: expected 0 to --fine-tune-epochs",
+        )
         check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
         check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
         check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0
         check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
         check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
+        check(
+            not self.time_limit or _seconds(self.time_limit) >= 1,
+            f"--time-limit {self.time_limit}: expected at least a second, such as 90s, 30m or 1h30m",
+        )
         check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
         check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
         check(
             self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and not self.samples),
-            "--preset article fixes --augment and --unfreeze and has no --samples: leave these out",
+            f"--preset article fixes {', '.join(map(option, ARTICLE[0]))} and has no --samples: leave these out",
         )
 
     @property
@@ -165,10 +195,25 @@ class TuneConfig(_Factors):
         """The values of each factor that the sweep may try, by name."""
         return {name: getattr(self, name) for name in factors.factors(self.variant)}
 
+    @property
+    def seconds_allowed(self) -> float:
+        """What --time-limit says; infinite where it says nothing."""
+        return _seconds(self.time_limit) if self.time_limit else math.inf
+
     def _is_as_tried(self, names: Iterable[str]) -> bool:
-        """Whether these factors are left at what a sweep tries by itself."""
-        known = factors.factors(self.variant)
-        return all(self.grid[name] == known[name].tried for name in names)
+        """Whether these options are left at their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return all(getattr(self, name) == defaults[name] for name in names)
+
+
+def _seconds(duration: str) -> float:
+    """NaN where it is none."""
+    import pandas as pd
+
+    try:
+        return float(pd.Timedelta(duration).total_seconds())
+    except ValueError:
+        return math.nan
 
 
 def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
@@ -272,7 +317,7 @@ class CheckConfig(Settings):
     data: str
     """Folder with train/, valid/ and test/, each with one folder per class."""
     output: str = "check"
-    """Folder for the page and the tables; those of an earlier check are replaced."""
+    """Folder for the page and the tables; those of an earlier check are replaced, others never."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000

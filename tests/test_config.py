@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import pytest
 
 from ray_birds.cli import run_job
-from ray_birds.config import CheckConfig, DemoConfig, DownloadConfig, PredictConfig, TuneConfig
+from ray_birds.config import ARTICLE_RECIPE, CheckConfig, DemoConfig, DownloadConfig, PredictConfig, TuneConfig
 from ray_birds.core.errors import SettingsError
 from ray_birds.core.settings import Settings
+from ray_birds.sweep import plan
 from ray_birds.sweep.factors import BACKBONES, Variant
 
 Made = TypeVar("Made", bound=Settings)
@@ -25,7 +26,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--results out", "results", "out"),
     ("--name first", "name", "first"),
     ("--preset article", "preset", "article"),
-    ("--augment on", "augment", ("on",)),
+    ("--augment on light article rand", "augment", ("on", "light", "article", "rand")),
     ("--unfreeze 0 7 all", "unfreeze", (0, 7, "all")),
     ("--learning-rate 1e-2 0.001", "learning_rate", (0.01, 0.001)),
     ("--backbone " + " ".join(BACKBONES), "backbone", BACKBONES),
@@ -35,9 +36,18 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--head-epochs 1", "head_epochs", 1),
     ("--fine-tune-epochs 9", "fine_tune_epochs", 9),
     ("--fine-tune-factor 1", "fine_tune_factor", 1.0),
+    ("--warmup-epochs 1.5", "warmup_epochs", 1.5),
+    ("--keep last", "keep", "last"),
+    ("--patience 2", "patience", 2),
+    ("--head probe adam", "head", ("probe", "adam")),
+    ("--optimizer adam adamw", "optimizer", ("adam", "adamw")),
+    ("--weight-decay 0 0.1", "weight_decay", (0.0, 0.1)),
+    ("--schedule constant", "schedule", ("constant",)),
+    ("--label-smoothing 0", "label_smoothing", (0.0,)),
     ("--seed 0 1 2", "seed", (0, 1, 2)),
     ("--samples 8", "samples", 8),
     ("--scheduler asha", "scheduler", "asha"),
+    ("--time-limit 1h30m", "time_limit", "1h30m"),
     ("--features none", "features", "none"),
     ("--feature-dtype float32", "feature_dtype", "float32"),
     ("--features-dir store", "features_dir", "store"),
@@ -104,9 +114,17 @@ TUNE_REFUSED = [
     "--fine-tune-epochs 0",
     "--fine-tune-factor 0",
     "--fine-tune-factor 1.1",
+    "--warmup-epochs -1",
+    "--warmup-epochs 6",
+    "--patience -1",
+    "--weight-decay -0.1",
+    "--label-smoothing 1",
     "--samples -1",
     "--augment-views -1",
     "--max-failures -1",
+    "--time-limit soon",
+    "--time-limit 30",
+    "--time-limit -5m",
     "--max-bad-images 1.5",
     "--margin 0",
     "--margin 100",
@@ -117,6 +135,8 @@ TUNE_REFUSED = [
     "--name a/b",
     "--resume",
     "--preset article --unfreeze 10",
+    "--preset article --head probe adam",
+    "--preset article --keep best --patience 2",
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
@@ -131,6 +151,9 @@ TUNE_OTHER_KIND = [
     "--image-size 9.5",
     "--seed one",
     "--scheduler fifo",
+    "--head linear",
+    "--optimizer sgd",
+    "--keep first",
     "--features some",
     "--feature-dtype float64",
     "--gpus-per-trial one",
@@ -288,12 +311,59 @@ def test_the_name_of_a_variant_is_stable(variant: Variant, name: str, full: str)
 
 
 def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
-    assert Variant().epochs == 5
-    assert Variant(unfreeze=10, head_epochs=3, fine_tune_epochs=4).epochs == 7
-    assert Variant(unfreeze="all").epochs == 10
+    assert Variant(head="adam").epochs == 5
+    assert Variant(head="adam", unfreeze=10, head_epochs=3, fine_tune_epochs=4).epochs == 7
+    assert Variant(head="adam", unfreeze="all").epochs == 10
+    assert [Variant(unfreeze=depth, fine_tune_epochs=4).epochs for depth in (0, 10)] == [
+        1,
+        5,
+    ]  # a solved head is one
+
+
+def numbers(variant: Variant, epochs: int) -> list[list[int | None]]:
+    return [[view and view.number for view in variant.views(epoch)] for epoch in range(epochs)]
 
 
 def test_views_by_epoch() -> None:
-    assert [Variant(augment="off", augment_views=2).view(epoch) for epoch in range(3)] == [None] * 3
-    assert [Variant(augment="on").view(epoch) for epoch in range(4)] == [0, 1, 2, 3]
-    assert [Variant(augment="on", augment_views=2).view(epoch) for epoch in range(4)] == [0, 1, 0, 1]
+    adam = Variant(head="adam", augment="article")
+    assert [Variant(augment="off", augment_views=2).views(epoch) for epoch in range(2)] == [(None,)] * 2
+    assert numbers(adam, 4) == [[0], [1], [2], [3]]
+    assert numbers(dataclasses.replace(adam, augment_views=2), 4) == [[0], [1], [0], [1]]
+
+
+def test_a_head_is_solved_on_several_views_that_fine_tuning_uses_again() -> None:
+    ours = Variant(augment="on", head_epochs=3)
+    assert numbers(ours, 3) == [[None, 0, 1, 2], [0], [1]]
+    assert numbers(dataclasses.replace(ours, augment_views=2), 4) == [[None, 0, 1], [0], [1], [0]]
+    assert {view.policy for view in ours.views(0) if view} == {"light"}
+
+
+def test_the_article_s_preset_fixes_its_recipe() -> None:
+    made = list(plan.variants(TuneConfig(preset="article")).values())
+    assert [(one.augment, one.unfreeze) for one in made] == [
+        ("off", 0), ("article", 0), ("article", 10), ("off", 100)
+    ]  # fmt: skip
+    for one in made:
+        assert {name: getattr(one, name) for name in ARTICLE_RECIPE} == ARTICLE_RECIPE
+
+
+def test_no_variant_is_planned_twice() -> None:
+    """A solved head on frozen layers takes no steps: learning rates and optimizers change nothing there."""
+    config = TuneConfig(
+        learning_rate=(1e-3, 1e-4), optimizer=("adamw", "adam"), augment=("off",), unfreeze=(0, 10)
+    )
+    names = [*plan.variants(config)]
+    assert names[0] == "plain-unfreeze0-lr0.001-adamw"
+    assert len(names) == 1 + 4 and all("unfreeze10" in name for name in names[1:])
+    by_steps = [*plan.variants(config.replace(head=("adam",)))]
+    assert [name for name in by_steps if "unfreeze0" in name] == [
+        "plain-unfreeze0-lr0.001-adamw",
+        "plain-unfreeze0-lr0.0001-adamw",
+    ]
+    seeds = plan.variants(config.replace(seed=(0, 1), unfreeze=(0,)))
+    assert [variant.seed for variant in seeds.values()] == [0, 1]  # replicates stay, equal or not
+
+
+def test_a_time_limit_in_seconds() -> None:
+    assert [TuneConfig(time_limit=text).seconds_allowed for text in ("90s", "30m", "1h30m")] == [90, 1800, 5400]
+    assert TuneConfig().seconds_allowed == float("inf")

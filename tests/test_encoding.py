@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,12 +50,13 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 POSIX = {"LC_ALL": "C"}
 CODE = """
-import sys, json
+import json, shutil, sys
 from pathlib import Path
-from ray_birds.core import storage, terminal
+from ray_birds.config import DownloadConfig
+from ray_birds.core import lock, storage, terminal
 from ray_birds.data import decode, walk
 from ray_birds.data.dataset import scan
-from ray_birds.data.sources.folder import copy_tree
+from ray_birds.data.sources.download import download
 from ray_birds.prediction import inputs
 from ray_birds.core.tables import read_csv, write_csv
 
@@ -70,6 +72,16 @@ write_csv(kept + "/classes.csv", ("class",), [{"class": name} for name in data.c
 assert [row["class"] for row in read_csv(kept + "/classes.csv")] == list(data.classes)
 storage.write(kept + "/CAF\\xc9/x", b"1")
 assert storage.read(kept + "/CAF\\xc9/x") == b"1" and (Path(kept).iterdir())
+output = storage.resolve(sys.argv[3])
+assert output == storage.resolve(output) == kept + "/CAF\\xc9 \\u9daf out", output
+with lock.held(output):
+    assert storage.exists(kept + "/.CAF\\xc9 \\u9daf out.lock")
+for source in (root, root + ".zip"):
+    download(DownloadConfig(output=sys.argv[3], source=source))
+    assert scan(output).classes == data.classes
+    shutil.rmtree(sys.argv[3])
+storage.write(output + "/.staging/x", b"1")
+storage.publish(output + "/.staging", output + "/CAF\\xc9")
 terminal.say("CAF\\xc9 \\u9daf")
 terminal.show(terminal.table("T\\u9daf", ("a",), [("CAF\\xc9",)]))
 terminal.bars([("\\u9daf", 0.5)])
@@ -104,9 +116,12 @@ def test_a_class_with_an_accent_in_a_locale_without_utf8(
         (tmp_path / "birds" / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30)).save(tmp_path / "birds" / path)
     (tmp_path / "kept").mkdir()
-    done = run(CODE, locale_of(name, request), str(tmp_path / "birds"), str(tmp_path / "kept"))
+    shutil.make_archive(str(tmp_path / "birds"), "zip", tmp_path / "birds")
+    output = tmp_path / "kept" / "CAFÉ 鶯 out"
+    words = map(str, (tmp_path / "birds", tmp_path / "kept", output))
+    done = run(CODE, locale_of(name, request), *words)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
-    assert (tmp_path / "kept/CAFÉ/x").exists()
+    assert (tmp_path / "kept/CAFÉ/x").exists() and (output / "CAFÉ/x").exists()
     said = done.stdout.decode("ascii" if name == "posix" else "latin-1")
     assert ("CAF\\xc9 \\u9daf" if name == "posix" else "CAFÉ \\u9daf") in said
 

@@ -39,8 +39,22 @@ RAY = {
     *("sweep.prepare", "sweep.trials", "sweep.callbacks", "sweep.selection", "prediction.pipeline"),
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
-KERAS = {"model.train_step", "sweep.training"}  # at module level: they are imported inside trials only
-KERAS_INSIDE = {"model", "features.compute", "sweep.training", "demo"}  # in functions
+KERAS = {
+    "model.probe",
+    "model.train_step",
+    "sweep.heads",
+    "sweep.tasks",
+    "sweep.training",
+}  # at module level: they are imported inside trials only
+# In functions.
+KERAS_INSIDE = {
+    "model",
+    "features.compute",
+    "sweep.heads",
+    "sweep.tasks",
+    "sweep.training",
+    "demo",
+}
 DRAWING = {"report"}  # matplotlib at module level
 
 

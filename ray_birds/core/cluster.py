@@ -18,7 +18,7 @@ from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedE
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_birds.core import memory, ray_compat, storage, terminal
+from ray_birds.core import environment, memory, ray_compat, storage, terminal
 from ray_birds.core.errors import OutOfMemoryError, OutputError, RayBirdsError, SettingsError, first_line
 
 # What every worker needs before TensorFlow is imported; an existing cluster does not see the driver's own
@@ -99,7 +99,10 @@ def check_address() -> bool:
 
 def _connect(verbose: bool) -> bool:
     """Join or start; returns whether it was started."""
+    environment.check_temporary()
     joined = check_address()
+    if not joined:
+        _keep_token_private()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # sweep/callbacks.py writes what is worth keeping
@@ -123,6 +126,16 @@ def _connect(verbose: bool) -> bool:
     return not joined
 
 
+def _keep_token_private() -> None:
+    try:
+        ray_compat.keep_token_private()
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(
+            f"HOME={os.environ.get('HOME', '')}: Ray keeps its token there and cannot ({first_line(error)}); set "
+            "HOME to a folder that can be written, or RAY_AUTH_MODE=disabled on a machine of your own"
+        ) from error
+
+
 def _tell_error(text: str) -> None:
     """A line on what went wrong in the cluster."""
     lines = text.strip().splitlines()
@@ -141,7 +154,17 @@ def _refusals() -> Iterator[None]:
             f"{first_line(error)}, which answers but does not let this process in; if it asks for a token, set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the head node's ~/.ray/auth_token"
         ) from error
+    except OSError as error:
+        name = next((name for name in environment.TEMPORARY if name in os.environ), "")
+        folder = f"{name}={os.environ[name]}" if name else "/tmp"
+        reason = "too long for the names of its sockets" if "AF_UNIX" in str(error) else first_line(error)
+        raise RayBirdsError(
+            f"Ray cannot work in {folder}: {reason}; set RAY_TMPDIR to a short folder that can be written, such "
+            "as /tmp"
+        ) from error
     except RuntimeError as error:
+        if "Timed out" in str(error):
+            raise _no_start(error) from error
         versions = re.findall(r"^ +(Ray|Python): (\S+)$", str(error), re.MULTILINE)
         if len(versions) != 4:
             raise
@@ -155,9 +178,14 @@ def _refusals() -> Iterator[None]:
     except Exception as error:
         if type(error) is not Exception:  # Ray's own for a start that takes too long is no more than that
             raise
-        raise RayBirdsError(
-            f"Ray does not start on this machine ({first_line(error)}); free memory and CPUs, then run it again"
-        ) from error
+        raise _no_start(error) from error
+
+
+def _no_start(error: Exception) -> RayBirdsError:
+    return RayBirdsError(
+        f"Ray does not start on this machine ({first_line(error)}); free memory, CPUs and room in TMPDIR, then "
+        "run it again"
+    )
 
 
 @contextmanager

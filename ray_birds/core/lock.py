@@ -41,10 +41,10 @@ def _beside(uri: str, extension: str) -> str:
 
 @contextmanager
 def _on_disk(uri: str) -> Iterator[None]:
-    lock, owner = FileLock(_beside(uri, "lock")), _beside(uri, "owner.json")
+    lock, owner = FileLock(storage.local(_beside(uri, "lock"))), _beside(uri, "owner.json")
     with storage.kept_as_it_was(storage.parent(uri)):
         try:
-            Path(uri).parent.mkdir(parents=True, exist_ok=True)
+            storage.local(uri).parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise _taken(uri, _read(owner)) from None

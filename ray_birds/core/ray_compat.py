@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ray._private import ray_constants, worker
+from ray._private.authentication import authentication_token_setup
 from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.experimental import internal_kv
 from ray.tune.execution import class_cache
 
@@ -40,6 +43,24 @@ def may_autoscale(patience: float = 10.0) -> bool:
             return not types or not all(re.fullmatch(r"node_[0-9a-f]{56}", name) for name in types)
         time.sleep(0.5)
     return True
+
+
+def keep_token_private() -> None:
+    """Have nobody else read the token of the clusters that `ray.init` starts; Ray writes it for all to read.
+
+    It is written where Ray would, and the one of an earlier job is closed. Raises OSError or RuntimeError where
+    there is no home, or none that can be written.
+    """
+    token = authentication_token_setup._get_default_token_path()
+    if os.environ.get(authentication_token_setup.AUTH_MODE_ENV_VAR, "token").lower() != "token":
+        return
+    if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+        token.parent.mkdir(exist_ok=True)
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        AuthenticationTokenLoader.instance().reset_cache()
+    elif token.exists() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)
 
 
 def tell_errors(say: Callable[[str], None]) -> None:

@@ -16,7 +16,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
-from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.core.errors import DataError, OutputError, SettingsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _UTF8 = sys.getfilesystemencoding() == "utf-8"
@@ -49,7 +49,12 @@ def resolve(uri: str) -> str:
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
     if is_local(uri):
-        return from_os(str(Path(uri).expanduser().absolute()))
+        try:
+            return _as_text(str(Path(uri).expanduser().absolute()))
+        except RuntimeError as error:
+            raise SettingsError(f"{uri}: {error}; set HOME, or give the whole path") from error
+        except FileNotFoundError as error:
+            raise SettingsError(f"{uri}: the current folder is no more; change to another one") from error
     if _has_credentials(uri):
         scheme = uri.partition("://")[0]
         raise SettingsError(f"{scheme}://...: leave credentials out of the address; give them by the environment")
@@ -66,6 +71,19 @@ def to_os(path: str) -> str:
 def from_os(path: str) -> str:
     """A local path or name that Python gave, as it is in all of ray_birds."""
     return path if _UTF8 else os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def local(uri: str) -> Path:
+    """A local path for Python's own calls: open, rename and the like."""
+    return Path(to_os(uri))
+
+
+def _as_text(path: str) -> str:
+    """As `from_os` of a path that a person gave; one that is `from_os`'s already stays as it is."""
+    try:
+        return path if _UTF8 else os.fsencode(path).decode("utf-8")
+    except UnicodeError:
+        return path
 
 
 def _has_credentials(uri: str) -> bool:
@@ -183,13 +201,13 @@ def write(uri: str, data: bytes) -> None:
     """Write a file whole: on a local disk a reader sees the old one or the new one, never a part."""
     system, path = filesystem(uri)
     if is_local(uri):
-        path = to_os(path)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        target = local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         # The dot hides what a killed process leaves behind from readers of the folder.
-        part = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.part")
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             part.write_bytes(data)
-            part.replace(path)
+            part.replace(target)
         except OSError:  # a full disk above all, where what was written should not stay
             part.unlink(missing_ok=True)
             raise
@@ -201,7 +219,7 @@ def write(uri: str, data: bytes) -> None:
 @contextmanager
 def kept_as_it_was(folder: str) -> Iterator[None]:
     """Remove afterwards the folders on the way to a local `folder` that were made within, where they are empty."""
-    above = [Path(folder), *Path(folder).parents] if is_local(folder) else []
+    above = [local(folder), *local(folder).parents] if is_local(folder) else []
     made = [path for path in above if not path.exists()]
     try:
         yield
@@ -290,9 +308,8 @@ def publish(staging: str, uri: str) -> None:
     system, source = filesystem(staging)
     _, target = filesystem(uri)
     if is_local(uri):
-        source, target = to_os(source), to_os(target)
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(source).rename(target)
+        local(target).parent.mkdir(parents=True, exist_ok=True)
+        local(source).rename(local(target))
         return
     copy(staging, uri)
     system.delete_dir(source)
@@ -300,10 +317,17 @@ def publish(staging: str, uri: str) -> None:
 
 @contextmanager
 def temporary_file(data: bytes, suffix: str) -> Iterator[str]:
-    """A local file with these bytes, for libraries that take a path only."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"file{suffix}")
-        path.write_bytes(data)
+    """A local file with these bytes, for libraries that take a path only. Raises OutputError where none can be
+    written."""
+    with ExitStack() as stack:
+        try:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory()), f"file{suffix}")
+            path.write_bytes(data)
+        except OSError as error:
+            raise OutputError(
+                f"TMPDIR={os.environ.get('TMPDIR', '/tmp')}: no room for a temporary file of {len(data):,} bytes "
+                f"({error.strerror or error}); set TMPDIR to a folder that has it"
+            ) from error
         yield str(path)
 
 

@@ -179,5 +179,6 @@ class _Lines:
         left = (
             to_go % duration((self._total - self._done) / max(rate, 1e-9)) if to_go else f" in {duration(seconds)}"
         )
+        pace = f", {rate:,.1f} {self._unit}/s{left}" if rate else f" {self._unit}"  # all was done before
         note = f", {self._note}" if self._note else ""
-        say(f"{self._title}: {self._done:,}/{self._total:,}, {rate:,.1f} {self._unit}/s{left}{note}")
+        say(f"{self._title}: {self._done:,}/{self._total:,}{pace}{note}")

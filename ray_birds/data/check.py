@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
+from ray_birds.core.errors import OutputError, first_line
 from ray_birds.data import findings, inspect_job, near_duplicates
 from ray_birds.data.dataset import SPLIT_FOLDERS, Dataset, survey
 from ray_birds.data.inspection import Finding, ImageRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_FILES = ("report.html", "findings.csv", "classes.csv")  # what report.check writes
+_MARK = b'<meta name="generator" content="ray-birds check">'
+_HEAD = 500  # bytes of a page, in which its mark is found
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,12 @@ class Check:
 
 
 def check(config: CheckConfig) -> Check:
-    """Read every image of the folder once. Raises DataError where there is nothing to look at."""
+    """Read every image of the folder once.
+
+    Raises DataError where there is nothing to look at, OutputError where `output` holds other files of the names
+    that a check writes, or cannot be written.
+    """
+    output = _output(config.output)
     dataset, problems = survey(config.data, config.exclude_class, config.max_bytes)
     with cluster.session(config.verbose):
         cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
@@ -60,8 +71,27 @@ def check(config: CheckConfig) -> Check:
     ]
     from ray_birds.report.check import write_check_report  # drawing is of no use before
 
-    report = write_check_report(storage.resolve(config.output), dataset, records, found)
+    report = write_check_report(output, dataset, records, found)
     return Check(dataset, records, tuple(found), report)
+
+
+def _output(folder: str) -> str:
+    """Where the check is written; an earlier check there is replaced, nothing else is."""
+    uri = storage.resolve(folder)
+    try:
+        there = next((name for name in _FILES if storage.exists(storage.join(uri, name))), "")
+        if there and not _is_check(storage.join(uri, _FILES[0])):
+            raise OutputError(f"{storage.join(uri, there)}: is not of an earlier check; choose another --output")
+        storage.check_writable(uri)
+    except OSError as error:
+        raise OutputError(
+            f"--output {uri}: cannot be written ({first_line(error)}); choose another folder"
+        ) from error
+    return uri
+
+
+def _is_check(report: str) -> bool:
+    return storage.exists(report) and _MARK in storage.read(report, _HEAD)
 
 
 def show(check: Check) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.core.errors import DataError
+from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import decode, walk
 from ray_birds.data.labels import class_name, class_of, fold, label, nearest
 
@@ -71,6 +71,8 @@ def survey(
     root = storage.resolve(root)
     folders, twins = _split_folders(root)
     tree = walk.walk(root, folders.values())
+    for closed in (one for one in tree.aside if one.path == folders["train"]):
+        raise DataError(f"{root}/{closed.path}: {closed.reason}; mend this")
     images, others = walk.sort(tree)
     found, notes = _images_by_class(tree, images, folders)
     _exclude(root, found, exclude)
@@ -92,14 +94,20 @@ def survey(
 
 def _split_folders(root: str) -> tuple[dict[str, str], list[str]]:
     """Split -> its folder, and a line for each split that has several. Raises DataError where train is missing."""
-    kind = storage.kind(root)
+    try:
+        kind = storage.kind(root)
+        names = storage.folders(root) if kind == fs.FileType.Directory else []
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot be listed ({first_line(error)}); mend this, or give another --data"
+        ) from error
     if kind == fs.FileType.File:
         raise DataError(
-            f"{root}: a file; expected a folder with train/ (of an archive: download.py --from {root})"
+            f"{root}: a file; expected a folder with train/ (of an archive: ray-birds download --from {root})"
         )
     if kind != fs.FileType.Directory:
         raise DataError(f"{root}: no such folder; expected one with train/, valid/ and test/ in it")
-    names = [name for name in storage.folders(root) if not walk.is_litter(name)]
+    names = [name for name in names if not walk.is_litter(name)]
     spelled = {split: [n for n in names if n.strip().lower() in some] for split, some in SPLIT_FOLDERS.items()}
     if not spelled["train"]:
         raise DataError(f"{root}: has no folder train/ (found: {', '.join(names) or 'no folders'})")

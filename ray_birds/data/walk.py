@@ -233,7 +233,7 @@ def look(uri: str) -> str:
     """Why a file is no image by its first bytes, or ""."""
     try:
         if storage.is_local(uri):
-            with Path(storage.to_os(uri)).open("rb") as file:
+            with storage.local(uri).open("rb") as file:
                 beginning = file.read(formats.BEGINNING)
         else:
             beginning = storage.read(uri, formats.BEGINNING)

@@ -1,7 +1,5 @@
 """The demo: birds are drawn, a sweep runs on them, the winner predicts. It needs no network and no data."""
 
-from pathlib import Path
-
 from ray_birds.config import DemoConfig, PredictConfig, TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
@@ -17,7 +15,7 @@ from ray_birds.sweep.run import sweep
 def demo(config: DemoConfig) -> str:
     """Draw, sweep, predict, and print all that the commands print; returns a line on trials that failed, or ""."""
     say("The demo's birds and its small backbone are drawn; a real run uses EfficientNetB0 with ImageNet weights.")
-    folder = Path(storage.resolve(config.output))
+    folder = storage.local(storage.resolve(config.output))
     if (folder / "sweep").exists():
         raise OutputError(f"{folder}: holds a demo already; remove it, or give another --output")
     birds = draw_dataset(folder / "birds", config.seed)

@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from ray_birds.features import store
 from ray_birds.features.store import Effort, Feature
 from ray_birds.model import backbones, cut, device
 from ray_birds.model.cut import PIXELS, CutPoint
+from ray_birds.sweep.factors import View
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -38,7 +38,7 @@ class Unit:
     shard: int
     start: int
     end: int
-    views: dict[int | None, list[Feature]]
+    views: dict[View | None, list[Feature]]
 
     @property
     def passes(self) -> int:
@@ -130,7 +130,7 @@ def _effort(feature: Feature, parts: list[tuple[int, float, bool]]) -> Effort:
 
 def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
     """Missing shards grouped so that each image is decoded once and each view goes through once."""
-    groups: dict[tuple[str, str, int], dict[int | None, list[Feature]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str, int], dict[View | None, list[Feature]]] = defaultdict(lambda: defaultdict(list))
     spans: dict[tuple[str, str, int], tuple[int, int]] = {}
     for feature, shards in missing.items():
         for shard in shards:
@@ -202,7 +202,7 @@ class Materialiser:
 
     def compute(self, unit: Unit) -> None:
         """Write a unit's shards. Raises DataError where an image has gone, OutputError where the disk is full."""
-        if storage.is_local(self._uri) and not Path(self._uri).is_dir():
+        if storage.is_local(self._uri) and not storage.local(self._uri).is_dir():
             raise cluster.unseen(self._uri)
         pixels = self._decode(unit)
         # The next view is drawn while this one goes through the backbone.
@@ -217,12 +217,14 @@ class Materialiser:
         images = prefetch(lambda path: decode.load_known(dataset.uri(path), size), paths, self._threads)
         return np.fromiter(images, np.dtype((np.uint8, (size, size, 3))), len(paths))
 
-    def _draw(self, unit: Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
+    def _draw(self, unit: Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
         if view is None:
             return pixels
         numbers = self._source.dataset.splits[unit.split].numbers[unit.start : unit.end]
         seed = self._source.augment_seed
-        return np.stack([augment.view(p, seed, int(n), view) for p, n in zip(pixels, numbers, strict=True)])
+        policy = augment.POLICIES[view.policy]
+        pairs = zip(pixels, numbers, strict=True)
+        return np.stack([augment.view(image, seed, int(n), view.number, policy) for image, n in pairs])
 
     def _store(self, unit: Unit, features: list[Feature], pixels: np.ndarray) -> None:
         computed = [feature for feature in features if feature.cut_point != PIXELS]

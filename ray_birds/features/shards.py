@@ -52,19 +52,19 @@ def whole(uri: str, names: Iterable[str], *, again: bool = False) -> list[str]:
     an object store, which checks its content itself.
     """
     if storage.is_local(uri):
-        return _whole_here(Path(uri), names, again)
+        return _whole_here(uri, names, again)
     return _compared(uri, names) if again else list(names)
 
 
-def _whole_here(folder: Path, names: Iterable[str], again: bool) -> list[str]:
-    known = {} if again else _read(folder)
-    seen = {name: stamp for name in names if (stamp := _stamp(folder / name)) is not None}
+def _whole_here(uri: str, names: Iterable[str], again: bool) -> list[str]:
+    known = {} if again else _read(uri)
+    seen = {name: stamp for name in names if (stamp := _stamp(storage.local(storage.join(uri, name)))) is not None}
     unknown = [name for name, stamp in seen.items() if known.get(name) != stamp]
-    damaged = {*unknown} - {*_compared(str(folder), unknown)}
+    damaged = {*unknown} - {*_compared(uri, unknown)}
     found = {name: stamp for name, stamp in seen.items() if name not in damaged}
     if found != known:
         with suppress(OSError):  # on a full disk they are compared again next time
-            storage.write_json(str(folder / _VERIFIED), found)
+            storage.write_json(storage.join(uri, _VERIFIED), found)
     return list(found)
 
 
@@ -74,9 +74,9 @@ def _compared(uri: str, names: Iterable[str]) -> list[str]:
     return [name for name, digest in zip(names, digests, strict=True) if name.endswith(f"-{digest}.npy")]
 
 
-def _read(folder: Path) -> dict[str, list[int]]:
+def _read(uri: str) -> dict[str, list[int]]:
     try:
-        known = storage.read_json(str(folder / _VERIFIED))
+        known = storage.read_json(storage.join(uri, _VERIFIED))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

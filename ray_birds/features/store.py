@@ -12,7 +12,6 @@ import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from ray_birds.data import augment, decode
 from ray_birds.features import node_copy, shards
 from ray_birds.features.shards import MANIFEST
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Variant, View
 
 FORMAT = 2  # part of every key: raise it when the layout changes
 
@@ -35,7 +34,7 @@ class Feature:
     backbone: str
     split: str
     cut_point: str
-    view: int | None
+    view: View | None
     shape: tuple[int, ...]
     dtype: str
     rows: int
@@ -43,7 +42,7 @@ class Feature:
 
     @property
     def folder(self) -> str:
-        view = "plain" if self.view is None else f"view{self.view}"
+        view = "plain" if self.view is None else f"{self.view.policy}{self.view.number}"
         return f"{self.backbone}-{self.split}-{self.cut_point}-{view}-{self.key}"
 
     @property
@@ -85,7 +84,7 @@ class FeatureSpec:
     rows: dict[str, int]
     precision: str = "float32"  # of the frozen layers
 
-    def feature(self, split: str, cut_point: CutPoint, view: int | None) -> Feature:
+    def feature(self, split: str, cut_point: CutPoint, view: View | None) -> Feature:
         dtype = "uint8" if cut_point.name == PIXELS else self.dtype
         facts = {
             "format": FORMAT,
@@ -99,7 +98,8 @@ class FeatureSpec:
             "dtype": dtype,
         }
         if view is not None:
-            facts |= {"augment": asdict(augment.ARTICLE), "seed": self.augment_seed, "view": view}
+            policy = asdict(augment.POLICIES[view.policy])
+            facts |= {"augment": policy, "seed": self.augment_seed, "view": view.number}
         key = storage.digest([json.dumps(facts, sort_keys=True)])[:16]
         return Feature(self.backbone, split, cut_point.name, view, cut_point.shape, dtype, self.rows[split], key)
 
@@ -109,8 +109,9 @@ class FeatureSpec:
         """What a variant's trial reads: `pooled` for the head, `cut_point` for fine-tuning, `splits` plain."""
         found: dict[Feature, None] = {}
         for epoch in range(variant.epochs):
-            point = pooled if epoch < variant.head_epochs else cut_point
-            found[self.feature("train", point, variant.view(epoch))] = None
+            point = pooled if epoch < variant.head_phase else cut_point
+            for view in variant.views(epoch):
+                found[self.feature("train", point, view)] = None
             for split in splits:
                 found[self.feature(split, point, None)] = None
         return list(found)
@@ -193,8 +194,8 @@ def free_bytes(store: str) -> float:
     """Free space for the store; infinite on an object store."""
     if not storage.is_local(store):
         return math.inf
-    Path(store).mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(store).free
+    storage.local(store).mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(storage.local(store)).free
 
 
 class Reader:
@@ -205,8 +206,8 @@ class Reader:
 
     def __init__(self, store: str, feature: Feature) -> None:
         uri = storage.join(store, feature.folder)
-        folder = Path(uri) if storage.is_local(uri) else node_copy.of(uri, feature.folder)
-        files = [folder / name for name in shards.listed(str(folder))]
+        here = uri if storage.is_local(uri) else storage.from_os(str(node_copy.of(uri, feature.folder)))
+        files = [storage.local(storage.join(here, name)) for name in shards.listed(here)]
         self._shards = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
         self._shard_rows = feature.shard_rows
         self.shape = feature.shape

@@ -5,26 +5,26 @@ classes.json    class names in the order of the probabilities
 variant.json    the recipe it was trained by
 metrics.json    what it scored
 seen.npy        digests of the images that it was trained on and chosen by, see data.seen
+README.md       the model card, see card; of all files the only one without a digest
 versions.json   versions it was made with, the earliest Keras that opens it, and the digests of the files above
 """
 
 import importlib.metadata
-import io
 import json
 import platform
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
+from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError, first_line
 from ray_birds.data import seen
+from ray_birds.model import saved
 from ray_birds.sweep.factors import Variant
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ FORMAT = 2
 # not, for they do not know an argument of GlorotUniform.
 LEAST_KERAS = "3.15"
 _CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json", "seen.npy")
-
+CARD = "README.md"
+# Bytes: 250 million parameters, ten times those of the largest backbone here; 100 million images.
+_MOST = {"model.keras": 10**9, "seen.npy": 8 * 10**8}
+_MOST_JSON = 16_000_000  # bytes: 200,000 classes with names of 80 characters
+_AGAIN = "get the model again from where it was made, or train it again"
+# No network here works on less than 16 pixels; at 4,096 a batch of 32 takes 6 GB before the first layer.
+_SIZES = range(16, 4097)
 
 Score = Callable[[str], dict[str, Any]]
 
@@ -70,7 +76,7 @@ def save(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         model.save(path / "model.keras")
-        _check_finite(uri, (path / "model.keras").read_bytes())
+        saved.check_finite(uri, (path / "model.keras").read_bytes())
         metrics = score(str(path / "model.keras"))
         (path / "classes.json").write_text(
             json.dumps(classes, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
@@ -108,51 +114,85 @@ def _version(name: str) -> str:
 def verify(uri: str) -> Bundle:
     """Read a bundle's description and compare its files with their digests, without TensorFlow.
 
-    Raises ModelError where it is no bundle, damaged, made by a later version of this package, or has a weight
-    that is not finite. This finds damage, not malice: nothing in a bundle is ever unpickled.
+    Raises ModelError where it is no bundle, damaged, made by a later version of this package, where its files do
+    not fit together, or a weight is not finite. Sizes are looked at before contents, since a stranger may have
+    made it; nothing in a bundle is ever unpickled.
     """
     uri = storage.resolve(uri)
     try:
-        about = storage.read_json(storage.join(uri, "versions.json"))
+        about = _json(uri, "versions.json", _read(uri, "versions.json"))
         if about["format"] != FORMAT:
             raise ModelError(
-                f"{uri}: a bundle of format {about['format']}; this ray-birds reads format {FORMAT}; "
+                f"{uri}: a bundle of format {about['format']!r:.50}; this ray-birds reads format {FORMAT}; "
                 "use the one that made it (its versions.json), or train the model again"
             )
-        content = {name: storage.read(storage.join(uri, name)) for name in _CONTENT}
+        content = {name: _read(uri, name) for name in _CONTENT}
         for name, data in content.items():
             if storage.digest([data]) != about["digests"][name]:
                 raise ModelError(f"{uri}/{name}: damaged (its digest differs); copy or train the model again")
-        _check_finite(uri, content["model.keras"])
-        classes = tuple(json.loads(content["classes.json"]))
-        variant = Variant.from_json(content["variant.json"].decode())
+        classes = _classes(uri, _json(uri, "classes.json", content["classes.json"]))
+        variant = _variant(uri, _json(uri, "variant.json", content["variant.json"]))
         images = seen.from_bytes(content["seen.npy"])
-    except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         reason = first_line(error)
         raise ModelError(
             f"{uri}: not a bundle ({reason}); expected a folder such as <results>/<name>/best"
         ) from error
+    saved.check(uri, content["model.keras"], len(classes), variant.image_size)
     digest = storage.digest(about["digests"][name] for name in _CONTENT)
     return Bundle(uri, classes, variant, digest, images)
 
 
-def _check_finite(uri: str, model: bytes) -> None:
-    """Raises ModelError for weights that predict nothing; a file that Keras cannot open is left to Keras."""
+def files(uri: str) -> dict[str, bytes]:
+    """The files of a bundle by name, with the card where it has one.
+
+    Raises ModelError for one that is a link out of the folder: what it leads to may be nobody else's business.
+    """
+    names = [*_CONTENT, "versions.json"] + [CARD] * storage.exists(storage.join(uri, CARD))
+    for path in (storage.local(uri) / name for name in names if storage.is_local(uri)):
+        if not path.resolve().is_relative_to(storage.local(uri).resolve()):
+            raise ModelError(f"{path}: is a link out of the bundle; put the file itself there")
+    return {name: _read(uri, name) for name in names}
+
+
+def _read(uri: str, name: str) -> bytes:
+    """The bytes of a bundle's file. Raises ModelError where there are too many, or it is no file."""
+    where, most = storage.join(uri, name), _MOST.get(name, _MOST_JSON)
+    if storage.kind(where) == fs.FileType.Unknown:  # a pipe would never end
+        raise ModelError(f"{where}: not a file; expected one of a bundle")
     try:
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            weights = archive.read("model.weights.h5")
-    except (zipfile.BadZipFile, KeyError):
-        return
-    with h5py.File(io.BytesIO(weights)) as file:
-        name = file.visititems(_not_finite)
-    if name:
-        raise ModelError(
-            f"{uri}: its weights are not finite ({name}), it can predict nothing; train it again, with a lower "
-            "--learning-rate or --precision float32"
-        )
+        return storage.read_up_to(where, most)
+    except storage.TooLargeError as error:
+        raise ModelError(f"{where}: has {error.size:,} bytes, expected {most:,} at most; {_AGAIN}") from error
 
 
-def _not_finite(name: str, item: h5py.Dataset | h5py.Group) -> str | None:
-    """`name` where these are weights that are not finite; what ends h5py's walk."""
-    floats = isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
-    return name if floats and not np.isfinite(item[()]).all() else None
+def _json(uri: str, name: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{uri}/{name}: not JSON of a bundle ({first_line(error)}); {_AGAIN}") from error
+
+
+def _classes(uri: str, names: Any) -> tuple[str, ...]:
+    """Raises ModelError where these are not names of classes, each one once."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or not names or len(set(names)) != len(names) or not _is_unicode("".join(names)):
+        raise ModelError(f"{uri}/classes.json: expected a list of different names; {_AGAIN}")
+    return tuple(names)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: JSON may hold one half of a letter."""
+    return text.encode(errors="ignore").decode() == text
+
+
+def _variant(uri: str, values: Any) -> Variant:
+    """Raises ModelError where these are no settings, or of images that no network here takes."""
+    try:
+        variant = Variant.from_options(values)
+    except (SettingsError, TypeError, AttributeError) as error:
+        raise ModelError(f"{uri}/variant.json: not settings ({first_line(error)}); {_AGAIN}") from error
+    if variant.image_size not in _SIZES:
+        expected = f"expected {_SIZES[0]} to {_SIZES[-1]:,}"
+        raise ModelError(f"{uri}/variant.json: image_size {variant.image_size:.6g}, {expected}; {_AGAIN}")
+    return variant

@@ -11,10 +11,16 @@ from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import FEW, Estimate, Evaluation, wilson
-from ray_birds.model.bundle import LEAST_KERAS
+from ray_birds.model import lines
+from ray_birds.model.bundle import CARD, LEAST_KERAS
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
+_POLICIES = {
+    "light": "random flip, small shift, scale and rotation, brightness and contrast",
+    "article": "random flip, rotation, zoom, height and width",
+    "rand": "random flip and RandAugment",
+}
 _WEAK = 10  # classes in the table
 _PAIRS = 5  # confused pairs in the line below it
 
@@ -26,9 +32,11 @@ def write(
     data: dict[str, Any],
     evaluations: dict[str, Evaluation],
     said: Sequence[str],
+    epoch: int,
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    storage.write(storage.join(uri, "README.md"), markdown(variant, weights, data, evaluations, said).encode())
+    text = markdown(variant, weights, data, evaluations, said, epoch)
+    storage.write(storage.join(uri, CARD), text.encode())
 
 
 def markdown(
@@ -37,12 +45,13 @@ def markdown(
     data: dict[str, Any],
     evaluations: dict[str, Evaluation],
     said: Sequence[str],
+    epoch: int,
 ) -> str:
     """The card as Markdown.
 
     `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
     dataset.json. `evaluations` are the scores by split: valid, and test where there is one; `said` are the
-    sentences of the sweep's significance.
+    sentences of the sweep's significance. `epoch` is the one whose weights these are.
     """
     name = _name(data["root"])
     made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
@@ -51,7 +60,7 @@ def markdown(
         _loading(variant),
         _results(evaluations, said),
         _weak(evaluations),
-        _recipe(variant, weights),
+        _recipe(variant, weights, epoch),
         _data(data),
         _use(len(data["classes"])),
     )
@@ -59,22 +68,23 @@ def markdown(
 
 
 def _loading(variant: Variant) -> str:
-    size = variant.image_size
     return f"""## How to load it
 
-With plain Keras, in this folder:
+With plain Keras, {lines.PACKAGES}, in this folder:
 
 ```python
 import json, keras
+{lines.pixels(variant.image_size)}
 
 model = keras.saving.load_model("model.keras")
-photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), interpolation="bilinear")
-scores = model.predict(keras.utils.img_to_array(photo)[None])
+scores = model.predict(pixels("photo.jpg")[None])
 print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
 ```
 
-Pixels go in as they are, RGB from 0 to 255: scaling lies inside the model. Probabilities come out, in the order
-of `classes.json`. It takes Keras {LEAST_KERAS} or later; `versions.json` says which versions wrote it."""
+`pixels` is what the model was trained and measured with: a loader that leaves photographs on their side, or lays
+transparency over black, costs accuracy. Pixels go in as they are, RGB from 0 to 255: scaling lies inside the
+model. Probabilities come out, in the order of `classes.json`. It takes Keras {LEAST_KERAS} or later;
+`versions.json` says which versions wrote it."""
 
 
 def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
@@ -126,26 +136,41 @@ class from bad luck.
 Most often taken one for another: {pairs}."""
 
 
-def _recipe(variant: Variant, weights: str) -> str:
+def _recipe(variant: Variant, weights: str, epoch: int) -> str:
     size, rate = variant.image_size, variant.learning_rate
     head = f"{_epochs(variant.head_epochs)} with Adam at {rate:g}, all else frozen"
+    if variant.head == "probe":
+        head = "solved to convergence on frozen layers, with the L2 penalty that was best on valid"
     depth = "all layers" if variant.unfreeze == "all" else f"the last {variant.unfreeze} layers"
-    tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)} at {rate * variant.fine_tune_factor:g}"
+    tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)}, {_optimizer(variant)}"
     views = f"{variant.augment_views} views of each" if variant.augment_views else "a new view in every epoch"
     return f"""## Recipe
 
 - Backbone: {variant.backbone} with {_first_weights(weights)}, {size} x {size} pixels
 - Head: softmax on global average pooling, {head}
 - Fine-tuning: {"none" if variant.unfreeze == 0 else tuned}
-- Augmentation: {f"random flip, rotation, zoom, height and width, {views}" if variant.augmented else "none"}
+- Augmentation: {f"{_POLICIES[variant.policy]}, {views}" if variant.augmented else "none"}
+- Weights: those of epoch {epoch}, {"the last" if variant.keep == "last" else "the best on valid"}
 {_others(variant)}- Batches of {variant.batch_size}, seed {variant.seed}, BatchNorm in inference mode throughout
 
 `variant.json` has all settings."""
 
 
+def _optimizer(variant: Variant) -> str:
+    """Fine-tuning's optimizer and learning rates, in words."""
+    name = f"AdamW (decay {variant.weight_decay:g})" if variant.optimizer == "adamw" else "Adam"
+    rate = f"{variant.learning_rate * variant.fine_tune_factor:g}"
+    if variant.warmup_epochs:
+        rate += f" after a warm-up of {variant.warmup_epochs:g} epochs"
+    falling = ", falling to 0 as a cosine" if variant.schedule == "cosine" else ""
+    smoothing = f", label smoothing {variant.label_smoothing:g}" if variant.label_smoothing else ""
+    return f"{name} at {rate}{falling}{smoothing}"
+
+
 def _others(variant: Variant) -> str:
     """A line for each factor that the lines above do not tell."""
-    told = {"backbone", "augment", "unfreeze", "learning_rate", "seed"}
+    told = {"backbone", "augment", "unfreeze", "learning_rate", "seed", "head"}
+    told |= {"optimizer", "weight_decay", "schedule", "label_smoothing"}
     labels = {name: about.label for name, about in factors.factors(type(variant)).items() if name not in told}
     return "".join(f"- {label.capitalize()}: {variant.values[name]}\n" for name, label in labels.items())
 

@@ -1,5 +1,10 @@
 """A bundle's model at work: images in, probabilities and pooled features out."""
 
+import io
+import json
+import math
+import zipfile
+
 import numpy as np
 
 from ray_birds.core import storage
@@ -22,6 +27,7 @@ class Classifier:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         both = keras.Model(model.input, [model.output, model.layers[-1].input])
         self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
+        self.output_shape: tuple[int, ...] = tuple(model.output.shape[1:])
         signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.uint8)]
         self._function = tf.function(
             lambda pixels: both(tf.cast(pixels, tf.float32), training=False), input_signature=signature
@@ -67,9 +73,27 @@ def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
     data = storage.read(storage.join(bundle.uri, "model.keras"))
     with storage.temporary_file(data, ".keras") as path:
         try:
-            return Classifier(path, batch_size)
-        except (ValueError, TypeError, AttributeError, OSError) as error:
+            _check_parameters(data)
+            classifier = Classifier(path, batch_size)
+            if classifier.output_shape != (len(bundle.classes),):
+                raise ValueError(f"gives {classifier.output_shape}, not {len(bundle.classes)} probabilities")
+        except Exception as error:  # of a description that is not its own Keras makes whatever it can
             reason = first_line(error)
             raise ModelError(
                 f"{bundle.uri}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
             ) from error
+    return classifier
+
+
+def _check_parameters(data: bytes) -> None:
+    """Raises ValueError where a model.keras describes more parameters than it holds: Keras would make them all,
+    at random, before it looks for their values. Here none is made."""
+    import keras
+
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        config = json.loads(archive.read("config.json"))
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        count = sum(math.prod(weight.shape) for weight in model.weights)
+    if 4 * count > len(data):
+        raise ValueError(f"it describes {count:,} parameters and has {len(data):,} bytes")

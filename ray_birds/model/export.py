@@ -1,8 +1,9 @@
 """A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
 
 SavedModel and ONNX take images as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
-float32 (batch, classes). The class names go along: in the folder assets.extra of a SavedModel (TensorFlow's
-place for files of one's own), as `classes` among the metadata of an ONNX file. A zip holds the whole bundle.
+float32 (batch, classes). The class names go along, and the lines that make such an image of a file: in the
+folder assets.extra of a SavedModel (TensorFlow's place for files of one's own) as classes.json and pixels.py, as
+`classes` and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle.
 """
 
 import importlib.util
@@ -22,7 +23,7 @@ from ray_birds.config import ExportConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
 from ray_birds.data import decode, walk
-from ray_birds.model import bundle, classifier
+from ray_birds.model import bundle, classifier, lines
 from ray_birds.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def _new(uri: str) -> Path:
     uri = storage.resolve(uri)
     if not storage.is_local(uri):
         raise SettingsError(f"--output {uri}: an export is written to a local disk; copy it from there")
-    if os.path.lexists(uri):
+    if os.path.lexists(storage.to_os(uri)):
         raise OutputError(f"{uri}: exists; choose another --output or remove it")
-    return Path(uri)
+    return storage.local(uri)
 
 
 def _require_onnx() -> None:
@@ -145,7 +146,8 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     _network(model).export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
-    (extra / "classes.json").write_bytes(storage.read(storage.join(model.uri, "classes.json")))
+    storage.write_json(storage.from_os(str(extra / "classes.json")), model.classes)
+    (extra / "pixels.py").write_text(lines.pixels(model.variant.image_size), encoding="utf-8")
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -168,7 +170,8 @@ def _write_onnx(model: Bundle, path: Path) -> None:
     pixels = keras.InputSpec(network.input.dtype, network.input.shape, name=network.input.name)
     network.export(str(path), format="onnx", input_signature=[pixels], verbose=False)
     made = onnx.load(str(path))
-    onnx.helper.set_model_props(made, {"classes": json.dumps(model.classes, ensure_ascii=False)})
+    names, pixels_py = json.dumps(model.classes, ensure_ascii=False), lines.pixels(model.variant.image_size)
+    onnx.helper.set_model_props(made, {"classes": names, "pixels.py": pixels_py})
     onnx.save(made, str(path))
 
 
@@ -209,11 +212,10 @@ def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def _write_zip(model: Bundle, path: Path) -> None:
-    """All files of the bundle below one folder, which is called as the zip."""
+    """The files of the bundle, and nothing else that lies there, below one folder, which is called as the zip."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
-        for info in storage.find(model.uri):
-            name = storage.relative(info, model.uri)
-            archive.writestr(f"{path.stem}/{name}", storage.read(storage.join(model.uri, name)))
+        for name, data in bundle.files(model.uri).items():
+            archive.writestr(f"{path.stem}/{name}", data)
 
 
 def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:

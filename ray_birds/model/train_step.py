@@ -6,6 +6,7 @@ Compiling a step costs some ten seconds: trials of the same shape share a stage,
 import gc
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import keras
 import numpy as np
@@ -16,6 +17,29 @@ from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from ray_birds.sweep.factors import Depth, Variant
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a step does, beside its learning rate; the default is the article's, which trains heads too."""
+
+    optimizer: Literal["adamw", "adam"] = "adam"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+
+    def make_optimizer(self, trained: list[keras.Variable]) -> keras.Optimizer:
+        """Not yet built; the learning rate is set before each step."""
+        if self.optimizer == "adam":
+            return keras.optimizers.Adam()
+        optimizer = keras.optimizers.AdamW(weight_decay=self.weight_decay)
+        # Biases, and scales and shifts of normalisation, have one axis: decay would pull them off their place.
+        optimizer.exclude_from_weight_decay(var_list=[each for each in trained if len(each.shape) < 2])
+        return optimizer
+
+    def smoothed(self, labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """(n,) losses of (n, classes) probabilities, with a share of each label given to all classes alike."""
+        wanted = tf.one_hot(labels, scores.shape[1])
+        return keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -34,16 +58,17 @@ class Shape:
     head: CutPoint
     tail: CutPoint
     devices: tuple[str, ...] = ()
+    fine_tuning: Recipe = Recipe()
+    unit: bool = False  # whether the head reads features of one norm
 
     def model(self, in_head: bool) -> keras.Model:
         """From the phase's cut point to class probabilities (B, classes) float32."""
         cut_point = self.head if in_head else self.tail
         if cut_point.name == POOLED:
-            inputs = keras.Input(cut_point.shape, name=POOLED)
-            return keras.Model(inputs, head.head(self.classes)(inputs))
+            return head.from_pooled(cut_point, self.classes, unit=self.unit)
         network = backbones.build(self.backbone, self.weights, self.image_size)
         cut.freeze(network, 0 if in_head else self.unfreeze)
-        return head.classifier(network, cut_point, self.classes)
+        return head.classifier(network, cut_point, self.classes, unit=self.unit)
 
 
 class Stage:
@@ -56,11 +81,12 @@ class Stage:
         device.use_precision(shape.precision)
         with self._strategy.scope():
             self._model = shape.model(in_head)
-            adam = keras.optimizers.Adam()
+            self._trained = list(self._model.trainable_variables)
+            self._recipe = Recipe() if in_head else shape.fine_tuning
+            optimizer = self._recipe.make_optimizer(self._trained)
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
-            self.optimizer = keras.optimizers.LossScaleOptimizer(adam) if half else adam
-            self._trained = list(self._model.trainable_variables)
+            self.optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
             self.optimizer.build(self._trained)
         self._first = [variable.numpy() for variable in self._trained]
         self._first_optimizer = [variable.numpy() for variable in self.optimizer.variables]
@@ -71,12 +97,19 @@ class Stage:
         xla = True if tf.config.list_physical_devices("GPU") and not several else None
         self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
         self.predict = tf.function(self._predict, input_signature=[features])
+        read = keras.Model(self._model.input, self._model.get_layer("head").input)
+        # What the head reads, (n, d) float32.
+        self.pool = tf.function(
+            lambda x: tf.cast(read(tf.cast(x, tf.float32), training=False), tf.float32),
+            input_signature=[features],
+        )
 
-    def step(self, features: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on (n, *cut point.shape) and (n,) int32.
+    def step(self, features: np.ndarray, labels: np.ndarray, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step on (n, *cut point.shape) and (n,) int32 at this learning rate.
 
         Returns the sum of the batch's losses and the number it got right before the step.
         """
+        self.optimizer.learning_rate.assign(rate)
         weights = np.full(len(labels), 1 / len(labels), np.float32)
         if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
             lack = -len(labels) % self._replicas
@@ -106,7 +139,8 @@ class Stage:
             tape.watch([variable.value for variable in self._trained])
             scores = self._predict(features)
             losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
-            loss = self.optimizer.scale_loss(tf.reduce_sum(losses * weights))
+            costs = self._recipe.smoothed(labels, scores) if self._recipe.label_smoothing else losses
+            loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
         self.optimizer.apply(gradients, self._trained)
         counts = tf.cast(weights > 0, tf.float32)
@@ -116,7 +150,7 @@ class Stage:
     def _predict(self, features: tf.Tensor) -> tf.Tensor:
         return self._model(tf.cast(features, tf.float32), training=False)
 
-    def reset(self, learning_rate: float, seed: int) -> None:
+    def reset(self, seed: int) -> None:
         """Back to the first weights: the pretrained ones, and a head drawn from `seed` (Glorot uniform)."""
         for variable, value in zip(self._trained, self._first, strict=True):
             if variable.path == "head/kernel":
@@ -125,7 +159,6 @@ class Stage:
                 variable.assign(value)
         for variable, value in zip(self.optimizer.variables, self._first_optimizer, strict=True):
             variable.assign(value)
-        self.optimizer.learning_rate.assign(learning_rate)
 
     def load(self, weights: Weights, optimizer: list[np.ndarray] | None = None) -> None:
         """Take over the weights that are trained here, and within a phase the optimizer's moments."""
@@ -171,16 +204,18 @@ class Stages:
 
 
 def assemble(variant: Variant, weights: str, classes: int, trained: Weights) -> keras.Model:
-    """The whole model of a trial, raw pixels in, with its `trained` weights.
+    """The whole model of a trial, raw pixels in, with its `trained` weights: the others are pretrained.
 
     It computes in float32 whatever it was trained in: a bundle must run well on any machine.
     """
     device.use_precision("float32")
     network = backbones.build(variant.backbone, weights, variant.image_size)
-    model = head.classifier(network, CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)), classes)
+    pixels = CutPoint(PIXELS, (variant.image_size, variant.image_size, 3))
+    model = head.classifier(network, pixels, classes, unit=variant.solved)
     network.trainable = True
     cut.freeze(network, variant.unfreeze)
     for variable in model.trainable_variables:
-        variable.assign(trained[variable.path])
+        if variable.path in trained:  # only the head is, where the epoch that is kept is of the head phase
+            variable.assign(trained[variable.path])
     cut.freeze(network, 0)
     return model

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from fsspec.utils import glob_translate
 from pyarrow import fs
@@ -164,7 +164,7 @@ def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, list[str], li
     """A file given by itself: it gets its row, damaged or not, where its name or its content is an image's."""
     name = PurePosixPath(storage.path(uri)).name
     tree = walk.Tree(folder, [name], links={"": _real(folder)})
-    if storage.is_local(uri) and not Path(storage.to_os(uri)).is_file():
+    if storage.is_local(uri) and not storage.local(uri).is_file():
         return tree, [], [Aside(name, "not a regular file", True)]
     reason = "" if formats.by_name(name) else walk.look(uri)
     if reason == walk.NOT_AN_IMAGE:
@@ -179,7 +179,7 @@ def _what_instead(uri: str) -> str:
 
 
 def _real(folder: str) -> str:
-    return storage.from_os(str(Path(storage.to_os(folder)).resolve())) if storage.is_local(folder) else folder
+    return storage.from_os(str(storage.local(folder).resolve())) if storage.is_local(folder) else folder
 
 
 def _matching(pattern: str, tree: walk.Tree) -> tuple[walk.Tree, list[Aside]]:

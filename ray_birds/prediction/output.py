@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ class Output:
     def interrupted(self) -> dict[str, Any] | None:
         """The note of a job that has not ended; an output that it had set aside is back in its place."""
         if storage.is_local(self.uri) and not storage.exists(self.uri) and storage.exists(self._old):
-            Path(self._old).rename(self.uri)
+            storage.local(self._old).rename(storage.local(self.uri))
         note = storage.join(self.staging, JOB)
         return dict(storage.read_json(note)) if storage.exists(note) else None
 
@@ -134,7 +133,7 @@ class Output:
         storage.write(storage.join(self.staging, SUCCESS), b"")
         if self.exists():
             storage.remove(self._old)
-            Path(self.uri).rename(self._old)
+            storage.local(self.uri).rename(storage.local(self._old))
         storage.publish(self.staging, self.uri)
         storage.remove(self._old)
         storage.remove_file(storage.join(self.uri, JOB))

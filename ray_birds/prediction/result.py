@@ -1,7 +1,7 @@
 """What a prediction gives: one row per input file, with scores where labels are known; and how it is shown."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -108,7 +108,7 @@ def show_photo(config: PredictConfig, uri: str, label: str | None, choices: list
         if image.pixels is None:
             raise DataError(f"{uri}: {image.error}")
         title = f"{first['label']}, {first['probability']:.0%}{judged}"
-        target = Path.cwd() / f"{PurePath(uri).stem}-prediction.png"
+        target = storage.resolve(f"{PurePath(uri).stem}-prediction.png")
         right = first["label"] == label if known else None
-        write_photo(str(target), image.pixels, (image.width, image.height), title, right)
+        write_photo(target, image.pixels, (image.width, image.height), title, right)
         terminal.say(f"image        {target}")

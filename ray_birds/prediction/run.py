@@ -49,11 +49,24 @@ def predict(config: PredictConfig) -> Predictions:
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+    if config.show:
+        _check_shown()
     if not config.output:
         return single.predict(config)
     output = Output(storage.resolve(config.output))
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output)
+
+
+def _check_shown() -> None:
+    """See, before the work, that --show can write. Raises OutputError where it cannot."""
+    try:
+        storage.check_writable(storage.resolve("."))
+    except OSError as error:
+        raise OutputError(
+            f"{storage.resolve('.')}: --show cannot write there ({first_line(error)}); change to one that can "
+            "be written"
+        ) from error
 
 
 def _predict(config: PredictConfig, model: Bundle, output: Output) -> Predictions:

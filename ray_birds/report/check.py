@@ -47,11 +47,7 @@ def write_check_report(
         for split in dataset.splits.values()
         for path, number in zip(split.paths, split.labels, strict=True)
     }
-    columns = ("kind", "blocking", "group", "split", "class", "path", "reason")
-    rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, records, where, label))
-    write_csv(storage.join(output, "findings.csv"), columns, rows)
     classes = _classes(dataset)
-    write_csv(storage.join(output, "classes.csv"), ("class", *dataset.splits), classes)
     uri = storage.join(output, "report.html")
     values = {
         "root": dataset.root,
@@ -61,7 +57,11 @@ def write_check_report(
         "found": [_shown(finding, dataset, records, where, label) for finding in found],
         "samples": _samples(dataset, records),
     }
-    write_page(uri, "check.html.j2", values)
+    write_page(uri, "check.html.j2", values)  # first, as its mark says whose the tables are
+    columns = ("kind", "blocking", "group", "split", "class", "path", "reason")
+    rows = (dict(zip(columns, row, strict=True)) for row in _rows(found, records, where, label))
+    write_csv(storage.join(output, "findings.csv"), columns, rows)
+    write_csv(storage.join(output, "classes.csv"), ("class", *dataset.splits), classes)
     return uri
 
 

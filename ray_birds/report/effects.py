@@ -77,7 +77,7 @@ def _rank(value: Any) -> tuple[bool, float, str]:
 
 @dataclass(frozen=True)
 class Gap:
-    """Training against validation in a trial's last epoch; `best_epoch` had the lowest valid loss."""
+    """Training against validation in the epoch of a trial that is kept; `best_epoch` had the lowest valid loss."""
 
     trial: Trial
     train_accuracy: float
@@ -93,8 +93,7 @@ def gaps(trials: tuple[Trial, ...]) -> list[Gap]:
     """Over-fitting of every trial that has a history, the widest gap first."""
     found = []
     for trial in trials:
-        if trial.history:
-            last = trial.history[-1]
+        if trial.kept:
             best = min(trial.history, key=lambda epoch: epoch.valid_loss)
-            found.append(Gap(trial, last.accuracy, last.valid_accuracy, best.epoch))
+            found.append(Gap(trial, trial.kept.accuracy, trial.kept.valid_accuracy, best.epoch))
     return sorted(found, key=lambda gap: -gap.gap)

@@ -80,10 +80,11 @@ class Album:
                 return Tile(pixels, name, "a training image")
         return None
 
-    def samples(self, seed: int, views: int, limit: int = 6) -> list[list[Tile]]:
-        """Training images from all over the data set, each followed by its augmented views of epochs 1 ...
+    def samples(self, seed: int, views: int, policy: str, limit: int = 6) -> list[list[Tile]]:
+        """Training images from all over the data set, each followed by its first augmented views.
 
-        `views` is the number of different views there are; 0 where images are not augmented.
+        `views` is the number of different views there are; 0 where images are not augmented. `policy` names how
+        these are drawn.
         """
         if self.dataset is None:
             return []
@@ -95,8 +96,9 @@ class Album:
                 continue
             name = self.dataset.classes[train.labels[position]]
             number = int(train.numbers[position])
-            shown = [augment.view(pixels, seed, number, epoch) for epoch in range(min(views, VIEWS))]
-            changed = [Tile(view, name, f"epoch {epoch + 1}") for epoch, view in enumerate(shown)]
+            drawn = augment.POLICIES.get(policy, augment.LIGHT)
+            shown = [augment.view(pixels, seed, number, index, drawn) for index in range(min(views, VIEWS))]
+            changed = [Tile(view, name, f"view {index + 1} of {policy}") for index, view in enumerate(shown)]
             lines.append([Tile(pixels, name, "as it is"), *changed])
         return lines
 

@@ -49,7 +49,7 @@ def _confusion_table(figure: Figure, matrix: np.ndarray, names: Sequence[str], s
             colour = "white" if share[row, column] > 0.6 else INK
             number = f"{matrix[row, column]}"
             axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", fontsize=7.5, color=colour)
-    labels = [name if len(name) <= 32 else f"{name[:31]}…" for name in names]
+    labels = [charts.fitted(name, 32) for name in names]
     uris = np.arange(len(names)) + 0.5
     axes.set_xticks(uris, labels, rotation=90, fontsize=8)
     axes.set_yticks(uris, labels, fontsize=8)

@@ -15,6 +15,7 @@ from ray_birds.report.charts import Chart
 from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
 from ray_birds.report.scores import Scores, score
+from ray_birds.sweep import factors
 from ray_birds.sweep.results import Predictions, Results, Trial
 
 
@@ -41,6 +42,7 @@ def write_sweep_report(sweep: Results) -> str:
         "significance": significance,
         "against": {c.recipe: c for c in significance.comparisons} if significance else {},
         "variants": _variants_chart(scored, estimates, sweep.winner),
+        "recipe": _recipe(sweep),
         "curves": [sweep_charts.curves(trial, limits) for trial in drawn],
         "effects": found,
         "factors": sweep_charts.effect_of(found) if found else None,
@@ -51,7 +53,7 @@ def write_sweep_report(sweep: Results) -> str:
         "certainty": certainty,
         "missing": album.missing,
         "mistakes": album.mistakes(rows) if rows else [],
-        "samples": album.samples(sweep.config.seed[0], _views(sweep)),
+        "samples": album.samples(sweep.config.seed[0], _views(sweep), _policy(sweep)),
         "augmented": _views(sweep) > 0,
         "command": shlex.join(sweep.run["command"]),
         "splits": ", ".join(f"{name} {images:,}" for name, images in sweep.dataset["splits"].items()),
@@ -120,6 +122,24 @@ def _views(sweep: Results) -> int:
     if not any(trial.variant.augmented for trial in sweep.trials):
         return 0
     return min(sweep.config.augment_views or VIEWS, VIEWS)
+
+
+def _recipe(sweep: Results) -> str:
+    """How the variants were trained, in a sentence; what they differ in, their names say."""
+    variants = [trial.variant for trial in sweep.trials]
+    named = [
+        f"{about.label} {', '.join(dict.fromkeys(str(one.values[name]) for one in variants))}"
+        for name, about in factors.factors(sweep.config.variant).items()
+        if name not in ("backbone", "seed")
+    ]
+    kept = "last" if sweep.config.preset == "article" else sweep.config.keep
+    preset = "The article's recipe" if sweep.config.preset == "article" else "The recipe"
+    return f"{preset}: {'; '.join(named)}. Of each variant the {kept} epoch is kept."
+
+
+def _policy(sweep: Results) -> str:
+    """The first policy that the sweep drew its views by; "" without augmentation."""
+    return next((trial.variant.policy for trial in sweep.trials if trial.variant.augmented), "")
 
 
 def _run_facts(sweep: Results) -> list[tuple[str, str]]:

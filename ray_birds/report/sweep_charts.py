@@ -58,7 +58,7 @@ def _estimates(
 
 
 def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
-    """Accuracy and loss by epoch, training and validation, with a line where fine-tuning starts.
+    """Accuracy and loss by epoch, training and validation: with the start of fine-tuning and the kept epoch.
 
     `limits`: lowest accuracy, lowest and highest loss of all trials, so that charts can be compared.
     """
@@ -72,6 +72,9 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
             valid = [getattr(row, f"valid_{measure}") for row in trial.history]
             axes.plot(epochs, train, "s--", color=VERMILLION, markersize=3.5, label="training")
             axes.plot(epochs, valid, "o-", color=BLUE, markersize=3.5, label="validation")
+            if trial.kept:
+                value = getattr(trial.kept, f"valid_{measure}")
+                axes.plot(trial.kept.epoch, value, "o", color=BLUE, ms=9, fillstyle="none", mew=1.6, label="kept")
             axes.set_ylabel(measure)
             axes.grid(axis="y")
             if start is not None:
@@ -86,7 +89,7 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.suptitle(trial.name, x=0.01, ha="left", fontsize=9, fontweight="bold")
-        figure.legend(*below.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        figure.legend(*below.get_legend_handles_labels(), loc="outside lower left", ncols=3)
 
     return charts.draw(f"curves-{trial.name}", f"Accuracy and loss of {trial.name} by epoch", WIDTH, 3.9, paint)
 
@@ -123,7 +126,7 @@ def effect_of(effects: Sequence[Effect]) -> Chart:
 
 
 def over_fitting(gaps: Sequence[Gap]) -> Chart:
-    """Training and validation accuracy of the last epoch of each trial, joined by the gap."""
+    """Training and validation accuracy of each trial in the epoch that is kept, joined by the gap."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -134,7 +137,7 @@ def over_fitting(gaps: Sequence[Gap]) -> Chart:
         axes.plot(train, uris, "s", color=VERMILLION, markersize=5.5, label="training")
         axes.plot(valid, uris, "o", color=BLUE, markersize=5.5, label="validation")
         charts.percent(axes.xaxis)
-        axes.set_xlabel("accuracy in the last epoch")
+        axes.set_xlabel("accuracy in the epoch that is kept")
         charts.title(axes, "Over-fitting: training minus validation")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
 

@@ -50,7 +50,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     trial = next(one for one in trials if one.name == name)
     last = checkpoint.last(directory, name)
     variant = dataclasses.replace(trial.variant, batch_size=last.history[-1].batch_size)
-    model = train_step.assemble(variant, config.weights, len(classes), last.weights)
+    model = train_step.assemble(variant, config.weights, len(classes), last.kept)
 
     data = directory.dataset()
     evaluations: dict[str, metrics.Evaluation] = {}
@@ -75,7 +75,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
     said = results.compare(complete, name, config.margin, data["copies_in_train"]).sentences
-    card.write(uri, variant, config.weights, data, evaluations, said)
+    card.write(uri, variant, config.weights, data, evaluations, said, results.kept(last.history, variant).epoch)
     return kept
 
 

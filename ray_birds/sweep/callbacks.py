@@ -126,7 +126,7 @@ class Progress(Callback):
         if name in self.errors:
             self._end(name, "failed")
             return
-        done = self._last.get(name, {}).get("epoch", 0) == self._variants[name].epochs
+        done = self._last.get(name, {}).get("ended", False)
         self._logs.success(name)
         self._end(name, "finished" if done else "stopped")
 
@@ -168,7 +168,7 @@ class Progress(Callback):
         self._state[name] = state
         if not terminal.out.is_terminal:
             last = self._last.get(name)
-            score = f", valid accuracy {last['valid_accuracy']:.4f}" if last else ""
+            score = f", valid accuracy {last['kept_accuracy']:.4f} in epoch {last['kept_epoch']}" if last else ""
             terminal.say(f"{name}: {state}{score}; {self._title()}")
 
     def _title(self) -> str:

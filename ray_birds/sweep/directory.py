@@ -2,6 +2,7 @@
 
 config.json  run.json  dataset.json  seen.npy  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
 tensorboard/  best/
+heads/<head>.npz   solved heads, which several trials begin with
 trials/<trial>/history.csv, history.json one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
 trials/<trial>/test_predictions.parquet  where the trial was scored on test
@@ -100,6 +101,16 @@ class SweepDirectory:
 
     def _checkpoints(self, trial: str) -> list[str]:
         return [self.path("trials", trial, f"checkpoint{slot}.npz") for slot in range(2)]
+
+    def head(self, key: str) -> bytes | None:
+        """A solved head; None where there is none yet."""
+        try:
+            return storage.read(self.path("heads", f"{key}.npz"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_head(self, key: str, data: bytes) -> None:
+        storage.write(self.path("heads", f"{key}.npz"), data)
 
     def write_history(self, trial: str, epochs: Sequence[dict[str, Any]]) -> None:
         """One row per epoch: history.json with the numbers as they are, history.csv for people."""

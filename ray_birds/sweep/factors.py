@@ -9,12 +9,12 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ray_birds.core.settings import Settings
 
 Depth = int | Literal["all"]
-Switch = Literal["off", "on"]
+Augment = Literal["off", "on", "light", "article", "rand"]
 BackboneName = Literal[
     "EfficientNetB0",
     "EfficientNetB2",
@@ -25,6 +25,13 @@ BackboneName = Literal[
     "ResNet50V2",
 ]
 BACKBONES: tuple[str, ...] = typing.get_args(BackboneName)
+
+
+class View(NamedTuple):
+    """One of the changed views of an image: of which policy, and its number in that."""
+
+    policy: str  # a name in augment.POLICIES
+    number: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Factor:
     tried: tuple[Any, ...]
     short: Callable[[Any], str]
     always: bool = False
-    phase: Literal["features", "head", "fine-tune", "both"] = "both"
+    phase: Literal["features", "head", "fine-tune", "steps", "both"] = "both"  # steps: of either, if it has any
     stored: bool = False  # another value means other stored features
     drawn: Literal["choice", "log-uniform"] = "choice"  # how random samples take a value
     accepts: Callable[[Any], bool] = lambda value: True
@@ -71,12 +78,14 @@ class Variant(Settings):
         short=str,
         stored=True,
     )
-    augment: Switch = factor(
+    augment: Augment = factor(
         "off",
         label="augmentation",
-        help="Train on the images as they are (off), on randomly changed views of them (on), or try both.",
+        help="Train on the images as they are (off) or on randomly changed views of them: light (flip, small "
+        "shift, scale and rotation, brightness, contrast; on means these), article (the article's, with "
+        "rotations up to 72 degrees) or rand (RandAugment).",
         tried=("off", "on"),
-        short={"off": "plain", "on": "aug"}.__getitem__,
+        short=lambda augment: {"off": "plain", "on": "aug"}.get(augment, augment),
         always=True,
         stored=True,
     )
@@ -87,21 +96,67 @@ class Variant(Settings):
         tried=(0, 10, 100),
         short="unfreeze{}".format,
         always=True,
-        phase="fine-tune",
         stored=True,
         accepts=lambda depth: depth == "all" or depth >= 0,
         expected="a number of layers from 0, or all",
     )
+    head: Literal["probe", "adam"] = factor(
+        "probe",
+        label="head",
+        help="How the head is trained on frozen layers: solved to convergence with the L2 penalty that is best on "
+        "valid (probe), or by --head-epochs of Adam (adam).",
+        tried=("probe",),
+        short="head-{}".format,
+        phase="head",
+        stored=True,
+    )
     learning_rate: float = factor(
         1e-3,
         label="learning rate",
-        help="Learning rates of the head phase (Adam).",
+        help="Learning rates of Adam in the head phase; fine-tuning has --fine-tune-factor times these.",
         tried=(1e-3,),
         short=lambda rate: f"lr{number(rate)}",
         always=True,
+        phase="steps",
         drawn="log-uniform",
         accepts=lambda rate: 0 < rate < 10,
         expected="a number above 0, such as 0.001",
+    )
+    optimizer: Literal["adamw", "adam"] = factor(
+        "adamw",
+        label="optimizer",
+        help="Optimizers of fine-tuning.",
+        tried=("adamw",),
+        short=str,
+        phase="fine-tune",
+    )
+    weight_decay: float = factor(
+        0.02,
+        label="weight decay",
+        help="Decay of AdamW, as a share of the learning rate; biases and normalisation have none.",
+        tried=(0.02,),
+        short=lambda decay: f"decay{number(decay)}",
+        phase="fine-tune",
+        accepts=lambda decay: 0 <= decay < 1,
+        expected="a number from 0, such as 0.02",
+    )
+    schedule: Literal["cosine", "constant"] = factor(
+        "cosine",
+        label="schedule",
+        help="Learning rates of fine-tuning: a warm-up, then falling to 0 (cosine) or as they are (constant).",
+        tried=("cosine",),
+        short=str,
+        phase="fine-tune",
+    )
+    label_smoothing: float = factor(
+        0.1,
+        label="label smoothing",
+        help="Share of each label that goes to all classes alike in fine-tuning.",
+        tried=(0.1,),
+        short=lambda share: f"smooth{number(share)}",
+        phase="fine-tune",
+        accepts=lambda share: 0 <= share < 1,
+        expected="a share from 0, such as 0.1",
     )
     seed: int = factor(
         0,
@@ -116,7 +171,10 @@ class Variant(Settings):
     batch_size: int = 32
     head_epochs: int = 5
     fine_tune_epochs: int = 5
-    fine_tune_factor: float = 0.1
+    fine_tune_factor: float = 0.5
+    warmup_epochs: float = 0.5
+    keep: str = "best"
+    patience: int = 0
     augment_seed: int = 0
     augment_views: int = 0
     precision: str = "float32"
@@ -124,22 +182,54 @@ class Variant(Settings):
     @property
     def epochs(self) -> int:
         """Epochs of both phases; with nothing unfrozen there is no second phase (the article's model 1)."""
-        return self.head_epochs + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
+        return self.head_phase + (self.fine_tune_epochs if self.unfreeze != 0 else 0)
+
+    @property
+    def solved(self) -> bool:
+        """Whether the head is solved on features of one norm."""
+        return self.head == "probe"
+
+    @property
+    def head_phase(self) -> int:
+        """Epochs of the first phase; a solved head counts as one."""
+        return 1 if self.solved else self.head_epochs
+
+    @property
+    def policy(self) -> str:
+        """The policy of augmentation, or off."""
+        return "light" if self.augment == "on" else self.augment
 
     @property
     def augmented(self) -> bool:
         return self.augment != "off"
 
-    def view(self, epoch: int) -> int | None:
-        """Index of the augmented view that `epoch` (from 0) trains on; None for the image itself."""
+    def views(self, epoch: int) -> tuple[View | None, ...]:
+        """The views of each image that `epoch` (from 0) trains on; None is the image itself.
+
+        A head is solved on the images and as many views at once as --head-epochs says; fine-tuning then uses
+        the views again, whose features below the cut point come from the same pass through the network.
+        """
         if not self.augmented:
-            return None
-        return epoch % self.augment_views if self.augment_views else epoch
+            return (None,)
+        if self.head == "adam":
+            numbers = range(epoch, epoch + 1)
+        else:
+            numbers = range(epoch - 1, epoch) if epoch else range(self.head_epochs)
+        count = self.augment_views
+        views = dict.fromkeys(View(self.policy, n % count if count else n) for n in numbers)
+        return (None, *views) if self.solved and epoch == 0 else tuple(views)
 
     @property
     def values(self) -> dict[str, Any]:
         """The value of each factor, by name."""
         return {name: getattr(self, name) for name in factors(type(self))}
+
+    @property
+    def idle(self) -> set[str]:
+        """The factors that change nothing here: this variant does not fine-tune, or takes no steps at all."""
+        phases = {"fine-tune"} if self.unfreeze == 0 else set()
+        phases |= {"steps"} if phases and self.solved else set()
+        return {name for name, about in factors(type(self)).items() if about.phase in phases}
 
     def name(self, varied: Iterable[str] = ()) -> str:
         """The trial's name, such as `aug-unfreeze100-lr0.001`; stable, it names folders and rows.

@@ -17,6 +17,10 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Depth, Variant
 
 Point = dict[str, Any]  # a value of each factor, by name
+_SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
+    *("image_size", "batch_size", "head_epochs", "fine_tune_epochs", "fine_tune_factor", "warmup_epochs"),
+    *("keep", "patience", "augment_views", "precision"),
+)
 _DRAWS = 1000  # for each sample, before no other one is expected
 
 
@@ -54,19 +58,10 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
     Raises SettingsError where two have the same name.
     """
     points = _samples(config) if config.samples else _points(config)
+    seed = config.grid["seed"][0]
     points.sort(key=lambda point: (config.grid["backbone"].index(point["backbone"]), _depth(point["unfreeze"])))
     made = [
-        config.variant(
-            **point,
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-            head_epochs=config.head_epochs,
-            fine_tune_epochs=config.fine_tune_epochs,
-            fine_tune_factor=config.fine_tune_factor,
-            augment_seed=config.grid["seed"][0],
-            augment_views=config.augment_views,
-            precision=config.precision,
-        )
+        config.variant(**{name: getattr(config, name) for name in _SHARED} | {"augment_seed": seed} | point)
         for point in points
     ]
     varied = factors.varied(made)
@@ -78,14 +73,21 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
 
 
 def _points(config: TuneConfig) -> list[Point]:
-    """Every combination of the factors' values; of the article's factors only its four."""
+    """Every combination of the factors' values that differs in one that counts; of the article's only its four."""
     fixed = ARTICLE if config.preset == "article" else ({},)
-    return [
-        dict(zip(free, values, strict=True)) | pair
+    points = [
+        _settled(config, dict(zip(free, values, strict=True)) | pair)
         for pair in fixed
         for free in [[name for name in config.grid if name not in pair]]
         for values in itertools.product(*(config.grid[name] for name in free))
     ]
+    return [point for number, point in enumerate(points) if point not in points[:number]]
+
+
+def _settled(config: TuneConfig, point: Point) -> Point:
+    """The point with the first value of each factor that changes nothing there: no trial is run twice."""
+    idle = (name for name in config.variant(**point).idle if len(config.grid[name]) > 1)
+    return point | {name: config.grid[name][0] for name in idle}
 
 
 def _samples(config: TuneConfig) -> list[Point]:
@@ -97,7 +99,8 @@ def _samples(config: TuneConfig) -> list[Point]:
     seeds = config.grid["seed"]
     drawn: dict[tuple[Any, ...], Point] = {}
     for _ in range(_DRAWS * config.samples):
-        point = {name: _draw(draw, config, name) for name in config.grid if name != "seed"}
+        values = {name: _draw(draw, config, name) for name in config.grid if name != "seed"}
+        point = _settled(config, values)
         drawn.setdefault(tuple(point.values()), point)
         if len(drawn) == config.samples:
             return [point | {"seed": seed} for point in drawn.values() for seed in seeds]

@@ -38,7 +38,7 @@ class Epoch:
 
     epoch: int  # from 1, over both phases
     phase: str  # head | fine-tune
-    learning_rate: float
+    learning_rate: float  # at the epoch's end; 0 where the head was solved
     loss: float
     accuracy: float
     valid_loss: float
@@ -46,6 +46,26 @@ class Epoch:
     seconds: float
     images_per_second: float  # while training
     batch_size: int  # half of what was asked for where that was too large for the device's memory
+
+
+def kept(history: Sequence[Epoch], variant: Variant) -> Epoch:
+    """The epoch that a trial is ranked by and whose weights are kept: of equal ones the first."""
+    if variant.keep == "last":
+        return history[-1]
+    return min(history, key=lambda epoch: (-epoch.valid_accuracy, _or_infinite(epoch.valid_loss)))
+
+
+def ended(history: Sequence[Epoch], variant: Variant) -> bool:
+    """Whether a trial is finished: all its epochs are done, or its patience is out."""
+    if not history or len(history) == variant.epochs:
+        return bool(history)
+    before = variant.head_phase if variant.unfreeze != 0 else 0  # epochs that patience does not count
+    waited = len(history) - max(kept(history, variant).epoch, before)
+    return bool(variant.patience) and waited >= variant.patience
+
+
+def _or_infinite(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 @dataclass(frozen=True)
@@ -90,7 +110,12 @@ class Trial:
     def status(self) -> Status:
         if self.error:
             return "failed"
-        return "finished" if self.epochs == self.variant.epochs else "stopped"
+        return "finished" if ended(self.history, self.variant) else "stopped"
+
+    @property
+    def kept(self) -> Epoch | None:
+        """The epoch that counts: its scores are the trial's, its weights the bundle's."""
+        return kept(self.history, self.variant) if self.history else None
 
     @property
     def epochs(self) -> int:
@@ -98,11 +123,11 @@ class Trial:
 
     @property
     def valid_accuracy(self) -> float:
-        return self.history[-1].valid_accuracy if self.history else math.nan
+        return self.kept.valid_accuracy if self.kept else math.nan
 
     @property
     def valid_loss(self) -> float:
-        return self.history[-1].valid_loss if self.history else math.nan
+        return self.kept.valid_loss if self.kept else math.nan
 
     @property
     def test_accuracy(self) -> float:
@@ -130,9 +155,7 @@ class Trial:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """Sort key, best first: finished ones, by valid accuracy, then by valid loss."""
-        scores = (-self.valid_accuracy, self.valid_loss)
-        accuracy, loss = (math.inf if math.isnan(score) else score for score in scores)
-        return self.status != "finished", accuracy, loss
+        return self.status != "finished", _or_infinite(-self.valid_accuracy), _or_infinite(self.valid_loss)
 
     def row(self) -> dict[str, Any]:
         """The row of trials.csv: the factors by name, and what came of them; None for NaN."""
@@ -143,6 +166,7 @@ class Trial:
             "precision": self.variant.precision,
             "status": self.status,
             "epochs": self.epochs,
+            "kept_epoch": self.kept.epoch if self.kept else None,
             "valid_accuracy": self.valid_accuracy,
             "valid_loss": self.valid_loss,
             "test_accuracy": self.test_accuracy,
@@ -177,6 +201,17 @@ class Results:
     @property
     def failed(self) -> tuple[Trial, ...]:
         return tuple(trial for trial in self.trials if trial.status == "failed")
+
+    @property
+    def left_out(self) -> str:
+        """What --time-limit left no time for, in a sentence; empty where it did."""
+        names = [trial.name for trial in self.trials if trial.status == "stopped"]
+        if not names or not self.config.time_limit:
+            return ""
+        return (
+            f"{len(names)} of {len(self.trials)} variants had not ended when the time limit of "
+            f"{self.config.time_limit} was over, and are not compared: {', '.join(names)}."
+        )
 
     @cached_property
     def significance(self) -> Significance | None:

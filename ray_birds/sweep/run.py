@@ -9,6 +9,7 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, lock, terminal
 from ray_birds.core.cluster import Resources
 from ray_birds.core.errors import resumable
+from ray_birds.core.settings import check
 from ray_birds.data import dataset
 from ray_birds.data.dataset import Dataset
 from ray_birds.model import bundle
@@ -39,7 +40,7 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
-        errors = trials.run(plan)
+        errors = trials.run(plan, _seconds_left(config, started))
         with directory.writing():
             found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
             best = selection.choose(found)
@@ -53,6 +54,16 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
     done = results.assemble(directory, config, facts, found)
     summary.report(done)
     return done
+
+
+def _seconds_left(config: TuneConfig, started: datetime) -> float:
+    """Of --time-limit. Raises SettingsError where that is over before a trial began."""
+    left = config.seconds_allowed - (datetime.now(UTC) - started).total_seconds()
+    check(
+        left > 0,
+        f"--time-limit {config.time_limit}: over before the first trial; give more, the features are kept",
+    )
+    return left
 
 
 def _facts(plan: Plan, best: str | None, started: datetime, resources: Resources) -> dict[str, Any]:

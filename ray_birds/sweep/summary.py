@@ -34,6 +34,8 @@ def show(results: Results) -> None:
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]
     terminal.show(terminal.table("Results", columns, cells))
     directory = results.directory
+    if results.left_out:
+        terminal.say(f"note: {results.left_out} --resume with a longer --time-limit goes on")
     if results.significance:
         terminal.say(results.significance.text)
         terminal.say(f"best model   {directory.best}")
@@ -47,8 +49,11 @@ def show(results: Results) -> None:
 
 
 def failures(results: Results) -> str:
-    """One line on the trials that failed; empty where none did."""
+    """One line on the trials that failed, or on none having ended; empty where all is well."""
     if not results.failed:
+        if results.winner is None and results.left_out:
+            limit = results.config.time_limit
+            return f"no variant ended within --time-limit {limit}; --resume with a longer one goes on"
         return ""
     reasons = "; ".join(f"{trial.name}: {trial.error}" for trial in results.failed)
     return (

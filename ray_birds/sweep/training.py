@@ -1,131 +1,31 @@
-"""One variant's training, the article's recipe: the head on frozen features, then the top layers too.
+"""One variant's training: the head on frozen features, then the top layers too; by which recipe, the variant says.
 
-Knows Keras, not Ray. What a phase reads is an `Inputs`: stored features, or the images themselves (the
-reference path). Both feed the same loop, in the same order, from the same first weights.
+Knows Keras, not Ray.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
-from ray_birds.core.prefetch import prefetch
-from ray_birds.data import augment, decode
-from ray_birds.data.dataset import Dataset
-from ray_birds.features.store import FeatureSpec, Reader
-from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.model.train_step import Shape, Stage, Stages
+from ray_birds.model import probe
+from ray_birds.model.cut import POOLED
+from ray_birds.model.schedule import Schedule
+from ray_birds.model.train_step import Stage, Stages
+from ray_birds.sweep import results
 from ray_birds.sweep.checkpoint import Checkpoint
-from ray_birds.sweep.factors import Variant
-from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.heads import Solved
 from ray_birds.sweep.results import Epoch
-
-Rows = np.ndarray  # (n,) int64: numbers of rows of a split
-_READERS = 3  # threads that make batches ready while one is trained on
-_STAGES = Stages()
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What one phase's model reads, as a function of a split's rows.
-
-    `train` takes rows and the epoch (from 0), `plain` a split's name and rows; both give (n, *cut_point.shape).
-    """
-
-    cut_point: CutPoint
-    train: Callable[[Rows, int], np.ndarray]
-    plain: Callable[[str, Rows], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trial's work. `labels` by split are (n,) int32; `head` and `tail` are the inputs of the two phases.
-
-    `devices` are those that train each batch together, where there is more than one.
-    """
-
-    variant: Variant
-    weights: str
-    classes: int
-    labels: dict[str, np.ndarray]
-    head: Inputs
-    tail: Inputs
-    devices: tuple[str, ...] = ()
-
-    @property
-    def shape(self) -> Shape:
-        variant = self.variant
-        return Shape(
-            variant.backbone,
-            self.weights,
-            variant.image_size,
-            variant.unfreeze,
-            self.classes,
-            variant.precision,
-            self.head.cut_point,
-            self.tail.cut_point,
-            self.devices,
-        )
-
-    def with_batches(self, size: int) -> "Task":
-        return dataclasses.replace(self, variant=dataclasses.replace(self.variant, batch_size=size))
-
+from ray_birds.sweep.tasks import Inputs, Rows, Task, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
-
-
-def stored_inputs(variant: Variant, feature_spec: FeatureSpec, uri: str, cut_point: CutPoint) -> Inputs:
-    """Inputs of a phase from the feature store at `uri`."""
-    readers: dict[tuple[str, int | None], Reader] = {}
-
-    def rows(split: str, view: int | None, numbers: Rows) -> np.ndarray:
-        if (split, view) not in readers:
-            readers[split, view] = Reader(uri, feature_spec.feature(split, cut_point, view))
-        return readers[split, view].rows(numbers)
-
-    return Inputs(
-        cut_point,
-        lambda numbers, epoch: rows("train", variant.view(epoch), numbers),
-        lambda split, numbers: rows(split, None, numbers),
-    )
-
-
-def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
-    """Inputs of a phase from the images, read, decoded and augmented anew in every epoch."""
-
-    def pixels(split: str, number: int) -> np.ndarray:
-        return decode.load_known(dataset.uri(dataset.splits[split].paths[number]), variant.image_size)
-
-    def view(number: int, epoch: int) -> np.ndarray:
-        image, drawn = pixels("train", number), variant.view(epoch)
-        original = int(dataset.splits["train"].numbers[number])
-        return image if drawn is None else augment.view(image, variant.augment_seed, original, drawn)
-
-    return Inputs(
-        CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)),
-        lambda numbers, epoch: np.stack([view(int(number), epoch) for number in numbers]),
-        lambda split, numbers: np.stack([pixels(split, int(number)) for number in numbers]),
-    )
-
-
-def task(plan: Plan, name: str) -> Task:
-    """The work of a sweep's trial, reading stored features or images as the plan says."""
-    variant = plan.variants[name]
-    labels = {split: plan.data.splits[split].labels for split in ("train", *plan.scored)}
-    if name in plan.stored:
-        about, feature_spec = plan.backbones[variant.backbone], plan.feature_specs[variant.backbone]
-        head, tail = (
-            stored_inputs(variant, feature_spec, plan.store, cut_point)
-            for cut_point in (about.pooled, about.cut_points[variant.unfreeze])
-        )
-    else:
-        head = tail = direct_inputs(variant, plan.data)
-    devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
-    return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices)
+_PROBE_ROWS = 1024  # of stored features at a time
+_HELD = 1 << 29  # bytes of stored features that are held in memory while a head is solved
+_STAGES = Stages()
 
 
 def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
@@ -162,26 +62,31 @@ def _too_large(task: Task) -> OutOfMemoryError:
 
 def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
     variant, stage = task.variant, None
-    for epoch in range(len(state.history), variant.epochs):
-        in_head = epoch < variant.head_epochs
-        if stage is None or epoch == variant.head_epochs:
+    while not results.ended(state.history, variant):
+        epoch = len(state.history)
+        in_head = epoch < variant.head_phase
+        if stage is None or epoch == variant.head_phase:
             stage = _STAGES.get(task.shape, in_head)
-            rate = variant.learning_rate * (1.0 if in_head else variant.fine_tune_factor)
-            stage.reset(rate, variant.seed)
-            stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_epochs else None)
-        inputs = task.head if in_head else task.tail
-        result, scores = _epoch(task, stage, inputs, epoch)
-        state = Checkpoint([*state.history, result], *stage.state())
+            stage.reset(variant.seed)
+            stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_phase else None)
+        result, scores = _solve(task, stage) if in_head and variant.head == "probe" else _epoch(task, stage, epoch)
+        state = _after(state, result, stage, variant)
         _check_finite(state, scores, variant.precision)
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None
-    in_head = variant.epochs == variant.head_epochs
-    if stage is None:
-        stage = _STAGES.get(task.shape, in_head)
-        stage.reset(0.0, variant.seed)
-        stage.load(state.weights)
-    return _score(task, stage, task.head if in_head else task.tail, "test")
+    in_head = results.kept(state.history, variant).epoch <= variant.head_phase
+    stage = _STAGES.get(task.shape, in_head)
+    stage.reset(variant.seed)
+    stage.load(state.kept)
+    return _score(task, stage, task.inputs(in_head), "test")
+
+
+def _after(state: Checkpoint, result: Epoch, stage: Stage, variant: Variant) -> Checkpoint:
+    """The state after another epoch; where an earlier one is still the one to keep, with its weights."""
+    history = [*state.history, result]
+    is_kept = results.kept(history, variant) is result
+    return Checkpoint(history, *stage.state(), {} if is_kept else state.kept)
 
 
 def _check_finite(state: Checkpoint, scores: np.ndarray, precision: str) -> None:
@@ -206,18 +111,24 @@ def order(seed: int, epoch: int, count: int) -> Rows:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
-def _epoch(task: Task, stage: Stage, inputs: Inputs, epoch: int) -> tuple[Epoch, np.ndarray]:
+def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     start = time.monotonic()
     variant, labels = task.variant, task.labels["train"]
+    in_head = epoch < variant.head_phase
+    inputs, (view,) = task.inputs(in_head), variant.views(epoch)
     rows = order(variant.seed, epoch, len(labels))
-    totals = [stage.step(x, labels[part]) for part, x in _batches(rows, variant, lambda r: inputs.train(r, epoch))]
+    steps = -(-len(rows) // variant.batch_size)
+    rates = schedule(variant, steps, in_head=in_head)
+    first = (epoch if in_head else epoch - variant.head_phase) * steps
+    seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
+    totals = [stage.step(x, labels[part], rates.rate(step)) for step, (part, x) in enumerate(seen, first)]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     trained = time.monotonic()
     scores = _score(task, stage, inputs, "valid")
     valid_loss, valid_accuracy = _evaluate(scores, task.labels["valid"])
     result = Epoch(
         epoch + 1,
-        "head" if epoch < variant.head_epochs else "fine-tune",
+        "head" if in_head else "fine-tune",
         float(stage.optimizer.learning_rate.numpy()),
         loss / len(rows),
         hits / len(rows),
@@ -230,10 +141,86 @@ def _epoch(task: Task, stage: Stage, inputs: Inputs, epoch: int) -> tuple[Epoch,
     return result, scores
 
 
+def schedule(variant: Variant, steps: int, *, in_head: bool) -> Schedule:
+    """The learning rates of a phase whose epochs have so many steps."""
+    if in_head:
+        return Schedule(variant.learning_rate, variant.head_epochs * steps)
+    peak, warmup = variant.learning_rate * variant.fine_tune_factor, round(variant.warmup_epochs * steps)
+    return Schedule(peak, variant.fine_tune_epochs * steps, warmup, variant.schedule)
+
+
+def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
+    """The head solved to convergence, which counts as one epoch; by another trial, if one has.
+
+    The seconds are those that it took whoever solved it: a trial costs no less for being the second.
+    """
+    solved = task.shared.get(lambda: _solved(task, stage)) if task.shared else _solved(task, stage)
+    start = time.monotonic()
+    stage.load({"head/kernel": solved.head.kernel, "head/bias": solved.head.bias})
+    scores = _score(task, stage, task.head, "valid")
+    valid_loss, valid_accuracy = _evaluate(scores, task.labels["valid"])
+    images = len(task.labels["train"]) * len(task.variant.views(0))
+    result = Epoch(
+        1,
+        "head",
+        0.0,
+        solved.loss,
+        solved.accuracy,
+        valid_loss,
+        valid_accuracy,
+        solved.seconds + time.monotonic() - start,
+        images / solved.seconds,
+        task.variant.batch_size,
+    )
+    return result, scores
+
+
+def _solved(task: Task, stage: Stage) -> Solved:
+    start = time.monotonic()
+    train = _read_by_head(task, stage, task.labels["train"], task.head.train, task.variant.views(0))
+    plain = partial(task.head.plain, "valid")
+    valid = _read_by_head(task, stage, task.labels["valid"], lambda rows, view: plain(rows), (None,))
+    found = probe.solve(train, valid, task.classes)
+    loss, accuracy = probe.evaluate(found.head, train)
+    return Solved(found.head, found.penalty, loss, accuracy, time.monotonic() - start)
+
+
+def _read_by_head(
+    task: Task,
+    stage: Stage,
+    labels: np.ndarray,
+    read: Callable[[Rows, View | None], np.ndarray],
+    views: tuple[View | None, ...],
+) -> probe.Batches:
+    """What the head reads of these images, (n, d) at a time, in one view after the other.
+
+    It is made once and held in memory, unless it comes from stored features that are large: these are read anew
+    each time.
+    """
+    is_stored = task.head.cut_point.name == POOLED
+    size = _PROBE_ROWS if is_stored else task.variant.batch_size
+    rows = np.arange(len(labels))
+
+    def make() -> Iterator[probe.Batch]:
+        for view in views:
+            for part, x in batches(rows, size, partial(_at, read, view)):
+                yield stage.pool(x).numpy(), labels[part]
+
+    if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
+        return make
+    held = list(make())
+    return lambda: held
+
+
+def _at(read: Callable[[Rows, View | None], np.ndarray], view: View | None, rows: Rows) -> np.ndarray:
+    return read(rows, view)
+
+
 def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
     """(n, classes) float32 probabilities of a split's images as they are."""
     rows = np.arange(len(task.labels[split]))
-    parts = [stage.predict(x) for _, x in _batches(rows, task.variant, lambda part: inputs.plain(split, part))]
+    read = partial(inputs.plain, split)
+    parts = [stage.predict(x) for _, x in batches(rows, task.variant.batch_size, read)]
     return np.concatenate([part.numpy() for part in parts])
 
 
@@ -242,12 +229,3 @@ def _evaluate(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     chosen = scores[np.arange(len(labels)), labels].astype(np.float64)
     loss = -np.log(np.clip(chosen, 1e-7, 1 - 1e-7)).mean()
     return float(loss), float((scores.argmax(axis=1) == labels).mean())
-
-
-def _batches(
-    rows: Rows, variant: Variant, make: Callable[[Rows], np.ndarray]
-) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Batches of rows and what `make` gives for them, a few of them made ahead by threads."""
-    size = variant.batch_size
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    yield from zip(parts, prefetch(make, parts, _READERS, window=_READERS + 1), strict=True)

@@ -71,7 +71,14 @@ def test_a_job_that_gets_nothing_done_says_so_now_and_then(
 def test_progress_of_nothing(total: int, capsys: pytest.CaptureFixture[str]) -> None:
     with terminal.progress("Reading", total, "files"):
         pass
-    assert f"Reading: 0/{total}, " in capsys.readouterr().out
+    assert f"Reading: 0/{total} files\n" in capsys.readouterr().out
+
+
+def test_no_rate_of_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """A job of one unit: the clock starts with its end."""
+    with terminal.progress("Scoring", 64, "images", done=64):
+        pass
+    assert capsys.readouterr().out == "Scoring: 64/64 images\n"
 
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
-"""The augmented view: a pure function whose affine maps, measured from the pixels, are the article's recipe."""
+"""Augmented views: pure functions whose maps, measured from the pixels, are those of their policies."""
 
 import ast
+import dataclasses
 import hashlib
 import inspect
 import math
@@ -8,10 +9,11 @@ import subprocess
 import sys
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 
-from ray_birds.data import augment
+from ray_birds.data import augment, rand_augment
 
 SIZE = 128
 DRAWS = 400
@@ -36,7 +38,7 @@ def maps() -> np.ndarray:
     design = np.column_stack([x[disc], y[disc], np.ones(disc.sum())])
     measured = []
     for number in range(DRAWS):
-        view = augment.view(coordinates, seed=0, number=number, epoch=0)[disc][:, :2] / 2 - (SIZE - 1) / 2
+        view = augment.view(coordinates, seed=0, index=number, view=0)[disc][:, :2] / 2 - (SIZE - 1) / 2
         solution, *_ = np.linalg.lstsq(design, view, rcond=None)
         assert np.abs(design @ solution - view).max() < 1  # affine indeed
         assert np.abs(solution[2]).max() < 0.5  # about the centre
@@ -104,7 +106,7 @@ def test_zoom_times_stretch_stays_within_the_recipe(maps: np.ndarray) -> None:
 
 
 # Of each version of the policies: the digest of the code that draws its views.
-DRAWN_BY = {(("article", 1),): "cfc14bef6f6031d9"}
+DRAWN_BY = {(("article", 1), ("light", 1), ("rand", 1)): "8105fddcdbf01ded"}
 
 
 def code_of(module: ModuleType) -> str:
@@ -121,6 +123,55 @@ def test_whoever_changes_the_code_raises_the_version() -> None:
     policies = [value for value in vars(augment).values() if isinstance(value, augment.Policy)]
     versions = tuple((policy.name, policy.version) for policy in policies)
     assert versions in DRAWN_BY, "record the digest of this version's code in DRAWN_BY"
-    assert hashlib.sha256(code_of(augment).encode()).hexdigest()[:16] == DRAWN_BY[versions], (
+    code = code_of(augment) + code_of(rand_augment)
+    assert hashlib.sha256(code.encode()).hexdigest()[:16] == DRAWN_BY[versions], (
         "augment.py changed: raise the version of each policy that draws other views, and record the new digest"
     )
+
+
+def test_the_article_is_the_default(image: np.ndarray) -> None:
+    assert np.array_equal(augment.view(image, 1, 2, 3), augment.view(image, 1, 2, 3, augment.ARTICLE))
+
+
+def test_light_views_stay_near_the_image() -> None:
+    """Its map, read off pixels that are their own coordinates: turned, scaled and shifted within the policy."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    coordinates = np.stack([2 * columns, 2 * rows, 0 * rows], axis=-1).astype(np.uint8)
+    geometry = dataclasses.replace(augment.LIGHT, brightness=0.0, contrast=0.0)
+    x, y = columns - (SIZE - 1) / 2, rows - (SIZE - 1) / 2
+    disc = np.hypot(x, y) < SIZE / 4
+    design = np.column_stack([x[disc], y[disc], np.ones(disc.sum())])
+    turns, scales, shifts = [], [], []
+    for number in range(DRAWS):
+        view = augment.view(coordinates, 0, number, 0, geometry)[disc][:, :2] / 2 - (SIZE - 1) / 2
+        solution, *_ = np.linalg.lstsq(design, view, rcond=None)
+        linear = solution[:2].T
+        mirror = np.sign(np.linalg.det(linear))
+        turns.append(math.degrees(math.atan2(linear[1, 0], mirror * linear[0, 0])))
+        scales.append(math.sqrt(abs(np.linalg.det(linear))))
+        shifts.append(solution[2] / SIZE)
+    assert 9 < np.abs(turns).max() < 10.2
+    assert 0.84 < min(scales) < 0.87 and 1.13 < max(scales) < 1.16
+    assert 0.075 < np.abs(shifts).max() < 0.083
+
+
+def test_light_changes_brightness_and_contrast_by_at_most_15_percent() -> None:
+    grey = np.full((32, 32, 3), 100, np.uint8)
+    half = np.concatenate([np.full((32, 16, 3), 80, np.uint8), np.full((32, 16, 3), 120, np.uint8)], axis=1)
+    still = dataclasses.replace(augment.LIGHT, flip=0.0, rotation=0.0, zoom=0.0, shift=0.0)
+    levels = [int(augment.view(grey, 0, number, 0, still)[0, 0, 0]) for number in range(DRAWS)]
+    assert 85 <= min(levels) < 88 and 112 < max(levels) <= 115
+    for number in range(DRAWS):
+        view = augment.view(half, 0, number, 0, still).astype(float)
+        assert view.mean() / 100 + 0.01 >= 0.85 and view.mean() / 100 - 0.01 <= 1.15
+        assert 0.82 < np.ptp(view) / 40 / (view.mean() / 100) < 1.18  # of whole grey levels
+
+
+def test_rand_draws_operations_of_one_strength(image: np.ndarray) -> None:
+    still = dataclasses.replace(augment.RAND, flip=0.0)
+    smooth = cv2.GaussianBlur(image, (0, 0), 3)
+    views = [augment.view(smooth, 0, number, 0, still) for number in range(100)]
+    assert len({view.tobytes() for view in views}) > 60  # 14 operations, two of them, most of them either way
+    assert all(view.shape == image.shape and view.dtype == np.uint8 for view in views)
+    unchanged = dataclasses.replace(still, operations=0)
+    assert np.array_equal(augment.view(smooth, 0, 1, 0, unchanged), smooth)

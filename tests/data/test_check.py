@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ray_birds.cli import main
 from ray_birds.config import CheckConfig
-from ray_birds.core.errors import DataError
+from ray_birds.core.errors import DataError, OutputError
 from ray_birds.data import inspect_job
 from ray_birds.data.check import check
 from ray_birds.data.dataset import scan
@@ -224,3 +224,28 @@ def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_r
     shutil.copytree(clean / "train", tmp_path / "birds/train")
     check(CheckConfig(str(tmp_path / "birds"), str(tmp_path / "out")))
     assert [row["kind"] for row in rows(tmp_path / "out/findings.csv")] == ["split", "split"]
+
+
+def test_only_an_earlier_check_is_replaced(clean: Path, tmp_path: Path, local_ray: None) -> None:
+    output = tmp_path / "out"
+    check(CheckConfig(str(clean), str(output)))
+    (output / "findings.csv").write_text("old")
+    (output / "notes.txt").write_text("mine")
+    check(CheckConfig(str(clean), str(output)))
+    assert rows(output / "classes.csv") and (output / "findings.csv").read_text() != "old"
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["report.html", "findings.csv", "classes.csv"])
+def test_the_files_of_others_are_not_replaced(clean: Path, tmp_path: Path, name: str) -> None:
+    """They are seen before the work: no Ray is started here."""
+    (tmp_path / name).write_text("<title>a sweep</title>")
+    with pytest.raises(OutputError, match=rf"{name}: is not of an earlier check; choose another --output"):
+        check(CheckConfig(str(clean), str(tmp_path)))
+    assert (tmp_path / name).read_text() == "<title>a sweep</title>"
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"--output .*file/out: cannot be written \(.*; choose another folder"):
+        check(CheckConfig(str(clean), str(tmp_path / "file" / "out")))

@@ -17,7 +17,7 @@ from ray_birds.data import augment, decode
 from ray_birds.features import shards, store
 from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Variant, View
 
 DEEP = CutPoint("block6d_add", (2, 2, 3))
 POOL = CutPoint(POOLED, (5,))
@@ -69,16 +69,15 @@ def shard_files(uri: Path, made: Feature) -> list[Path]:
     ids=lambda change: next(iter(change)),
 )
 def test_every_fact_changes_the_key(change: dict[str, Any]) -> None:
-    known = CATALOGUE.feature("train", DEEP, 0)
-    assert known == CATALOGUE.feature("train", DEEP, 0)
-    other = dataclasses.replace(CATALOGUE, **change).feature("train", DEEP, 0)
+    known = CATALOGUE.feature("train", DEEP, View("light", 0))
+    assert known == CATALOGUE.feature("train", DEEP, View("light", 0))
+    other = dataclasses.replace(CATALOGUE, **change).feature("train", DEEP, View("light", 0))
     assert known.key != other.key and known.folder != other.folder
 
 
 def test_every_place_view_and_split_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = [
-        (s, cut_point, v) for s in ("train", "valid") for cut_point in (DEEP, POOL, RAW) for v in (None, 0, 1, 10)
-    ]
+    views = (None, *(View(policy, number) for policy in ("light", "article") for number in (0, 1, 10)))
+    asked = [(s, point, view) for s in ("train", "valid") for point in (DEEP, POOL, RAW) for view in views]
     made = [CATALOGUE.feature(*each) for each in asked]
     assert len({each.key for each in made}) == len({each.folder for each in made}) == len(asked)
     monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
@@ -91,16 +90,16 @@ def test_every_place_view_and_split_has_its_own_folder(monkeypatch: pytest.Monke
 def test_another_augmentation_makes_other_views_and_no_other_images(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view, plain = (CATALOGUE.feature("train", DEEP, number) for number in (0, None))
-    monkeypatch.setattr(augment, "ARTICLE", dataclasses.replace(augment.ARTICLE, **change))
-    assert CATALOGUE.feature("train", DEEP, 0).key != view.key
+    view, plain = (CATALOGUE.feature("train", DEEP, view) for view in (View("light", 0), None))
+    monkeypatch.setitem(augment.POLICIES, "light", dataclasses.replace(augment.LIGHT, **change))
+    assert CATALOGUE.feature("train", DEEP, View("light", 0)).key != view.key
     assert CATALOGUE.feature("train", DEEP, None) == plain
 
 
 def test_another_decoder_makes_all_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, plain = (CATALOGUE.feature("train", DEEP, number) for number in (0, None))
+    view, plain = (CATALOGUE.feature("train", DEEP, view) for view in (View("light", 0), None))
     monkeypatch.setattr(decode, "VERSION", decode.VERSION + 1)
-    assert CATALOGUE.feature("train", DEEP, 0).key != view.key
+    assert CATALOGUE.feature("train", DEEP, View("light", 0)).key != view.key
     assert CATALOGUE.feature("train", DEEP, None).key != plain.key
 
 
@@ -115,7 +114,7 @@ def test_images_are_stored_as_they_are() -> None:
 
 
 def test_what_a_variant_reads() -> None:
-    plain = Variant(head_epochs=2, fine_tune_epochs=1)
+    plain = Variant(head="adam", head_epochs=2, fine_tune_epochs=1)
     assert CATALOGUE.needed(plain, POOL, POOL, ["valid"]) == [
         CATALOGUE.feature("train", POOL, None),
         CATALOGUE.feature("valid", POOL, None),
@@ -123,15 +122,15 @@ def test_what_a_variant_reads() -> None:
     deep = dataclasses.replace(plain, augment="on", unfreeze=10)
     needed = CATALOGUE.needed(deep, POOL, DEEP, ["valid"])
     assert {(each.split, each.cut_point, each.view) for each in needed} == {
-        ("train", POOLED, 0),
-        ("train", POOLED, 1),
-        ("train", DEEP.name, 2),
+        ("train", POOLED, View("light", 0)),
+        ("train", POOLED, View("light", 1)),
+        ("train", DEEP.name, View("light", 2)),
         ("valid", POOLED, None),
         ("valid", DEEP.name, None),
     }
     assert len(needed) == 5
     two_views = CATALOGUE.needed(dataclasses.replace(deep, augment_views=1), POOL, DEEP, ["valid"])
-    assert {each.view for each in two_views if each.split == "train"} == {0}
+    assert {each.view for each in two_views if each.split == "train"} == {View("light", 0)}
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 150, 4096, 5000, 58_388, 2_000_000])

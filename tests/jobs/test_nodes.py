@@ -23,6 +23,7 @@ MODEL = {
     "--backbone": "MobileNetV2-0.35",
     "--weights": str(REPOSITORY / "ray_birds/demo/backbone.weights.h5"),
     "--image-size": "64",
+    "--head": "adam",
     "--head-epochs": "2",
     "--fine-tune-epochs": "3",
     "--augment": "off",

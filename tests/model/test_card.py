@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ray_birds.config import ARTICLE_RECIPE
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.model import card
@@ -63,7 +64,7 @@ def scores() -> dict[str, Evaluation]:
 
 @pytest.fixture
 def text(scores: dict[str, Evaluation]) -> str:
-    return card.markdown(VARIANT, "imagenet", DATA, scores, SAID)
+    return card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4)
 
 
 def test_it_names_the_earliest_keras_that_opens_the_model(text: str) -> None:
@@ -83,7 +84,7 @@ def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) ->
 def test_weak_classes_are_those_of_test_worst_first(scores: dict[str, Evaluation]) -> None:
     scores = scores | {"test": evaluation(0, 3, 2, 5, 8, times=2)}
     third, first = scores["test"].per_class[2], scores["test"].per_class[0]
-    weak = section(card.markdown(VARIANT, "imagenet", DATA, scores, SAID), "Weak classes")
+    weak = section(card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4), "Weak classes")
     assert rows(weak) == [
         ["RED\\|BLUE\\_FINCH", "8", *percent(third.recall)],
         ["CORAL OWL", "8", *percent(first.recall)],
@@ -101,7 +102,9 @@ def test_of_few_images_none_is_called_weak(text: str) -> None:
 def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
     labels = np.array([0] * 40 + [1] * 1 + [2] * 9)
     predictions = np.array([0] * 20 + [2] * 20 + [2] + [2] * 9)
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)}, SAID)
+    text = card.markdown(
+        VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)}, SAID, 4
+    )
     assert [row[:3] for row in rows(section(text, "Weak classes"))] == [
         ["CORAL OWL", "40", "50.0 %"],
         ["MOSS TERN", "1", "0.0 %"],
@@ -109,24 +112,32 @@ def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
 
 
 def test_without_test_it_takes_valid() -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1, times=2)}, SAID)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1, times=2)}, SAID, 4)
     assert "| test |" not in section(text, "Results")
     assert [row[0] for row in rows(section(text, "Weak classes"))] == ["MOSS TERN"]
 
 
 def test_without_mistakes_no_class_is_called_weak() -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, SAID)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, SAID, 4)
     assert section(text, "Weak classes").strip() == "None is known: every image of test was recognised."
     assert "nan" not in text
 
 
 def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     def recipe(**changes: Any) -> str:
-        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, SAID), "Recipe")
+        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, SAID, 4), "Recipe")
 
     assert "EfficientNetB0 with ImageNet weights, 96 x 96 pixels" in recipe()
-    assert "1 epoch with Adam at 0.002" in recipe()
-    assert "Fine-tuning: the last 100 layers of the backbone, 5 epochs at 0.0002\n" in recipe()
+    assert "1 epoch with Adam at 0.002" in recipe(head="adam")
+    assert "solved to convergence on frozen layers" in recipe()
+    assert (
+        "Fine-tuning: the last 100 layers of the backbone, 5 epochs, AdamW (decay 0.02) at 0.001 after a warm-up "
+        "of 0.5 epochs, falling to 0 as a cosine, label smoothing 0.1\n"
+    ) in recipe()
+    assert "the last 100 layers of the backbone, 5 epochs, Adam at 0.0002\n" in recipe(**ARTICLE_RECIPE)
+    assert "Weights: those of epoch 4, the best on valid\n" in recipe()
+    assert "epoch 4, the last\n" in recipe(keep="last")
+    assert "Augmentation: random flip, rotation, zoom, height and width, " in recipe(augment="article")
     assert "Fine-tuning: all layers of the backbone" in recipe(unfreeze="all")
     assert "Fine-tuning: none\n" in recipe(unfreeze=0)
     assert "a new view in every epoch" in recipe() and "4 views of each" in recipe(augment_views=4)
@@ -135,7 +146,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
-    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, SAID)
+    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, SAID, 4)
     assert "`birds`, 4 classes, 7 unreadable images left out." in section(text, "Data")
     assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
     assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
@@ -145,12 +156,12 @@ def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> N
 
 def test_a_place_in_an_object_store_is_named_by_its_last_part(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "root": "s3://bucket/photos/birds?region=eu-west-1"}
-    text = card.markdown(VARIANT, "none", data, scores, SAID)
+    text = card.markdown(VARIANT, "none", data, scores, SAID, 4)
     assert "# 4 classes of birds\n" in text and "random weights" in text and "bucket" not in text
 
 
 def test_names_that_are_markdown_are_shown_as_they_are(scores: dict[str, Evaluation]) -> None:
-    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID)
+    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID, 4)
     assert text.splitlines()[0] == "# 4 classes of b\\_rds\\_ \\`x\\`\\\\n\\#\\# heading"
     assert "`b_rds_ 'x'\\n## heading`" in text and "the weights `'rm'\\n# x`" in text
     assert sum(line.startswith("#") for line in text.splitlines()) == text.count("\n## ") + 1

@@ -19,9 +19,11 @@ from ray_birds.config import ExportConfig
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
-from ray_birds.model import backbones, bundle, card, classifier, cut, export, head
+from ray_birds.model import backbones, bundle, card, classifier, cut, export, head, lines
 from ray_birds.sweep.factors import Variant
 from tests.conftest import CLASSES
+from tests.model.test_lines import FILES
+from tests.model.test_lines import pixels as defined
 
 SIZE = 32
 NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip"}
@@ -95,6 +97,17 @@ def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str
     return classifier.load(unpacked)(pixels), list(unpacked.classes)
 
 
+def code_of(form: str, made: Path) -> str:
+    """The lines that an export says to make pixels by."""
+    if form == "saved_model":
+        return (made / "assets.extra" / "pixels.py").read_text()
+    if form == "onnx":
+        import onnx
+
+        return {prop.key: prop.value for prop in onnx.load(str(made)).metadata_props}["pixels.py"]
+    return lines.pixels(SIZE)  # a bundle's card has them
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", NAMES)
 def test_each_form_answers_as_the_keras_model(
@@ -110,6 +123,8 @@ def test_each_form_answers_as_the_keras_model(
         scores, classes = run(form, output, pixels[part])
         np.testing.assert_allclose(scores, expected[part], atol=1e-5)
     assert classes == list(CLASSES)
+    photo = next(birds.rglob("*.jpg"))
+    np.testing.assert_array_equal(defined(code_of(form, output))(photo), decode.load(str(photo), SIZE).pixels)
     assert {uri.name for uri in output.parent.iterdir()} - {"unpacked"} == {output.name}
 
 
@@ -204,23 +219,44 @@ def test_the_lines_on_the_card_load_the_model(
         "made": [],
     }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
-    card.write(str(uri), about.variant, "none", data, scores, ())
+    card.write(str(uri), about.variant, "none", data, scores, (), 1)
     assert bundle.verify(str(uri)).digest == about.digest
     code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code
     monkeypatch.chdir(uri)
     loaded = classifier.load(about)
     answers = []
-    for photo in sorted(birds.glob("train/*/1.jpg")):
-        shutil.copy(photo, uri / "photo.jpg")
+    photos = {path.name: path.read_bytes() for path in sorted(birds.glob("train/*/1.jpg"))} | FILES
+    for name, photo in photos.items():
+        (uri / "photo.jpg").write_bytes(photo)
         names: dict[str, Any] = {}
         exec(code[1], names)
-        image = decode.load(str(photo), SIZE).pixels
+        image = decode.load(str(uri / "photo.jpg"), SIZE).pixels
         assert image is not None
-        np.testing.assert_allclose(names["scores"], loaded(image[None]), atol=1e-5)
+        np.testing.assert_allclose(names["scores"], loaded(image[None]), atol=1e-4, err_msg=name)
         assert capsys.readouterr().out.splitlines()[-1] == CLASSES[names["scores"].argmax()]
         answers.append(names["scores"])
     assert np.ptp(answers, axis=0).max() > 0.01
+
+
+@pytest.mark.slow
+def test_a_zip_holds_the_files_of_the_bundle_and_no_others(model: Path, tmp_path: Path) -> None:
+    uri = Path(shutil.copytree(model, tmp_path / "best"))
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    (uri / "notes.txt").write_text("mine")
+    (uri / "more").symlink_to(tmp_path / "secret")
+    (uri / "README.md").write_text("the card")
+    export.export(config(uri, tmp_path / "model.zip"))
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        names = {"README.md", "classes.json", "metrics.json", "model.keras", "variant.json", "versions.json"}
+        assert set(archive.namelist()) == {f"model/{name}" for name in names}
+        assert archive.read("model/README.md") == b"the card"
+    (uri / "README.md").unlink()
+    (uri / "README.md").symlink_to(tmp_path / "secret" / "key")
+    with pytest.raises(ModelError, match=r"README\.md: is a link out of the bundle; put the file itself there"):
+        export.export(config(uri, tmp_path / "again.zip"))
+    assert not (tmp_path / "again.zip").exists()
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:

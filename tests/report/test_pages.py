@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ray_birds.config import TuneConfig
+from ray_birds.config import ARTICLE_RECIPE, TuneConfig
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.cost import Cost
@@ -25,11 +25,11 @@ from ray_birds.report.prediction import write_prediction_report
 from ray_birds.report.sweep import write_sweep_report
 from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Switch, Variant
+from ray_birds.sweep.factors import Augment, Variant
 
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
+Recipe = tuple[Augment, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
 COST = Cost(0, 12.5, 4_562_000, 385_800_000, 31.0)  # of each variant, beside its training
-Recipe = tuple[Switch, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
 FOUR: list[Recipe] = [
     ("off", "0", 0, 0.80, 57.0),
     ("on", "0", 0, 0.62, 80.0),
@@ -54,7 +54,7 @@ def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tu
 
 def _variant(recipe: Recipe) -> Variant:
     augment, unfreeze, seed = recipe[:3]
-    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed)
+    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed, **ARTICLE_RECIPE)
 
 
 def read(folder: Path) -> results.Results:
@@ -74,7 +74,7 @@ class Writer:
             self._history(name, variant, self._predict(name, "valid", recipe[3]), recipe[4])
         errors = {}
         if failed:
-            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all")}
+            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all", **ARTICLE_RECIPE)}
             errors["aug-unfreezeall-lr0.001-seed0"] = "out of memory <at> layer & more"
         best = selection.choose(results.trials(self.directory, variants, errors, 0.0))
         if best and "test" in self.data.splits:
@@ -381,7 +381,7 @@ def test_sweep_shows_mistakes_beside_training_images_and_views(sweep: tuple[Path
     for row in wrong:
         assert f"taken for {row['prediction']}, {row['probability']:.0%} sure" in mistakes
     views = page.sections["The data as the models see them"]
-    assert views.count("[image]") == 6 * 5 and views.count("epoch 4") == 6
+    assert views.count("[image]") == 6 * 5 and views.count("view 4 of light") == 6
     assert len(set(page.images)) > 6 * 5
     assert "seed" in page.sections["To run it again"] and "train/x.jpg" in page.sections["The data set"]
 

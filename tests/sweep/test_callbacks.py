@@ -25,7 +25,9 @@ class Trial(str):
 
 @pytest.fixture
 def progress(tmp_path: Path) -> Progress:
-    config = TuneConfig(data="d", augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), cpus_per_trial=8)
+    config = TuneConfig(
+        data="d", head=("adam",), augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), cpus_per_trial=8
+    )
     directory, data = SweepDirectory(str(tmp_path)), Dataset("d", ("a", "b"), {})
     plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=8, gpus=2.0)
     assert tuple(plan.variants) == NAMES

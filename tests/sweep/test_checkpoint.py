@@ -19,7 +19,8 @@ def after(epochs: int) -> Checkpoint:
     random = np.random.default_rng(epochs)
     history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32) for n in range(epochs)]
     weights = {"head/kernel": random.normal(size=(8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
-    return Checkpoint(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)])
+    earlier = {path: value + 1 for path, value in weights.items()}
+    return Checkpoint(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)], earlier)
 
 
 @pytest.fixture
@@ -47,6 +48,8 @@ def same(found: Checkpoint, expected: Checkpoint) -> bool:
         found.history == expected.history
         and found.weights.keys() == expected.weights.keys()
         and all(np.array_equal(found.weights[key], expected.weights[key]) for key in expected.weights)
+        and found.earlier.keys() == expected.earlier.keys()
+        and all(np.array_equal(found.earlier[key], expected.earlier[key]) for key in expected.earlier)
         and all(np.array_equal(one, other) for one, other in arrays)
     )
 
@@ -68,7 +71,7 @@ def test_a_changed_bit_is_noticed_wherever_it_is(results: SweepDirectory) -> Non
     """In the numbers a checksum tells; elsewhere the state may still be read, and then is the right one."""
     path = newest(results)
     data = path.read_bytes()
-    for at in range(0, len(data), 61):
+    for at in range(0, len(data), 11):
         changed = bytearray(data)
         changed[at] ^= 4
         path.write_bytes(changed)

@@ -50,7 +50,7 @@ PAIR = ("plain-unfreeze0-lr0.001-focal0", "plain-unfreeze0-lr0.001-focal2")
 
 def pair() -> TuneConfig:
     """The settings of a sweep that varies the toy factor alone."""
-    return Toys(name="toys", augment=("off",), unfreeze=(0,))
+    return Toys(name="toys", augment=("off",), unfreeze=(0,), head=("adam",))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_toy_has_its_effect_in_the_report(sweep: Results) -> None:
 
 
 def test_a_toy_has_its_line_in_the_card() -> None:
-    text = card.markdown(Toy(focal_gamma=2.0), "imagenet", DATA, {"valid": evaluation()}, ["It won."])
+    text = card.markdown(Toy(focal_gamma=2.0), "imagenet", DATA, {"valid": evaluation()}, ["It won."], 1)
     assert "- Focal gamma: 2.0\n" in text
 
 

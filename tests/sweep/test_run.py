@@ -48,6 +48,7 @@ def settings(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> TuneConfi
         backbone=("MobileNetV2-0.35",),
         weights=str(WEIGHTS),
         image_size=96,
+        head=("adam",),
         head_epochs=2,
         fine_tune_epochs=2,
         learning_rate=(0.005,),
@@ -309,6 +310,7 @@ def command(settings: TuneConfig) -> list[str]:
         "--backbone": settings.backbone[0],
         "--weights": settings.weights,
         "--image-size": "96",
+        "--head": "adam",
         "--head-epochs": "2",
         "--fine-tune-epochs": "4",
         "--learning-rate": "0.005",
@@ -393,6 +395,23 @@ def test_an_interrupted_sweep_has_no_winner_and_says_how_it_is_resumed(
     assert driver.returncode == 0 and winner(results) == "plain-unfreeze10-lr0.005", output
 
 
+def test_the_default_recipe_ranks_and_keeps_the_best_epoch(settings: TuneConfig, stored: Path) -> None:
+    """The winner's scores, its predictions and its bundle are all of the epoch that the table names."""
+    done = sweep(settings.replace(name="default", head=("probe",), unfreeze=(0, 10), learning_rate=(0.01,)))
+    results = stored.with_name("default")
+    rows = trials(results)
+    assert (rows["status"] == "finished").all()
+    assert rows["epochs"].to_dict() == {name: 1 if "unfreeze0" in name else 3 for name in rows.index}
+    for trial in done.trials:
+        best = history(results, trial.name).sort_values(["valid_accuracy", "valid_loss"], ascending=[False, True])
+        assert rows.loc[trial.name, "kept_epoch"] == best["epoch"].iloc[0]
+        assert trial.valid is not None and trial.valid.accuracy == trial.valid_accuracy
+    metrics = json.loads((results / "best/metrics.json").read_text())
+    assert metrics["valid"]["accuracy"]["value"] == pytest.approx(rows["valid_accuracy"].max())
+    card = (results / "best/README.md").read_text()
+    assert f"Weights: those of epoch {rows['kept_epoch'].iloc[0]}, the best on valid" in card
+
+
 @pytest.mark.slow
 def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
     rates = (0.01, 0.005, 0.00001)  # trained one after the other: the last falls behind
@@ -403,14 +422,40 @@ def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored:
     assert winner(stored.with_name("asha")) in rows.index[rows["status"] == "finished"]
 
 
+@pytest.mark.slow
+def test_a_time_limit_compares_what_has_ended(
+    settings: TuneConfig, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The frozen ones come first and end; what would take a day is left out, by name, and can be gone on with."""
+    endless = settings.replace(
+        name="limited", augment=("off",), unfreeze=(0, 10), fine_tune_epochs=100_000, time_limit="100s"
+    )
+    done = sweep(endless)
+    rows = trials(stored.with_name("limited"))
+    frozen = [name for name in rows.index if "unfreeze0" in name]
+    assert (rows.loc[frozen, "status"] == "finished").all() and winner(stored.with_name("limited")) in frozen
+    late = rows.drop(frozen)
+    assert len(late) and (late["status"] == "stopped").all()
+    assert done.left_out == (
+        f"{len(late)} of {len(rows)} variants had not ended when the time limit of 100s was over, and are not "
+        f"compared: {', '.join(late.index)}."
+    )
+    assert done.left_out in (stored.with_name("limited") / "report.html").read_text()
+
+
+def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig) -> None:
+    with pytest.raises(SettingsError, match=r"--time-limit 1s: over before the first trial; give more"):
+        sweep(settings.replace(name="hasty", time_limit="1s"))
+
+
 def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
     from ray_birds.sweep.plan import variants
 
-    article = settings.replace(preset="article", learning_rate=(0.001,))
+    article = settings.replace(preset="article", head=("probe",), learning_rate=(0.001,))
     assert list(variants(article)) == [
         "plain-unfreeze0-lr0.001",
-        "aug-unfreeze0-lr0.001",
-        "aug-unfreeze10-lr0.001",
+        "article-unfreeze0-lr0.001",
+        "article-unfreeze10-lr0.001",
         "plain-unfreeze100-lr0.001",
     ]
     sampled = settings.replace(samples=5, learning_rate=(1e-4, 1e-2))

@@ -69,7 +69,12 @@ def test_a_row_of_the_hparams_table_for_each_trial(written: Path) -> None:
         "backbone": "EfficientNetB0",
         "augment": "off",
         "unfreeze": "10",
+        "head": "probe",
         "learning_rate": 0.005,
+        "optimizer": "adamw",
+        "weight_decay": 0.02,
+        "schedule": "cosine",
+        "label_smoothing": 0.1,
         "seed": 0,
     }
     assert settings == expected and ended

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ray_birds
-from ray_birds.config import TuneConfig
+from ray_birds.config import ARTICLE_RECIPE, TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import NotFiniteError, OutOfMemoryError, OutputError
 from ray_birds.data import augment, dataset, decode, seen
@@ -29,12 +29,12 @@ from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep import bundling, results
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import Variant, View
 from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
 if TYPE_CHECKING:
-    from ray_birds.sweep.training import Inputs, Task
+    from ray_birds.sweep.tasks import Inputs, Task
 
 VARIANT = Variant(
     backbone="MobileNetV2-0.35",
@@ -44,8 +44,19 @@ VARIANT = Variant(
     head_epochs=2,
     fine_tune_epochs=2,
     learning_rate=0.01,
+    **ARTICLE_RECIPE,
 )
-AUGMENTED = dataclasses.replace(VARIANT, augment="on", augment_views=2)
+AUGMENTED = dataclasses.replace(VARIANT, augment="article", augment_views=2)
+OURS = Variant(
+    backbone="MobileNetV2-0.35",
+    image_size=32,
+    augment="on",
+    unfreeze=10,
+    batch_size=5,
+    head_epochs=2,
+    fine_tune_epochs=3,
+    learning_rate=0.002,
+)
 SPLITS = ("train", "valid", "test")
 
 
@@ -69,7 +80,7 @@ def workplace(birds: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplac
     spec = FeatureSpec(VARIANT.backbone, "w", VARIANT.image_size, "float32", VARIANT.augment_seed, prints, rows)
     features = {
         feature: [*range(feature.shards)]
-        for variant in (VARIANT, AUGMENTED)
+        for variant in (VARIANT, AUGMENTED, OURS)
         for feature in spec.needed(variant, about.pooled, about.cut_points[10], ["valid", "test"])
     }
     source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, VARIANT.augment_seed, VARIANT.precision)
@@ -102,28 +113,28 @@ def train(task: "Task", state: Checkpoint | None = None) -> Run:
 
 
 def stored(workplace: Workplace, variant: Variant) -> "Task":
-    from ray_birds.sweep import training
+    from ray_birds.sweep import tasks
 
     about = workplace.about
     head, tail = (
-        training.stored_inputs(variant, workplace.spec, workplace.store, point)
+        tasks.stored_inputs(workplace.spec, workplace.store, point)
         for point in (about.pooled, about.cut_points[10])
     )
     return _task(workplace, variant, head, tail)
 
 
 def direct(workplace: Workplace, variant: Variant) -> "Task":
-    from ray_birds.sweep import training
+    from ray_birds.sweep import tasks
 
-    inputs = training.direct_inputs(variant, workplace.data)
+    inputs = tasks.direct_inputs(variant, workplace.data)
     return _task(workplace, variant, inputs, inputs)
 
 
 def _task(workplace: Workplace, variant: Variant, head: "Inputs", tail: "Inputs") -> "Task":
-    from ray_birds.sweep import training
+    from ray_birds.sweep import tasks
 
     labels = {split: workplace.data.splits[split].labels for split in SPLITS}
-    return training.Task(variant, DRAWN_WEIGHTS, len(workplace.data.classes), labels, head, tail)
+    return tasks.Task(variant, DRAWN_WEIGHTS, len(workplace.data.classes), labels, head, tail)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +170,102 @@ def test_both_phases_train(undisturbed: Run) -> None:
     assert history[0].loss > history[1].loss > history[3].loss
     head, tail = undisturbed.states[1].weights, undisturbed.states[3].weights
     assert head.keys() == {"head/kernel", "head/bias"} < tail.keys()
+
+
+# Loss, accuracy, valid loss and valid accuracy by epoch, as they were before there were other recipes.
+RECORDED = {
+    "off": [
+        (1.124176025390625, 5 / 12, 0.569706308922139, 4 / 6),
+        (0.7952200571695963, 8 / 12, 0.6784731828457313, 4 / 6),
+        (0.39829174677530926, 8 / 12, 0.4264741697275016, 5 / 6),
+        (0.44521133104960126, 8 / 12, 0.2012748196970847, 5 / 6),
+    ],
+    "article": [
+        (1.6850881576538086, 4 / 12, 0.8065899987980213, 3 / 6),
+        (1.4606568018595378, 5 / 12, 1.114279777933068, 4 / 6),
+        (1.2550787130991619, 7 / 12, 0.6645391752176408, 6 / 6),
+        (0.8226726849873861, 7 / 12, 0.6406393198866767, 4 / 6),
+    ],
+}
+
+
+@pytest.mark.parametrize("augment", ["off", "article"])
+def test_the_article_s_recipe_gives_the_recorded_numbers(from_store: dict[str, Run], augment: str) -> None:
+    history = from_store[augment].states[-1].history
+    found = [(epoch.loss, epoch.accuracy, epoch.valid_loss, epoch.valid_accuracy) for epoch in history]
+    np.testing.assert_allclose(found, RECORDED[augment], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def ours(workplace: Workplace) -> Run:
+    return train(stored(workplace, OURS))
+
+
+def test_a_head_is_solved_and_fine_tuned_by_a_schedule(ours: Run) -> None:
+    history = ours.states[-1].history
+    assert [epoch.phase for epoch in history] == ["head", *3 * ["fine-tune"]]
+    assert history[0].accuracy == 1.0  # twelve images and two views of each can be told apart
+    # Three steps an epoch, the first two of nine for the warm-up; the rate is that of an epoch's last step.
+    shares = [(1 + np.cos(np.pi * done / 7)) / 2 for done in (0, 3, 6)]
+    assert [epoch.learning_rate for epoch in history[1:]] == pytest.approx([0.001 * share for share in shares])
+
+
+def test_fine_tuning_starts_from_the_solved_head(workplace: Workplace) -> None:
+    still = dataclasses.replace(OURS, learning_rate=1e-9, fine_tune_epochs=1)
+    head, tuned = train(stored(workplace, still)).states[-1].history
+    assert tuned.valid_loss == pytest.approx(head.valid_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4], ids=["head done", "in warm-up", "in mid-schedule", "at the end"])
+def test_our_recipe_resumed_is_the_undisturbed_one(workplace: Workplace, ours: Run, done: int) -> None:
+    last = Checkpoint.from_bytes(ours.states[done - 1].to_bytes())
+    train(stored(workplace, dataclasses.replace(OURS, learning_rate=0.3, seed=5)))  # the process has done others
+    resumed = train(stored(workplace, OURS), last)
+    assert_same(resumed._replace(states=[last, *resumed.states]), ours, slice(done, None))
+
+
+def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workplace) -> None:
+    frozen = dataclasses.replace(OURS, unfreeze=0)
+    ours, reference = train(stored(workplace, frozen)), train(direct(workplace, frozen))
+    assert len(ours.states) == 1
+    assert ours.test is not None and reference.test is not None
+    np.testing.assert_allclose(ours.scores[0], reference.scores[0], atol=1e-3)
+    np.testing.assert_allclose(ours.test, reference.test, atol=1e-3)
+
+
+def test_features_too_large_for_memory_give_the_same_head(
+    workplace: Workplace, ours: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray_birds.sweep import training
+
+    monkeypatch.setattr(training, "_HELD", 0)
+    streamed = train(stored(workplace, dataclasses.replace(OURS, unfreeze=0)))
+    assert numbers(streamed.states[0].history[0]) == numbers(ours.states[0].history[0])
+
+
+def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Workplace) -> None:
+    """At a rate that harms the kept epoch is not the last; its weights survive the checkpoint's file."""
+    from ray_birds.model import train_step
+    from ray_birds.sweep import training
+
+    variant = dataclasses.replace(OURS, learning_rate=2.0)
+    run = train(stored(workplace, variant))
+    state = Checkpoint.from_bytes(run.states[-1].to_bytes())
+    best = results.kept(state.history, variant)
+    assert best.epoch < len(state.history) and best.valid_accuracy > state.history[-1].valid_accuracy
+    valid = workplace.data.splits["valid"]
+    model = train_step.assemble(variant, DRAWN_WEIGHTS, len(workplace.data.classes), state.kept)
+    pixels = np.stack([decode.load_known(workplace.data.uri(path), variant.image_size) for path in valid.paths])
+    loss, accuracy = training._evaluate(model(pixels.astype(np.float32)).numpy(), valid.labels)
+    assert accuracy == best.valid_accuracy and loss == pytest.approx(best.valid_loss, rel=1e-4)
+    again = dataclasses.replace(variant, keep="last")
+    assert train(stored(workplace, again)).states[-1].earlier == {}
+
+
+def test_patience_ends_a_trial(workplace: Workplace) -> None:
+    impatient = dataclasses.replace(OURS, learning_rate=2.0, patience=1)
+    history = train(stored(workplace, impatient)).states[-1].history
+    assert len(history) == 2 and results.ended(history, impatient)
 
 
 def test_a_stage_used_again_trains_as_the_first_time(workplace: Workplace, undisturbed: Run) -> None:
@@ -202,7 +309,7 @@ class Alive:
 def followed(alive: Alive, inputs: "Inputs") -> "Inputs":
     return dataclasses.replace(
         inputs,
-        train=lambda rows, epoch: alive.made("train", inputs.train(rows, epoch)),
+        train=lambda rows, view: alive.made("train", inputs.train(rows, view)),
         plain=lambda split, rows: alive.made("plain", inputs.plain(split, rows)),
     )
 
@@ -219,11 +326,11 @@ def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp
     alive = Alive()
 
     class Followed(Materialiser):
-        def _draw(self, unit: compute.Unit, pixels: np.ndarray, view: int | None) -> np.ndarray:
+        def _draw(self, unit: compute.Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
             return alive.made("views", super()._draw(unit, pixels.copy(), view))
 
     data, point = workplace.data, CutPoint(PIXELS, (VARIANT.image_size, VARIANT.image_size, 3))
-    wanted = [workplace.spec.feature("train", point, view) for view in range(12)]
+    wanted = [workplace.spec.feature("train", point, View("light", number)) for number in range(12)]
     source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
     materialiser = Followed(str(tmp_path), source, 1)
     (unit,) = compute._units({feature: [0] for feature in wanted})
@@ -253,8 +360,8 @@ def test_features_that_half_precision_cannot_hold_are_not_stored(workplace: Work
 
 @pytest.fixture(scope="module")
 def from_store(workplace: Workplace, undisturbed: Run) -> dict[str, Run]:
-    """Both variants from stored features, by whether they are augmented."""
-    return {"off": undisturbed, "on": train(stored(workplace, AUGMENTED))}
+    """Both variants from stored features, by their augmentation."""
+    return {"off": undisturbed, "article": train(stored(workplace, AUGMENTED))}
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +373,7 @@ def from_images(workplace: Workplace, from_store: dict[str, Run]) -> dict[str, R
     }
 
 
-@pytest.mark.parametrize("augment", ["off", "on"])
+@pytest.mark.parametrize("augment", ["off", "article"])
 def test_stored_features_train_as_the_images_do(
     from_store: dict[str, Run], from_images: dict[str, Run], augment: str
 ) -> None:
@@ -279,7 +386,7 @@ def test_stored_features_train_as_the_images_do(
 
 
 def test_augmentation_changes_what_is_trained_on(from_images: dict[str, Run]) -> None:
-    plain, augmented = (from_images[augment].states[-1].history for augment in ("off", "on"))
+    plain, augmented = (from_images[augment].states[-1].history for augment in ("off", "article"))
     assert all(abs(one.loss - other.loss) > 1e-3 for one, other in zip(plain, augmented, strict=True))
 
 
@@ -297,7 +404,8 @@ def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: P
     """Of each row its own view, drawn from its own number."""
     data, size = workplace.data, VARIANT.image_size
     point = CutPoint(PIXELS, (size, size, 3))
-    wanted = {view: workplace.spec.feature("train", point, view) for view in (None, 0, 1)}
+    views = (None, View("light", 0), View("article", 1))
+    wanted = {view: workplace.spec.feature("train", point, view) for view in views}
     materialiser = Materialiser(str(tmp_path), Source(data, DRAWN_WEIGHTS, size, 0, "float32"), 2)
     for unit in compute._units({feature: [0] for feature in wanted.values()}):
         materialiser.compute(unit)
@@ -307,17 +415,18 @@ def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: P
         store.finish(str(tmp_path), feature)
         rows = Reader(str(tmp_path), feature).rows(range(len(images)))
         for row, image, number in zip(rows, images, train.numbers, strict=True):
-            assert np.array_equal(row, image if view is None else augment.view(image, 0, int(number), view))
+            drawn = view and augment.view(image, 0, int(number), view.number, augment.POLICIES[view.policy])
+            assert np.array_equal(row, image if drawn is None else drawn)
 
 
 def short_of_memory(task: "Task", most: int) -> "Task":
     """The task on a device whose memory takes `most` images at a time."""
     import tensorflow as tf
 
-    def train(rows: np.ndarray, epoch: int) -> np.ndarray:
+    def train(rows: np.ndarray, view: View | None) -> np.ndarray:
         if len(rows) > most:
             tf.zeros((1 << 50,))  # more than any device has
-        return task.head.train(rows, epoch)
+        return task.head.train(rows, view)
 
     return dataclasses.replace(task, head=dataclasses.replace(task.head, train=train))
 

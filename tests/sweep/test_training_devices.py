@@ -21,12 +21,13 @@ import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
 from ray_birds.model import backbones, train_step
-from ray_birds.sweep import training
+from ray_birds.sweep import tasks, training
+from ray_birds.config import ARTICLE_RECIPE
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.checkpoint import Checkpoint
 
 variant = Variant(backbone="MobileNetV2-0.35", image_size=32, unfreeze=3, batch_size=8, head_epochs=1,
-                  fine_tune_epochs=1, learning_rate=0.01)
+                  fine_tune_epochs=1, learning_rate=0.01, **ARTICLE_RECIPE)
 about = backbones.describe(variant.backbone, "none", 32, (0, 3))
 
 def run(most=10**9, devices=(), **settings):
@@ -38,16 +39,16 @@ def run(most=10**9, devices=(), **settings):
         def draw(size):
             return random.normal(size=(size, *cut_point.shape)).astype(np.float32)
         rows = {split: draw(size) for split, size in sizes.items()}
-        def train(numbers, epoch):
+        def train(numbers, view):
             if len(numbers) > most:
                 tf.zeros((1 << 50,))  # more than any device has
             return rows["train"][numbers]
-        return training.Inputs(cut_point, train, lambda split, numbers: rows[split][numbers])
+        return tasks.Inputs(cut_point, train, lambda split, numbers: rows[split][numbers])
 
     chosen = dataclasses.replace(variant, **settings)
     phases = inputs(about.pooled, 10**9), inputs(about.cut_points[3], most)
     states = []
-    task = training.Task(chosen, "none", 3, labels, *phases, devices)
+    task = tasks.Task(chosen, "none", 3, labels, *phases, devices)
     training.train(task, Checkpoint(), lambda state, scores: states.append(state))
     return states[-1]
 

@@ -65,7 +65,13 @@ def test_a_trial_without_numbers_decides_nothing(halving: _Halving) -> None:
 
 def test_a_recipe_is_a_variant_without_its_seed() -> None:
     config = TuneConfig(
-        data="d", scheduler="asha", augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), seed=(0, 1)
+        data="d",
+        scheduler="asha",
+        head=("adam",),
+        augment=("off",),
+        unfreeze=(0,),
+        learning_rate=(0.01, 0.02),
+        seed=(0, 1),
     )
     data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
     plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)

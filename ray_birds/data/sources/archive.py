@@ -6,10 +6,11 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress, say
 from ray_birds.data import walk
-from ray_birds.data.sources.disk import check_cap, check_room, on_disk
+from ray_birds.data.sources.disk import DEEPEST, LONGEST_PATH, check_cap, check_room, on_disk, takes
 
 CHUNK = 1 << 20  # bytes
 # What zipfile and its decompressors raise on damaged content; an OSError without a number is bz2's.
@@ -36,7 +37,7 @@ def unpack(archive: Path, folder: Path, cap: int) -> None:
                 say(f"note: {len(named) - len(kept):,} entries that systems leave behind are not unpacked")
             with progress("unpacking", len(entries), "files") as meter:
                 for entry, path in zip(entries, paths, strict=True):
-                    _write(opened, entry, folder / path)
+                    _write(opened, entry, folder / storage.to_os(str(path)))
                     meter.advance(1)
     except DAMAGE as error:
         raise DataError(_damaged(archive, str(error))) from error
@@ -61,6 +62,10 @@ def _path(entry: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
         reason = "leads out of the folder it is unpacked to"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         reason = "is a link" if kind == stat.S_IFLNK else "is not a file"
+    elif len(path.parts) > DEEPEST + 1:
+        reason = f"lies {len(path.parts) - 1:,} folders deep, more than {DEEPEST}"
+    elif not all(map(takes, path.parts)) or len(name) > LONGEST_PATH:
+        reason = "has a name that no disk takes"
     else:
         return path
     where = f"{archive.name}: entry {name[:200]!r}"

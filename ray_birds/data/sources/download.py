@@ -18,10 +18,10 @@ from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.core.terminal import say
 from ray_birds.data import formats
 from ray_birds.data.dataset import scan
-from ray_birds.data.sources import parquet
+from ray_birds.data.sources import parquet, transfer
 from ray_birds.data.sources.archive import unpack
 from ray_birds.data.sources.disk import FULL, GB
-from ray_birds.data.sources.folder import copy_tree, files_below, find_root
+from ray_birds.data.sources.folder import check_listed, copy_tree, files_below, find_root
 from ray_birds.data.sources.source import Source, choose
 
 STAGING = ".download"
@@ -33,7 +33,7 @@ def download(config: DownloadConfig) -> str:
     """Fetch a data set and lay it out; returns its folder. Raises SettingsError, DataError, OutputError."""
     if not storage.is_local(config.output):
         raise SettingsError(f"--output {config.output}: expected a folder on this machine or on a shared disk")
-    output = Path(storage.resolve(config.output))
+    output = storage.local(storage.resolve(config.output))
     source = choose(config, output)
     if _finished(output, source):
         say(f"{output} holds the finished download of {source.name}; remove the folder to repeat it")
@@ -94,7 +94,7 @@ def _claim(output: Path, source: Source) -> Path:
             f"{output}: holds other files; choose another --output, one that is empty or does not exist"
         )
     staging.mkdir(parents=True, exist_ok=True)
-    storage.write_json(str(claim), {"source": source.name, "identity": source.identity})
+    storage.write_json(storage.from_os(str(claim)), {"source": source.name, "identity": source.identity})
     return staging
 
 
@@ -124,7 +124,7 @@ def _prepare(source: Source, staging: Path, cap: int) -> None:
         "entries": sorted(entry.name for entry in arranged.iterdir()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    storage.write_json(str(arranged / RECORD), record)
+    storage.write_json(storage.from_os(str(arranged / RECORD)), record)
     arranged.rename(staging / "ready")
 
 
@@ -142,6 +142,7 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
         return
     root = find_root(content)
     if root is None:
+        check_listed(content)
         what = f"neither a folder train/ nor Parquet files among {len(found):,} files"
         raise DataError(f"the data set has {what}; expected train/ with one folder per class")
     outside = len(found) - len(files_below(root))
@@ -170,6 +171,7 @@ def _tidy(output: Path, was_there: bool) -> None:
         return
     for rest in ("unpacked", "arranged"):
         shutil.rmtree(staging / rest, ignore_errors=True)
+    transfer.discard(staging / "fetched")
     if not any((staging / "fetched").glob("*")) and not (staging / "ready").exists():
         shutil.rmtree(staging)
         if not was_there and not any(output.iterdir()):

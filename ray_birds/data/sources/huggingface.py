@@ -1,12 +1,11 @@
 """Image data sets of Hugging Face: the addresses of their Parquet files."""
 
+import json
 import os
 import re
 
-import requests
-
 from ray_birds.core.errors import DataError
-from ray_birds.data.sources.transfer import TIMEOUT, patiently
+from ray_birds.data.sources import transfer
 
 
 def repository(url: str) -> str:
@@ -26,19 +25,19 @@ def parquet_files(url: str) -> dict[str, str]:
     name = repository(url)
     address = url.rstrip("/").replace(f"/datasets/{name}", f"/api/datasets/{name}/parquet")
 
-    def ask() -> requests.Response:
-        answer = requests.get(address, timeout=TIMEOUT)
-        answer.raise_for_status()
-        return answer
-
-    configurations: dict[str, dict[str, list[str]]] = patiently(ask).json()
+    try:
+        configurations: dict[str, dict[str, list[str]]] = json.loads(transfer.read(address))
+        default = configurations.get("default") or next(iter(configurations.values()), {})
+        splits = {str(split): [str(one) for one in addresses] for split, addresses in default.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise DataError(f"{url}: its list of Parquet files cannot be read; fetch its files yourself") from error
     if len(configurations) != 1 and "default" not in configurations:
-        found = ", ".join(configurations) or "none"
+        found = ", ".join(configurations)[:200] or "none"
         raise DataError(f"{url}: expected one configuration, found {found}; fetch its files and give --from DIR")
-    splits = configurations.get("default") or next(iter(configurations.values()))
-    strange = [split for split in splits if not re.fullmatch(r"\w[\w.-]*", split)]  # it names files below
+    strange = [split for split in splits if not re.fullmatch(r"\w[\w.-]{0,99}", split)]  # it names files below
     if strange:
-        raise DataError(f"{url}: split {strange[0]!r} is none of train, valid and test; fetch its files yourself")
+        named = repr(strange[0][:100])
+        raise DataError(f"{url}: split {named} is none of train, valid and test; fetch its files yourself")
     return {
         f"{split}-{number:05}.parquet": address
         for split, addresses in splits.items()

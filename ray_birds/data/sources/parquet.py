@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import parquet
 
+from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
 from ray_birds.data import formats, walk
 from ray_birds.data.dataset import SPLIT_FOLDERS
+from ray_birds.data.sources import disk, pages
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 
-ROWS = 16  # rows in memory at a time
+ROWS = 16  # rows in memory at a time, the most
+ROOM = 128_000_000  # bytes of memory for them, and the most of one page: an image has 100 MB at most
+BUFFER = 1 << 20  # bytes of a file read at a time, or Arrow would read all of a column
 UNLABELLED = "images to test"
 
 
@@ -44,7 +48,7 @@ def convert(files: list[Path], folder: Path, cap: int) -> None:
     Raises DataError where a file is damaged or holds no labelled images, OutputError where it does not fit.
     """
     try:
-        opened = [(split_of(file), parquet.ParquetFile(file)) for file in files]
+        opened = [(split_of(file), parquet.ParquetFile(file, buffer_size=BUFFER)) for file in files]
         size = sum(_size(table) for _, table in opened)
         check_cap(size, cap, "the Parquet files, as images,")
         check_room(folder.parent, size, "the Parquet files, as images,")
@@ -54,14 +58,14 @@ def convert(files: list[Path], folder: Path, cap: int) -> None:
         with progress("unpacking", sum(table.metadata.num_rows for _, table in opened), "images") as meter:
             for file, (split, table) in zip(files, opened, strict=True):
                 columns = find_columns(table.schema_arrow, file)
-                for batch in table.iter_batches(ROWS, columns=[columns.image, columns.label]):
+                for batch in table.iter_batches(_rows(file, table, columns), columns=list(columns[:2])):
                     for row in batch.to_pylist():
                         written[split] += 1
                         stem = f"{split}-{written[split]:06}"
                         taken += _write(row, columns, folder / split, stem, file)
                         check_cap(taken, cap, "the Parquet files, as images,")
                     meter.advance(batch.num_rows)
-    except (pa.ArrowException, ValueError) as error:  # ValueError: metadata that is not JSON
+    except (pa.ArrowException, ValueError, LookupError, RecursionError) as error:  # the last two: of its metadata
         raise DataError(_damaged(files, error)) from error
     except OSError as error:
         if error.errno is None:  # pyarrow's, on damaged pages
@@ -79,6 +83,20 @@ def _size(table: parquet.ParquetFile) -> int:
     return sum(group.total_byte_size for group in groups) + rows * on_disk(1) * 3 // 4  # a last block half full
 
 
+def _rows(file: Path, table: parquet.ParquetFile, columns: Columns) -> int:
+    """Rows to read at a time, so that they fit in memory: one page may hold what all of them stand for.
+
+    Raises DataError where a single page would not fit.
+    """
+    largest = pages.largest(file, table.metadata, columns[:2])
+    if largest > ROOM:
+        raise DataError(
+            f"{file.name}: a page unpacks to {largest:,} bytes, expected {ROOM:,} at most; do not trust this "
+            "file, or write it anew in smaller pages"
+        )
+    return max(1, min(ROWS, ROOM // max(largest, 1)))
+
+
 def split_of(file: Path) -> str:
     """train, valid or test, from `train-00000-of-00004.parquet` or `train/0000.parquet`. Raises DataError."""
     for text in (file.stem, file.parent.name):
@@ -91,27 +109,54 @@ def split_of(file: Path) -> str:
 
 def find_columns(schema: pa.Schema, file: Path) -> Columns:
     """The columns of images and labels: by the metadata, else by type and name. Raises DataError."""
-    text = (schema.metadata or {}).get(b"huggingface", b"{}")
-    features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
+    features = _features(schema)
     images = [name for name, kind in features.items() if kind.get("_type") == "Image"]
     labels = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
-    structs = [field for field in schema if pa.types.is_struct(field.type)]
-    images = images or [field.name for field in structs if field.type.get_field_index("bytes") >= 0]
+    images = images or [field.name for field in schema if _is_image(field.type)]
     labels = labels or [field.name for field in schema if field.name in ("label", "labels")]
-    if len(images) != 1 or len(labels) != 1:
+    types = {name: schema.field(name).type for name in schema.names if schema.get_field_index(name) >= 0}
+    found = [name for name in images if _is_image(types.get(name))], [n for n in labels if _is_label(types.get(n))]
+    if [len(names) for names in found] != [1, 1]:
         raise DataError(
-            f"{file.name}: expected a column of images and one of labels, found {', '.join(schema.names)}; "
+            f"{file.name}: expected a column of images and one of labels, found {', '.join(schema.names)[:200]}; "
             "this is not an image classification data set of Hugging Face"
         )
-    names = tuple(features.get(labels[0], {}).get("names", ()))
-    return Columns(images[0], labels[0], tuple(folder_name(name, file) for name in names))
+    (image,), (label,) = found
+    names = features.get(label, {}).get("names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{file.name}: its metadata name no classes: {str(names)[:50]}; fetch it again")
+    return Columns(image, label, tuple(folder_name(name, file) for name in names))
+
+
+def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What the metadata say of columns; what has another form counts for nothing."""
+    found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    found = found if isinstance(found, dict) else {}
+    return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+
+
+def _is_image(kind: pa.DataType | None) -> bool:
+    if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    data = kind.field("bytes").type
+    return pa.types.is_binary(data) or pa.types.is_large_binary(data)
+
+
+def _is_label(kind: pa.DataType | None) -> bool:
+    if kind is not None and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    types = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return kind is not None and any(test(kind) for test in types)
 
 
 def folder_name(label: str, file: Path) -> str:
-    """A class name as a folder's name. Raises DataError for one that would lead elsewhere or be passed over."""
+    """A class name as a folder's name. Raises DataError for one that would lead elsewhere, be passed over, or that
+    no disk takes."""
     name = re.sub(r"[/\\\0]", "_", label)
-    if name.strip() in ("", ".", "..") or walk.is_litter(name):
-        raise DataError(f"{file.name}: class name {label!r} cannot be the name of a folder")
+    if name.strip() in ("", ".", "..") or walk.is_litter(name) or not disk.takes(name):
+        raise DataError(f"{file.name}: class name {label[:100]!r} cannot be the name of a folder")
     return name
 
 
@@ -128,17 +173,17 @@ def _write(row: dict[str, Any], columns: Columns, folder: Path, stem: str, file:
             raise DataError(
                 f"{file.name}: label {label}, but only {len(columns.names)} class names; fetch it again"
             )
-        uri = folder / columns.names[label]
+        uri = folder / storage.to_os(columns.names[label])
     else:
-        uri = folder / folder_name(str(label), file)
+        uri = folder / storage.to_os(folder_name(str(label), file))
     uri.mkdir(parents=True, exist_ok=True)
     (uri / (stem + _ending(data, image.get("path")))).write_bytes(data)
     return on_disk(len(data))
 
 
-def _ending(data: bytes, path: str | None) -> str:
+def _ending(data: bytes, path: object) -> str:
     """The extension of an image's recorded path, else that of its kind; .jpg for what is no image, so that it is
     found and named as damaged."""
-    if path and formats.by_name(path):
+    if isinstance(path, str) and formats.by_name(path):
         return Path(path).suffix.lower()
     return formats.extension(formats.by_content(data)) or ".jpg"

@@ -43,7 +43,7 @@ def choose(config: DownloadConfig, output: Path) -> Source:
         return Source(shown, storage.digest(["url", given]), _from_url(given), fetched=True)
     if not storage.is_local(given):
         raise SettingsError(f"--from {given}: expected an http address, a zip file or a folder")
-    uri = Path(storage.resolve(given))
+    uri = storage.local(storage.resolve(given))
     if not uri.exists():
         raise DataError(f"--from {uri}: no such file or folder")
     if output.resolve().is_relative_to(uri.resolve()):

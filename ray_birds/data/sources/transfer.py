@@ -6,11 +6,14 @@ request 1179), has no look at the disk, and waits as long as a server asks witho
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,13 +29,24 @@ WAITS = (1.0, 2.0, 4.0)  # seconds before the second, third and fourth try that 
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more is a quota, which is the user's to wait for
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte
 
-AGAIN = "run the same command again, it goes on where it stopped"
+PATIENCE = 120.0  # seconds in which something must come: CHUNK bytes of a file, or all of an answer
+MOST_ANSWER = 16 * MB  # of what is no file
+
+AGAIN = "run the same command again, it goes on where it stopped if the server can"
 
 Result = TypeVar("Result")
 
 
 class StartOverError(requests.RequestException):
     """The server cannot go on where the file stopped."""
+
+
+class TooSlowError(requests.RequestException):
+    """The server sends so little that the end would never come."""
+
+
+class AnswerTooLongError(requests.RequestException):
+    """The server sends more than such an answer can have."""
 
 
 BROKEN_OFF = (requests.exceptions.ChunkedEncodingError, StartOverError)
@@ -61,15 +75,15 @@ def retry_after(error: requests.RequestException) -> float | None:
 def patiently(call: Callable[[], Result], reached: Callable[[], int] = lambda: 0) -> Result:
     """The result of `call`, which is tried again after what may pass: no connection, 429, a server's 5xx.
 
-    `reached` tells how far the calls have come; the count of failures starts anew whenever that has grown.
-    Raises the last requests.RequestException.
+    `reached` tells how far the calls have come; the count of failures starts anew whenever that has grown by a
+    chunk. Raises the last requests.RequestException, TooSlowError where a call brings too little in its time.
     """
     failures, best = 0, reached()
     while True:
         try:
-            return call()
+            return _timed(call, reached)
         except requests.RequestException as error:
-            if reached() > best:
+            if reached() >= best + CHUNK:
                 failures, best = 0, reached()
             wait = _wait(error, failures)
             if wait is None:
@@ -79,6 +93,51 @@ def patiently(call: Callable[[], Result], reached: Callable[[], int] = lambda: 0
             say(f"{reason}; trying again in {wait:.0f} s")
         failures += 1
         time.sleep(wait)
+
+
+def _timed(call: Callable[[], Result], reached: Callable[[], int]) -> Result:
+    """The result of `call`, which has PATIENCE seconds for each chunk that it reaches, whatever it does meanwhile.
+
+    It is done in a thread, as the time that a server takes for one line has no other limit. Raises TooSlowError;
+    the thread is left to itself then, and ends when the server says something, or at the latest with us.
+    """
+    done: Queue[Result | BaseException] = Queue()
+
+    def work() -> None:
+        try:
+            done.put(call())
+        except BaseException as error:
+            done.put(error)
+
+    Thread(target=work, daemon=True).start()
+    before = reached()
+    while True:
+        try:
+            result = done.get(timeout=PATIENCE)
+        except Empty:
+            if reached() < before + CHUNK:
+                raise TooSlowError from None
+            before = reached()
+            continue
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+def read(address: str) -> bytes:
+    """What a server answers where this is no file. Raises requests.RequestException, also for an endless one."""
+
+    def ask() -> bytes:
+        with requests.get(address, timeout=TIMEOUT, stream=True) as found:
+            found.raise_for_status()
+            data = b""
+            for part in found.iter_content(CHUNK):
+                data += part
+                if len(data) > MOST_ANSWER:
+                    raise AnswerTooLongError
+        return data
+
+    return patiently(ask)
 
 
 def _wait(error: requests.RequestException, failures: int) -> float | None:
@@ -105,6 +164,8 @@ def explain(error: requests.RequestException, host: str) -> str:
         return f"the quota at {host} is used up (429): {when}, {AGAIN}"
     if code:
         return f"{host} answers with status {code}: later, {AGAIN}"
+    if isinstance(error, TooSlowError):
+        return f"{host} brings less than {CHUNK:,} bytes in {PATIENCE:g} s: later, {AGAIN}"
     if isinstance(error, BROKEN_OFF):
         return f"{host} breaks off before all bytes have come: {AGAIN}"
     if isinstance(error, NO_CONNECTION):
@@ -127,8 +188,12 @@ def fetch(request: requests.PreparedRequest, target: Path, cap: int) -> None:
     def reached() -> int:
         return part.stat().st_size if part.exists() else 0
 
+    over = Event()
     with requests.Session() as session:
-        patiently(lambda: _receive(session, request, part, cap), reached)
+        try:
+            patiently(lambda: _receive(session, request, part, cap, over), reached)
+        finally:
+            over.set()
     part.rename(target)
     _note(part).unlink()
 
@@ -137,8 +202,10 @@ def _note(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _receive(session: requests.Session, request: requests.PreparedRequest, part: Path, cap: int) -> None:
-    """Bring `part` from what it holds to its full length."""
+def _receive(
+    session: requests.Session, request: requests.PreparedRequest, part: Path, cap: int, over: Event
+) -> None:
+    """Bring `part` from what it holds to its full length; not a byte more once it is `over`."""
     start, known = _so_far(part)
     if start and start == known["size"]:
         return
@@ -157,8 +224,8 @@ def _receive(session: requests.Session, request: requests.PreparedRequest, part:
         elif not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink()
             raise StartOverError
-        length = answer.headers.get("Content-Length")
-        size = start + int(length) if length else None
+        length = re.fullmatch(r"\d{1,18}", answer.headers.get("Content-Length", ""), re.ASCII)
+        size = start + int(length[0]) if length else None
         check_cap(size or 0, cap, WHAT)
         # Images do not shrink in an archive: unpacked it takes its own size once more, at least.
         check_room(part.parent, 2 * size - start if size else 0, WHAT)
@@ -166,7 +233,17 @@ def _receive(session: requests.Session, request: requests.PreparedRequest, part:
             part.unlink(missing_ok=True)  # before the note that would vouch for it
             validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             _note(part).write_text(json.dumps({"validator": validator, "size": size}), encoding="utf-8")
-        _write(answer, part, start, size, cap)
+        _write(answer, part, start, size, cap, over)
+
+
+def discard(folder: Path) -> None:
+    """Remove what no next run can go on from: the beginnings of files of which the server told no version."""
+    for part in folder.glob("*.part"):
+        if not _so_far(part)[0]:
+            part.unlink()
+    for note in folder.glob("*.part.json"):
+        if not note.with_suffix("").exists():
+            note.unlink()
 
 
 def _so_far(part: Path) -> tuple[int, dict[str, Any]]:
@@ -178,7 +255,7 @@ def _so_far(part: Path) -> tuple[int, dict[str, Any]]:
         return 0, {}
 
 
-def _write(answer: requests.Response, part: Path, start: int, size: int | None, cap: int) -> None:
+def _write(answer: requests.Response, part: Path, start: int, size: int | None, cap: int, over: Event) -> None:
     host = urlsplit(answer.url).hostname
     with (
         part.open("ab" if start else "wb") as file,
@@ -187,6 +264,8 @@ def _write(answer: requests.Response, part: Path, start: int, size: int | None, 
         meter.advance(start // MB)
         done = start
         for data in answer.iter_content(CHUNK):
+            if over.is_set():
+                return
             check_cap(done + len(data), cap, WHAT)  # the server may not have told its size
             file.write(data)
             meter.advance((done + len(data)) // MB - done // MB)

@@ -37,7 +37,8 @@ class Stub:
     etag: str = '"version-1"'
     ranges: bool = True
     api_troubles: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # status, headers
-    file_troubles: list[str | int] = field(default_factory=list)  # status, "cut", "stall", "lie" or "no length"
+    # Status, "cut", "stall", "lie", "no length", "odd length", or a byte now and then: "drip", "drip headers".
+    file_troubles: list[str | int] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     stalling: threading.Event = field(default_factory=threading.Event)  # a "stall" has sent its half
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -80,18 +81,33 @@ class Handler(BaseHTTPRequestHandler):
             return
         status = 206 if start else 200
         headers = {
-            "ETag": self.stub.etag,
+            **({"ETag": self.stub.etag} if self.stub.etag else {}),
             "Content-Length": str(len(content) - start + 10 * (trouble == "lie")),
         }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         if trouble == "no length":
             del headers["Content-Length"]
+        if trouble == "odd length":
+            headers["Content-Length"] = "abc"
+        if str(trouble).startswith("drip"):
+            self._drip(headers if trouble == "drip" else None)
+            return
         rest = content[start:]
         self._send(status, headers, rest[: len(rest) // 2] if trouble in ("cut", "stall") else rest)
         if trouble == "stall":
             self.stub.stalling.set()
             self.stub.go_on.wait(60)
+
+    def _drip(self, headers: dict[str, str] | None) -> None:
+        """A byte now and then: of the body, or already of the answer's first line."""
+        if headers is not None:
+            self._send(200, headers, b"")
+        else:
+            self.wfile.write(b"HTTP/1.0 200 ")
+        with contextlib.suppress(ConnectionError):
+            while not self.stub.go_on.wait(0.05):
+                self.wfile.write(b".")
 
     def _start(self) -> int:
         """First byte asked for, 0 where the whole file is due."""

@@ -97,6 +97,21 @@ def test_says_what_is_damaged_inside(tmp_path: Path) -> None:
         unpack(archive, tmp_path / "out", CAP)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a/" * 1900 + "1.jpg", "lies 1,900 folders deep, more than 64"),
+        ("train/" + "a" * 256, "has a name that no disk takes"),
+        ("/".join(["b" * 250] * 20), "has a name that no disk takes"),
+    ],
+)
+def test_refuses_what_no_disk_takes(tmp_path: Path, name: str, reason: str) -> None:
+    archive = _zip(tmp_path / "a.zip", ("train/A/1.jpg", b"one"), (name, b"two"))
+    with pytest.raises(DataError, match=f"{reason}; nothing was unpacked") as caught:
+        unpack(archive, tmp_path / "out", CAP)
+    assert len(str(caught.value)) < 400 and _everything(tmp_path) == ["a.zip"]
+
+
 @pytest.mark.parametrize("second", ["train/A", "train/A/1.jpg"])
 def test_says_what_occurs_twice(tmp_path: Path, second: str) -> None:
     archive = _zip(tmp_path / "a.zip", ("train/A/1.jpg", b"one"), (second, b"two"))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import requests
 from PIL import Image
 from pyarrow import parquet
 
@@ -242,6 +244,54 @@ def test_an_error_page_is_never_part_of_the_archive(stub: Stub, output: Path) ->
     assert (output / ".download/fetched/archive.zip.part").stat().st_size == length
     get(output)
     assert images(output) == BIRDS
+
+
+def test_what_cannot_be_resumed_is_not_kept(stub: Stub, output: Path) -> None:
+    stub.etag = ""  # a server that does not say which version it sends
+    stub.file_troubles = ["", "cut", 500, 500, 500, 500]
+    assert "goes on where it stopped if the server can" in refused(output, DataError)
+    assert not output.exists()
+
+
+def test_a_length_that_is_no_number(stub: Stub, output: Path) -> None:
+    stub.file_troubles = ["", "odd length"]
+    get(output)
+    assert images(output) == BIRDS
+
+
+@pytest.mark.parametrize("trouble", ["drip", "drip headers"])
+def test_a_server_that_sends_next_to_nothing(
+    stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE", 0.5)
+    stub.file_troubles = [trouble] * 9
+    start = time.monotonic()
+    message = refused(output, DataError, dataset="", source=f"{stub.url}/{STORAGE}")
+    stub.go_on.set()
+    assert message.startswith("127.0.0.1 brings less than 65,536 bytes in 0.5 s: later, run the same command")
+    assert time.monotonic() - start < 5 and len(stub.asked) == 1
+
+
+def test_a_slow_server_that_gets_there(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has time for each chunk, not for all of them."""
+    monkeypatch.setattr(transfer, "PATIENCE", 0.4)
+    read = requests.Response.iter_content
+
+    def slowly(answer: Any, size: int) -> Iterator[bytes]:
+        for data in read(answer, size):
+            time.sleep(0.03)
+            yield data
+
+    monkeypatch.setattr(requests.Response, "iter_content", slowly)
+    get(output)
+    assert images(output) == BIRDS and len(ARCHIVE) // transfer.CHUNK * 0.03 > 1
+
+
+def test_a_server_that_breaks_off_after_each_byte(stub: Stub, output: Path) -> None:
+    stub.files[STORAGE] = b"PK"
+    stub.file_troubles = ["", *["cut"] * 20]
+    assert "breaks off before all bytes have come" in refused(output, DataError)
+    assert len(stub.of(STORAGE)) < 7
 
 
 def test_an_unfinished_download_is_not_mixed_with_another(stub: Stub, output: Path) -> None:
@@ -691,6 +741,24 @@ def test_a_hub_that_names_other_places(stub: Stub, output: Path, monkeypatch: py
     assert "found one, two" in refused(output, DataError, dataset="", source=f"{stub.url}/datasets/a/b")
 
 
+@pytest.mark.parametrize(
+    "answer", [b"[]", b"5", b"<html>", b'{"default": 3}', b'{"default": {"train": 3}}', b"[" * 100_000, b"{}"]
+)
+def test_a_hub_that_answers_something_else(
+    stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", stub.url)
+    stub.files["/api/datasets/a/b/parquet"] = answer
+    message = refused(output, DataError, dataset="", source=f"{stub.url}/datasets/a/b")
+    assert "fetch its files" in message and not output.exists()
+
+
+def test_a_hub_that_does_not_stop_answering(stub: Stub, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", stub.url)
+    stub.files["/api/datasets/a/b/parquet"] = b" " * (transfer.MOST_ANSWER + 1)
+    assert "AnswerTooLongError" in refused(output, DataError, dataset="", source=f"{stub.url}/datasets/a/b")
+
+
 def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")
@@ -719,6 +787,82 @@ def test_parquet_with_texts_as_labels_and_rows_without(tmp_path: Path, output: P
 def test_parquet_that_cannot_be(tmp_path: Path, output: Path, name: str, content: bytes, expected: str) -> None:
     source = write(tmp_path / "hub", {name: content})
     assert expected in refused(output, DataError, dataset="", source=str(source))
+    assert not output.exists()
+
+
+def packed(images: list[bytes], metadata: object = None, **options: Any) -> bytes:
+    """A Parquet file of images of one class, with these metadata."""
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    made = pa.table({"image": pa.array([{"bytes": data} for data in images], kind), "label": ["A"] * len(images)})
+    if metadata is not None:
+        text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+        made = made.replace_schema_metadata({"huggingface": text})
+    file = io.BytesIO()
+    parquet.write_table(made, file, compression="zstd", **options)
+    return file.getvalue()
+
+
+def test_parquet_of_few_bytes_that_unpack_to_many(tmp_path: Path, output: Path) -> None:
+    data = packed([bytes(200_000_000)], use_dictionary=False)
+    assert len(data) < 50_000
+    source = write(tmp_path / "hub", {"train.parquet": data})
+    before = pa.total_allocated_bytes()
+    message = refused(output, DataError, dataset="", source=str(source))
+    assert re.search(r"train\.parquet: a page unpacks to 200,0\d\d,\d\d\d bytes, expected 128,000,000", message)
+    assert pa.total_allocated_bytes() == before and not output.exists()
+
+
+@pytest.mark.slow
+def test_parquet_whose_rows_share_a_large_image(tmp_path: Path) -> None:
+    """As many rows are read at a time as fit: here two of eight."""
+    data = packed([bytes(60_000_000)] * 8, dictionary_pagesize_limit=10**8)
+    write(tmp_path, {"train.parquet": data})
+    script = f"""
+from pathlib import Path
+from ray_birds.data.sources import parquet
+try:
+    parquet.convert([Path({str(tmp_path)!r}, "train.parquet")], Path({str(tmp_path)!r}, "out"), 200_000_000)
+except Exception as error:
+    print(type(error).__name__)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
+    *_, kind, peak = done.stdout.split()
+    assert kind == "OutputError", done.stderr  # eight images are over the cap, after three of them
+    assert int(peak) < 900_000  # kB; 1,380,000 with all eight at a time
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *([], 5, "not JSON", "[" * 100_000, {"info": 5}, {"info": {"features": []}}),
+        {"info": {"features": {"image": 5, "label": "x"}}},
+        {"info": {"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": 5}}}},
+        {"info": {"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": [5]}}}},
+        {"info": {"features": {"label": {"_type": "Image"}, "image": {"_type": "ClassLabel"}}}},
+        {"info": {"features": {"nothing": {"_type": "Image"}}}},
+    ],
+    ids=str,
+)
+def test_parquet_metadata_of_another_form(tmp_path: Path, output: Path, metadata: object) -> None:
+    """They are passed over where the columns tell enough, or are no metadata of this form at all."""
+    source = write(tmp_path / "hub", {"train.parquet": packed([image(1)], metadata)})
+    try:
+        take(output, source)
+    except DataError as error:
+        assert "\n" not in str(error) and len(str(error)) < 400 and not output.exists()
+    else:
+        assert set(images(output)) == {"train/A/train-000001.jpg"}
+
+
+def test_parquet_with_a_class_name_that_no_disk_takes(tmp_path: Path, output: Path) -> None:
+    source = write(tmp_path / "hub", {"train.parquet": table([(image(0), None, 0)], ("a" * 300,))})
+    assert "cannot be the name of a folder" in refused(output, DataError, dataset="", source=str(source))
+
+
+def test_a_folder_too_deep_to_copy(tmp_path: Path, output: Path) -> None:
+    source = write(tmp_path / "source", {"/".join(["train", "A", *"d" * 70, "1.jpg"]): image(0)})
+    assert "more than 64 folders deep" in refused(output, DataError, dataset="", source=str(source))
     assert not output.exists()
 
 

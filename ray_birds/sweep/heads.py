@@ -1,0 +1,69 @@
+"""The solved heads of a sweep: one for all trials that read the same features, however deep they fine-tune.
+
+The first trial that needs a head solves it and leaves it in the sweep's directory, where the others find it.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ray_birds.core import storage
+from ray_birds.model.probe import Head
+from ray_birds.sweep.checkpoint import DAMAGED
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Variant
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A head with the penalty that was best on valid, its loss and accuracy on train, and the seconds it took."""
+
+    head: Head
+    penalty: float
+    loss: float
+    accuracy: float
+    seconds: float
+
+    def to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        numbers = np.array([self.penalty, self.loss, self.accuracy, self.seconds])
+        np.savez(buffer, allow_pickle=False, kernel=self.head.kernel, bias=self.head.bias, numbers=numbers)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Solved":
+        """Raises one of DAMAGED where the bytes are."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            numbers = (float(number) for number in arrays["numbers"])
+            return cls(Head(arrays["kernel"], arrays["bias"]), *numbers)
+
+
+@dataclass(frozen=True)
+class SharedHead:
+    """The head of a variant, in the directory of its sweep."""
+
+    directory: SweepDirectory
+    key: str
+
+    def get(self, solve: Callable[[], Solved]) -> Solved:
+        """The head that is there, else what `solve` gives, which is then there for others."""
+        data = self.directory.head(self.key)
+        if data is not None:
+            try:
+                return Solved.from_bytes(data)
+            except DAMAGED:
+                pass
+        solved = solve()
+        with self.directory.writing():
+            self.directory.write_head(self.key, solved.to_bytes())
+        return solved
+
+
+def key(variant: Variant, *, stored: bool) -> str:
+    """Another one for all that decides a solved head, and for features that were rounded when they were stored."""
+    views = [view and (view.policy, view.number) for view in variant.views(0)]
+    facts = variant.backbone, variant.image_size, variant.precision, stored, variant.augment_seed, views
+    return f"{variant.backbone}-{variant.policy}-{storage.digest([json.dumps(facts)])[:8]}"

@@ -1,0 +1,96 @@
+"""The lines for those without ray-birds make our pixels of every kind of file; test_export runs the card's own."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from ray_birds.data import decode
+from ray_birds.model import lines
+from tests.conftest import REPOSITORY
+
+SIZE = 32
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def scene(width: int = 90, height: int = 60, mode: str = "RGB") -> Image.Image:
+    """Something without symmetry: turned, mirrored or laid over black it is another image."""
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    noise = np.random.default_rng(0).uniform(-20, 20, (height, width, 3))
+    colours = np.stack([230 * across, 200 * down, 120 * (across > 0.6)], axis=-1) + noise
+    image = Image.fromarray(colours.clip(0, 255).astype(np.uint8))
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray((255 * down).astype(np.uint8)))
+    return image.convert(mode)
+
+
+def rotated(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(scene(), "JPEG", exif=exif, quality=95)
+
+
+def deep(mode: str) -> bytes:
+    """A PNG of 16 bits, whose values are no multiples of 257."""
+    values = np.asarray(scene(mode=mode)).astype(np.uint16) * 250 + 77
+    return cv2.imencode(".png", values)[1].tobytes()
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+PALETTE = scene().quantize(16)
+FILES = {
+    **{f"rotated {number}": rotated(number) for number in range(1, 9)},
+    "rotated png": encode(scene(mode="RGBA"), "PNG", exif=(exif := Image.Exif(), exif.update({0x0112: 6}))[0]),
+    "transparent png": encode(scene(mode="RGBA"), "PNG"),
+    "transparent webp": encode(scene(mode="RGBA"), "WEBP", lossless=True),
+    "grey and transparent": encode(scene(mode="LA"), "PNG"),
+    "palette and transparency": encode(PALETTE, "PNG", transparency=bytes(range(0, 256, 16))),
+    "one transparent colour": encode(scene(mode="L").convert("RGB"), "PNG", transparency=(120, 120, 120)),
+    "transparent gif": encode(PALETTE, "GIF", transparency=3),
+    "palette": encode(PALETTE, "PNG"),
+    "cmyk": encode(scene(mode="CMYK"), "JPEG", quality=95),
+    "cmyk with a profile": encode(scene(mode="CMYK"), "JPEG", icc_profile=PROFILE),
+    "profile in a jpeg": encode(scene(), "JPEG", icc_profile=PROFILE),
+    "profile in a png": encode(scene(), "PNG", icc_profile=PROFILE),
+    "16 bits of grey": deep("L"),
+    "16 bits of colour": deep("RGB"),
+    "16 bits and transparent": deep("RGBA"),
+    "grey": encode(scene(mode="L"), "JPEG"),
+    "black and white": encode(scene(mode="1"), "PNG"),
+    "bitmap": encode(scene(), "BMP"),
+    "large jpeg": encode(scene(1500, 1000), "JPEG", quality=95),
+    "large png": encode(scene(1500, 1000), "PNG"),
+    "animation": encode(scene(), "GIF", save_all=True, append_images=[scene(mode="L")]),
+}
+
+
+def pixels(code: str) -> Callable[[Path], np.ndarray]:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["pixels"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_they_make_the_pixels_of_our_decoder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(FILES[name])
+    ours = decode.load(str(tmp_path / "photo.jpg"), SIZE)
+    assert ours.pixels is not None, ours.error
+    made = pixels(lines.pixels(SIZE))(tmp_path / "photo.jpg")
+    assert made.dtype == np.uint8 and np.ptp(made) > 50
+    np.testing.assert_array_equal(made, ours.pixels)
+
+
+def test_the_documentation_has_them() -> None:
+    page = (REPOSITORY / "docs/model.md").read_text(encoding="utf-8")
+    assert f"```python\n{lines.pixels(224)}```" in page
+    assert "load_img" not in page
