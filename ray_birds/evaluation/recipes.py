@@ -4,7 +4,8 @@ A recipe's score of an image is the share of its seeds that have it right; with 
 accuracy is off for two reasons: other images, which all recipes share (the scores are paired), and other seeds.
 Both are in the errors that are drawn here, with the correlations that the recipes have (max-T: T. Hothorn,
 F. Bretz and P. Westfall, Simultaneous inference in general parametric models, Biometrical Journal 50, 2008). The
-part of the seeds is that of a mixed model: one variance for all recipes, with the freedom that few seeds leave.
+part of the seeds has a variance for each recipe, no less than that of all together, with the freedom that its own
+few seeds leave: Welch's comparison, made one of all pairs.
 """
 
 import math
@@ -19,7 +20,6 @@ from scipy import special
 from ray_birds.evaluation.metrics import ALPHA, Estimate, score_interval
 
 _DRAWS = 5_000
-_BLOCK = 200  # pairs looked at a time
 _NOTHING = 1e-12  # variance of an accuracy: less is rounding
 _Z = float(special.ndtri(1 - ALPHA / 2))
 
@@ -38,18 +38,22 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class SeedVariance:
-    """Variance of accuracy from seed to seed: `pooled` over all recipes, and (k,) that assumed of each.
+    """Variance of accuracy from seed to seed: `pooled` over all recipes, and (k,) that assumed of `each`.
 
     Of the pooled one `sampling` would be there if all seeds gave equally good models too, since they err on
     different images. The variance by images holds it as well: it is counted twice, on the safe side. A recipe
-    whose own seeds vary more than the pooled ones is taken at its word. `freedom` is 0 where no recipe has two
-    seeds: then nothing is known.
+    whose own seeds vary more than the pooled ones is taken at its word. `free` (k,) are the seeds of each less
+    one; where all are 0 nothing is known.
     """
 
     pooled: float
     sampling: float
     each: np.ndarray
-    freedom: int
+    free: np.ndarray
+
+    @property
+    def known(self) -> bool:
+        return bool(self.free.any())
 
     @property
     def lasting(self) -> float:
@@ -57,10 +61,16 @@ class SeedVariance:
         return max(self.pooled - self.sampling, 0.0)
 
     def draws(self, random: np.random.Generator, number: int) -> np.ndarray:
-        """(number,) values that other seeds would have given for `pooled`; (1,) without freedom."""
-        if not self.freedom:
-            return np.zeros(1)
-        return self.pooled * random.chisquare(self.freedom, number) / self.freedom
+        """(k, number) values that other seeds would have given for `each`; (k, 1) of 0 where nothing is known.
+
+        Those of a recipe's own few seeds alone: how far these move it may differ from recipe to recipe, as it does
+        between a head and the layers below. What is assumed of each is no less than the pooled one, all the same.
+        """
+        if not self.known:
+            return np.zeros((len(self.free), 1))
+        freedom = np.maximum(self.free, 1)[:, None]
+        own = self.each[:, None] * random.chisquare(freedom, (len(self.free), number)) / freedom
+        return np.where(self.free[:, None] > 0, own, self.free @ own / self.free.sum())
 
 
 @dataclass(frozen=True)
@@ -94,36 +104,29 @@ class Recipes:
 
     @cached_property
     def _draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (draws, k) of the accuracies, and with them estimates of the seeds' variance (draws,) or (1,)."""
+        """Errors of the accuracies (k, draws), and what is then taken for their seeds' part, that or (k, 1)."""
         random = np.random.default_rng(0)
         values, vectors = np.linalg.eigh(self._variance)
         root = vectors * np.sqrt(values.clip(min=0.0))
-        errors = random.standard_normal((_DRAWS, len(self.names))) @ root.T
-        errors += random.standard_normal(errors.shape) * np.sqrt(self.by_seed.pooled / self.seeds)
-        return errors.astype(np.float32), self.by_seed.draws(random, _DRAWS)
+        errors = root @ random.standard_normal((len(self.names), _DRAWS))
+        errors += random.standard_normal(errors.shape) * np.sqrt(self._seed_part)[:, None]
+        by_seed = self.by_seed.draws(random, _DRAWS) / self.seeds[:, None]
+        return errors.astype(np.float32), by_seed.astype(np.float32)
 
     @cached_property
     def _largest(self) -> np.ndarray:
         """(draws,) sorted: the largest studentised difference of any two recipes where all are equally good."""
         errors, by_seed = self._draws
+        own = np.diag(self._variance)
         largest = np.zeros(_DRAWS, np.float32)
-        for first, second in zip(*self._pairs(), strict=True):
-            own = np.diag(self._variance)
-            images = own[first] + own[second] - 2 * self._variance[first, second]
-            signs = np.zeros((len(self.names), len(first)), np.float32)
-            columns = np.arange(len(first))
-            signs[first, columns], signs[second, columns] = 1, -1
-            spread = images + by_seed[:, None] * (1 / self.seeds[first] + 1 / self.seeds[second])
+        for first in range(len(self.names) - 1):
+            others = slice(first + 1, None)
+            images = own[first] + own[others] - 2 * self._variance[first, others]
+            spread = images.astype(np.float32)[:, None] + by_seed[first] + by_seed[others]
             spread[spread < _NOTHING] = np.inf  # of recipes that are right on the same images
-            square = (errors @ signs) ** 2 / spread.astype(np.float32)
-            np.maximum(largest, square.max(axis=1), out=largest)
+            square = (errors[first] - errors[others]) ** 2 / spread
+            np.maximum(largest, square.max(axis=0), out=largest)
         return np.sort(np.sqrt(largest))
-
-    def _pairs(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Numbers of the first and of the second recipe of all pairs, some at a time."""
-        first, second = np.triu_indices(len(self.names), 1)
-        parts = max(1, -(-len(first) // _BLOCK))
-        return np.array_split(first, parts), np.array_split(second, parts)
 
     def difference(self, first: int, second: int, margin: float) -> Difference:
         """Accuracy of recipe number `first` less that of `second`; `margin` is a share, such as 0.01.
@@ -154,10 +157,10 @@ class Recipes:
         and scored no better than it.
         """
         errors, by_seed = self._draws
-        spread = np.diag(self._variance) + by_seed[:, None] / self.seeds
+        spread = np.diag(self._variance)[:, None] + by_seed
         ratio = np.divide(errors, np.sqrt(spread), out=np.zeros_like(errors), where=spread > _NOTHING)
-        high = self._quantile(np.sort(ratio[:, number]), 1 - ALPHA / 2) if self.by_seed.freedom else _Z
-        low = self._quantile(np.sort(ratio.max(axis=1)), 1 - ALPHA / 2) if len(self.names) > 1 else high
+        high = self._quantile(np.sort(ratio[number]), 1 - ALPHA / 2) if self.by_seed.known else _Z
+        low = self._quantile(np.sort(ratio.max(axis=0)), 1 - ALPHA / 2) if len(self.names) > 1 else high
         return self._interval(number, max(low, _Z), max(high, _Z))
 
     def _interval(self, number: int, low: float, high: float) -> Estimate:
@@ -185,11 +188,10 @@ def recipes(names: Sequence[str], correct: Sequence[np.ndarray]) -> Recipes:
 def _by_seed(runs: Sequence[np.ndarray]) -> SeedVariance:
     """From each recipe's (seeds, n) right and wrong."""
     free = np.array([len(own) - 1 for own in runs])
-    freedom = int(free.sum())
-    if not freedom:
-        return SeedVariance(0.0, 0.0, np.zeros(len(runs)), 0)
+    if not free.any():
+        return SeedVariance(0.0, 0.0, np.zeros(len(runs)), free)
     several = [own if len(own) > 1 else np.zeros((2, own.shape[1])) for own in runs]
     own = np.array([one.mean(axis=1).var(ddof=1) for one in several])
     by_image = np.array([one.var(axis=0, ddof=1).mean() / one.shape[1] for one in several])
-    pooled = float(own @ free) / freedom
-    return SeedVariance(pooled, float(by_image @ free) / freedom, np.maximum(own, pooled), freedom)
+    pooled = float(own @ free) / int(free.sum())
+    return SeedVariance(pooled, float(by_image @ free) / int(free.sum()), np.maximum(own, pooled), free)
