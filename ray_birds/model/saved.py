@@ -7,7 +7,6 @@ take more room than the file that they came in, and a file where they would is n
 import io
 import json
 import zipfile
-import zlib
 from typing import Any
 
 import h5py
@@ -18,8 +17,6 @@ from ray_birds.core.errors import ModelError, first_line
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
 _MOST_CONFIG = 16_000_000  # bytes; that of EfficientNetB0 has 0.2 MB
-# What zipfile, json and h5py raise on damaged content.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, TypeError, RuntimeError)
 
 
 def check(uri: str, data: bytes, classes: int, image_size: int) -> None:
@@ -29,7 +26,9 @@ def check(uri: str, data: bytes, classes: int, image_size: int) -> None:
         members = _members(uri, data)
         _check_network(uri, json.loads(members["config.json"]), classes, image_size)
         _check_numbers(uri, members[_WEIGHTS])
-    except (*_DAMAGE, RecursionError, AttributeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # on damaged content zipfile, json and h5py raise whatever they meet
         raise _refused(uri, f"not what Keras saves of a classifier ({first_line(error)})") from error
 
 
@@ -75,19 +74,13 @@ def _check_network(uri: str, network: Any, classes: int, image_size: int) -> Non
 def _check_numbers(uri: str, weights: bytes) -> None:
     """Raises ModelError where the HDF5 file announces more numbers than it holds, or one that is not finite."""
     with h5py.File(io.BytesIO(weights)) as file:
-        found: dict[str, h5py.Dataset] = {}
-
-        def collect(name: str, link: h5py.HardLink) -> str | None:
-            if not isinstance(link, h5py.HardLink):
-                return name
-            item = file[name]
-            if isinstance(item, h5py.Dataset):
-                found[name] = item
-                return name if item.external or item.is_virtual or item.dtype.kind not in "fiub" else None
-            return None
-
-        if odd := file.visititems_links(collect):
-            raise _refused(uri, f"{odd} in {_WEIGHTS} is a link, or no array of numbers")
+        links: list[tuple[str, object]] = []
+        file.visititems_links(lambda name, link: links.append((name, link)))
+        found = {name: file[name] for name, link in links if isinstance(link, h5py.HardLink)}
+        odd = [name for name, link in links if name not in found or not _is_plain(found[name])]
+        if odd:
+            raise _refused(uri, f"{odd[0]} in {_WEIGHTS} is a link, or no array of numbers")
+        found = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
         total = sum((item.size or 0) * item.dtype.itemsize for item in found.values())
         if total > len(weights):
             raise _refused(uri, f"its weights unpack to {total:,} bytes, over {len(weights):,}")
@@ -97,3 +90,12 @@ def _check_numbers(uri: str, weights: bytes) -> None:
             f"{uri}: its weights are not finite ({bad}), it can predict nothing; train it again, with a lower "
             "--learning-rate or --precision float32"
         )
+
+
+def _is_plain(item: h5py.Dataset | h5py.Group) -> bool:
+    """Whether this is an array of numbers that lie in the file, or a group of them."""
+    if isinstance(item, h5py.Group):
+        return True
+    return (
+        isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual and item.dtype.kind in "fiub"
+    )
