@@ -124,7 +124,8 @@ class TuneConfig(_Factors):
     verify_features: bool = False
     """Compare all stored features with their digests, also those that were found whole before."""
     augment_views: int = 0
-    """Augmented views per image, used in turn by the epochs; 0: a fresh one for each epoch."""
+    """Augmented views per image, used in turn by the epochs; 0: a fresh one for each epoch with --head adam, those
+    that the head is solved on with probe."""
     gpus_per_trial: float | None = None
     """GPUs of a trial, fractions allowed; by default 1 where the cluster has GPUs, else 0."""
     cpus_per_trial: int | None = None

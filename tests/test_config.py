@@ -335,7 +335,8 @@ def test_views_by_epoch() -> None:
 
 def test_a_head_is_solved_on_several_views_that_fine_tuning_uses_again() -> None:
     ours = Variant(augment="on", head_epochs=3)
-    assert numbers(ours, 3) == [[None, 0, 1, 2], [0], [1]]
+    assert numbers(ours, 6) == [[None, 0, 1, 2], [0], [1], [2], [0], [1]]
+    assert numbers(dataclasses.replace(ours, augment_views=4), 6) == [[None, 0, 1, 2], [0], [1], [2], [3], [0]]
     assert numbers(dataclasses.replace(ours, augment_views=2), 4) == [[None, 0, 1], [0], [1], [0]]
     assert {view.policy for view in ours.views(0) if view} == {"light"}
 

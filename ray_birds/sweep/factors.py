@@ -224,7 +224,7 @@ class Variant(Settings):
         """The views of each image that `epoch` (from 0) trains on; None is the image itself.
 
         A head is solved on the images and as many views at once as --head-epochs says; fine-tuning then uses
-        the views again, whose features below the cut point come from the same pass through the network.
+        the views again, in turn: their features below the cut point come from the same pass through the network.
         """
         if not self.augmented:
             return (None,)
@@ -232,7 +232,7 @@ class Variant(Settings):
             numbers = range(epoch, epoch + 1)
         else:
             numbers = range(epoch - 1, epoch) if epoch else range(self.head_epochs)
-        count = self.augment_views
+        count = self.augment_views or (self.head_epochs if self.solved else 0)
         views = dict.fromkeys(View(self.policy, n % count if count else n) for n in numbers)
         return (None, *views) if self.solved and epoch == 0 else tuple(views)
 
