@@ -107,7 +107,7 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
         for number in range(1, epochs + 1):
             time.sleep(seconds / epochs)
             tune.report(
-                dataclasses.asdict(Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, seconds / epochs, 1.0, 32))
+                dataclasses.asdict(Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, seconds / epochs, 1.0, 32, 0.5))
                 | {"gpu": False, "resumed": False, "failed": "", "ended": number == epochs}
                 | {"kept_epoch": number, "kept_accuracy": 0.5}
             )

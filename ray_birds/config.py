@@ -105,7 +105,9 @@ class TuneConfig(_Factors):
     warmup_epochs: float = 0.5
     """Epochs at the start of the second phase over which its learning rate rises to that."""
     keep: Literal["best", "last"] = "best"
-    """The epoch of each trial that is ranked and kept: the best on valid (by accuracy, then loss) or the last."""
+    """The epoch of each trial that is ranked and kept: the best on valid or the last."""
+    select_by: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    """What makes an epoch, and the winner, the best on valid; macro_f1 counts each class alike."""
     patience: int = 0
     """End a trial after this many epochs of its last phase without a better one; 0: never."""
     samples: int = 0

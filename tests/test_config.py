@@ -49,6 +49,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--scheduler asha", "scheduler", "asha"),
     ("--loss focal cross_entropy", "loss", ("focal", "cross_entropy")),
     ("--class-weights none balanced", "class_weights", ("none", "balanced")),
+    ("--select-by macro_f1", "select_by", "macro_f1"),
     ("--time-limit 1h30m", "time_limit", "1h30m"),
     ("--features none", "features", "none"),
     ("--feature-dtype float32", "feature_dtype", "float32"),

@@ -113,16 +113,21 @@ def macro_f1(matrix: np.ndarray, resamples: int = 1000, seed: int = 0) -> Estima
     if total == 0:
         return Estimate(math.nan, math.nan, math.nan)
     if images_a_class(matrix) < FEW:
-        rows, columns = np.nonzero(matrix)
-        return Estimate(_mean_f1(rows, columns, matrix[rows, columns], len(matrix)), math.nan, math.nan)
+        return Estimate(mean_f1(matrix), math.nan, math.nan)
     rows, columns = np.nonzero(matrix)
     cells = matrix[rows, columns]
-    value = _mean_f1(rows, columns, cells, len(matrix))
+    value = mean_f1(matrix)
     random = np.random.default_rng(seed)
     samples = (random.multinomial(total, cells / total) for _ in range(resamples))
     draws = np.array([_mean_f1(rows, columns, sample, len(matrix)) for sample in samples])
     low, high = value + np.quantile(draws, [ALPHA / 2, 1 - ALPHA / 2]) - draws.mean()
     return Estimate(value, max(float(low), 0.0), min(float(high), 1.0))
+
+
+def mean_f1(matrix: np.ndarray) -> float:
+    """The value of `macro_f1` without its interval; NaN without images."""
+    rows, columns = np.nonzero(matrix)
+    return _mean_f1(rows, columns, matrix[rows, columns], len(matrix)) if len(rows) else math.nan
 
 
 def images_a_class(matrix: np.ndarray) -> float:

@@ -23,7 +23,8 @@ MARGIN = 0.01
 class Run:
     """A trial to be compared: `correct` (n,) bool for the same images in the same order in every run.
 
-    Runs of one `recipe` differ in their seed alone. `loss` decides between runs of equal accuracy.
+    Runs of one `recipe` differ in their seed alone. `score` is what they are ranked by, the higher the better:
+    accuracy, unless given. `loss` decides between equal ones.
     """
 
     name: str
@@ -32,10 +33,15 @@ class Run:
     cost: Cost
     correct: np.ndarray
     loss: float = 0.0
+    score: float | None = None
 
     @property
     def accuracy(self) -> float:
         return float(np.mean(self.correct))
+
+    @property
+    def rank(self) -> float:
+        return self.accuracy if self.score is None else self.score
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ class Significance:
 
     `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
     that it was chosen; `bundle` is the run that was exported, the winner's or another, `test` what that scored;
-    `untested` says that there are test images, which it was not scored on. `recommended` is the
+    `untested` says that there are test images, which it was not scored on; `by` is what the winner was chosen by,
+    in words. `recommended` is the
     cheapest recipe that costs less than the winner and is shown to be as good; or None.
     """
 
@@ -98,6 +105,7 @@ class Significance:
     spreads: tuple[Spread, ...]
     test: HeldOut | None
     untested: bool = False
+    by: str = "accuracy"
 
     @property
     def recommended(self) -> Comparison | None:
@@ -114,7 +122,7 @@ class Significance:
 
 
 def choose(runs: Sequence[Run]) -> Run:
-    """The run to export: of the recipe with the best mean accuracy over its seeds, the one in the middle.
+    """The run to export: of the recipe with the best mean score over its seeds, the one in the middle.
 
     The luckiest seed would promise what the recipe does not keep. Raises ValueError where there are no runs.
     """
@@ -122,7 +130,7 @@ def choose(runs: Sequence[Run]) -> Run:
         raise ValueError("there is no run to choose from")
     groups = _by_recipe(runs)
     best = max(groups.values(), key=lambda own: (_mean(own), -np.mean([run.loss for run in own])))
-    ranked = sorted(best, key=lambda run: (run.accuracy, -run.loss))
+    ranked = sorted(best, key=lambda run: (run.rank, -run.loss))
     return ranked[(len(ranked) - 1) // 2]
 
 
@@ -133,6 +141,7 @@ def state(
     test: HeldOut | None = None,
     *,
     untested: bool = False,
+    by: str = "accuracy",
 ) -> Significance:
     """Compare the best recipe with every other: the statement that the article lacks.
 
@@ -147,8 +156,8 @@ def state(
     groups = _by_recipe(runs)
     compared = recipes([run.recipe for run in runs], [run.correct for run in runs])
     means = dict(zip(compared.names, compared.means, strict=True))
-    # Of equally accurate recipes, the one that was exported.
-    winner = max(means, key=lambda name: (round(means[name], 12), name == exported.recipe))
+    # Of equally good recipes, the one that was exported.
+    winner = max(groups, key=lambda name: (_mean(groups[name]), name == exported.recipe))
     best = compared.names.index(winner)
     costs = {name: _cost(own) for name, own in groups.items()}
     comparisons = tuple(
@@ -174,6 +183,7 @@ def state(
         spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
         test=test,
         untested=untested,
+        by=by,
     )
 
 
@@ -185,7 +195,7 @@ def _by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _mean(runs: Sequence[Run]) -> float:
-    return round(float(np.mean([run.accuracy for run in runs])), 12)
+    return round(float(np.mean([run.rank for run in runs])), 12)
 
 
 def _cost(runs: Sequence[Run]) -> Cost:

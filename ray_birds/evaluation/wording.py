@@ -77,8 +77,9 @@ def _valid(found: "Significance") -> str:
     others = len(found.comparisons)
     seeds = next((one.seeds for one in found.spreads if one.recipe == found.winner), 1)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    by = "" if found.by == "accuracy" else f" by {found.by}"
     picked = (
-        f"; the best of {others + 1} recipes was picked on these images, which the interval counts in"
+        f"; the best of {others + 1} recipes{by} was picked on these images, which the interval counts in"
         if others
         else ""
     )
@@ -104,12 +105,15 @@ def _compared(found: "Significance") -> list[str]:
     margin = _margin(found)
     worse = [one for one in found.comparisons if one.worse]
     equal = [one for one in found.comparisons if one.as_good]
-    unknown = [one for one in found.comparisons if not one.worse and not one.as_good]
+    better = [one for one in found.comparisons if one.difference.high < 0 and not one.as_good]
+    unknown = [one for one in found.comparisons if not (one.worse or one.as_good or one in better)]
     made = []
     if worse:
         made.append(f"By more than chance it is better than {_list(worse, _points)}.")
     else:
         made.append("It is not shown to be better than any other variant.")
+    if better:
+        made.append(f"By accuracy, which it was not chosen by, these are better: {_list(better, _points)}.")
     if equal:
         made.append(f"Shown to be as good, to within {margin}: {_list(equal, _points)}.")
     if unknown:

@@ -191,6 +191,7 @@ class Variant(Settings):
     fine_tune_factor: float = 0.5
     warmup_epochs: float = 0.5
     keep: str = "best"
+    select_by: str = "accuracy"
     patience: int = 0
     augment_seed: int = 0
     augment_views: int = 0

@@ -19,7 +19,7 @@ from ray_birds.sweep.factors import Depth, Variant
 Point = dict[str, Any]  # a value of each factor, by name
 _SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
     *("image_size", "batch_size", "head_epochs", "fine_tune_epochs", "fine_tune_factor", "warmup_epochs"),
-    *("keep", "patience", "augment_views", "precision"),
+    *("keep", "select_by", "patience", "augment_views", "precision"),
 )
 _DRAWS = 1000  # for each sample, before no other one is expected
 

@@ -46,13 +46,19 @@ class Epoch:
     seconds: float
     images_per_second: float  # while training
     batch_size: int  # half of what was asked for where that was too large for the device's memory
+    valid_macro_f1: float  # mean F1 of the classes, each counting alike
+
+    def score(self, by: str) -> float:
+        """What --select-by says, the higher the better; a number that is none is worse than any other."""
+        value = {"accuracy": self.valid_accuracy, "macro_f1": self.valid_macro_f1, "loss": -self.valid_loss}[by]
+        return -math.inf if math.isnan(value) else value
 
 
 def kept(history: Sequence[Epoch], variant: Variant) -> Epoch:
     """The epoch that a trial is ranked by and whose weights are kept: of equal ones the first."""
     if variant.keep == "last":
         return history[-1]
-    return min(history, key=lambda epoch: (-epoch.valid_accuracy, _or_infinite(epoch.valid_loss)))
+    return min(history, key=lambda epoch: (-epoch.score(variant.select_by), _or_infinite(epoch.valid_loss)))
 
 
 def ended(history: Sequence[Epoch], variant: Variant) -> bool:
@@ -130,6 +136,15 @@ class Trial:
         return self.kept.valid_loss if self.kept else math.nan
 
     @property
+    def valid_macro_f1(self) -> float:
+        return self.kept.valid_macro_f1 if self.kept else math.nan
+
+    @property
+    def score(self) -> float:
+        """What --select-by says of the epoch that counts, the higher the better."""
+        return self.kept.score(self.variant.select_by) if self.kept else -math.inf
+
+    @property
     def test_accuracy(self) -> float:
         return self.test.accuracy if self.test else math.nan
 
@@ -154,8 +169,8 @@ class Trial:
 
     @property
     def rank(self) -> tuple[bool, float, float]:
-        """Sort key, best first: finished ones, by valid accuracy, then by valid loss."""
-        return self.status != "finished", _or_infinite(-self.valid_accuracy), _or_infinite(self.valid_loss)
+        """Sort key, best first: finished ones, by what --select-by says, then by valid loss."""
+        return self.status != "finished", -self.score, _or_infinite(self.valid_loss)
 
     def row(self) -> dict[str, Any]:
         """The row of trials.csv: the factors by name, and what came of them; None for NaN."""
@@ -169,6 +184,7 @@ class Trial:
             "kept_epoch": self.kept.epoch if self.kept else None,
             "valid_accuracy": self.valid_accuracy,
             "valid_loss": self.valid_loss,
+            "valid_macro_f1": self.valid_macro_f1,
             "test_accuracy": self.test_accuracy,
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
@@ -224,7 +240,7 @@ class Results:
 def runs(found: Iterable[Trial]) -> list[Run]:
     """The finished trials, to be compared on valid."""
     return [
-        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss)
+        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss, one.score)
         for one in found
         if one.status == "finished" and one.valid is not None
     ]
@@ -238,11 +254,12 @@ def compare(
     Of one that is not the winner they say how it compares with that.
     """
     found = list(found)
+    by = found[0].variant.select_by.replace("macro_f1", "macro F1")
     test = next(one.test for one in found if one.name == winner)
     if test is None:
-        return significance.state(runs(found), winner, margin / 100, untested="test" in copies)
+        return significance.state(runs(found), winner, margin / 100, untested="test" in copies, by=by)
     seen = copied(test.path.tolist(), copies.get("test", ()))
-    return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen))
+    return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen), by=by)
 
 
 def trials(

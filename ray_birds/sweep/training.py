@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ray_birds.core.errors import NotFiniteError, OutOfMemoryError
+from ray_birds.evaluation import metrics
 from ray_birds.model import probe
 from ray_birds.model.cut import POOLED
 from ray_birds.model.schedule import Schedule
@@ -140,6 +141,7 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
         time.monotonic() - start,
         len(rows) / (trained - start),
         variant.batch_size,
+        _macro_f1(scores, task.labels["valid"]),
     )
     return result, scores
 
@@ -174,6 +176,7 @@ def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
         solved.seconds + time.monotonic() - start,
         images / solved.seconds,
         task.variant.batch_size,
+        _macro_f1(scores, task.labels["valid"]),
     )
     return result, scores
 
@@ -225,6 +228,10 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
     read = partial(inputs.plain, split)
     parts = [stage.predict(x) for _, x in batches(rows, task.variant.batch_size, read)]
     return np.concatenate([part.numpy() for part in parts])
+
+
+def _macro_f1(scores: np.ndarray, labels: np.ndarray) -> float:
+    return metrics.mean_f1(metrics.confusion(labels, scores.argmax(axis=1), scores.shape[1]))
 
 
 def _evaluate(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

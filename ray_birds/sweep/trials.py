@@ -26,6 +26,8 @@ from ray_birds.sweep.results import Epoch
 # files show; the nodes have credentials of their own.
 _SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
 
+_SCORES = ("valid_accuracy", "valid_macro_f1", "valid_loss")  # one of them is Tune's metric
+
 
 def run(plan: Plan, seconds: float = math.inf) -> dict[str, str]:
     """Train every variant, as far as the seconds reach; returns the reason of each trial that failed, by name."""
@@ -50,8 +52,8 @@ def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
             ),
             param_space={"trial": tune.grid_search(list(plan.variants))},
             tune_config=tune.TuneConfig(
-                metric="valid_accuracy",
-                mode="max",
+                metric=f"valid_{plan.config.select_by}",
+                mode="min" if plan.config.select_by == "loss" else "max",
                 scheduler=_scheduler(plan),
                 reuse_actors=True,
                 time_budget_s=seconds if math.isfinite(seconds) else None,
@@ -140,7 +142,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     try:
         scores = training.train(task, last, on_epoch)
     except NotFiniteError as error:  # reported, not raised: it would be the same again
-        nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, "valid_accuracy": math.nan}
+        nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, **dict.fromkeys(_SCORES, math.nan)}
         tune.report(nothing | {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error)})
         return
     if scores is not None:

@@ -239,3 +239,15 @@ def test_the_part_of_the_test_split_is_said() -> None:
     assert "There was no test split, so no score is of images" in state(runs, "best").text
     scored = state(runs, "other", test=test)
     assert "Of the 100 test images 80.0 %" in scored.text and "Every variant was scored on test" in scored.text
+
+
+def test_chosen_by_another_score_the_winner_is_another_and_says_so() -> None:
+    right = np.arange(400) < 320
+    accurate = Run("accurate", "accurate", 0, Cost(1.0), right, score=0.6)
+    even = Run("even", "even", 0, Cost(1.0), np.arange(400) < 250, score=0.7)
+    assert choose([accurate, even]).name == "even"
+    found = state([accurate, even], "even", by="macro F1")
+    assert found.winner == "even" and found.accuracy.value == 250 / 400
+    assert "the best of 2 recipes by macro F1 was picked on these images" in found.text
+    assert "By accuracy, which it was not chosen by, these are better: accurate" in found.text
+    assert "It is not shown to be better than any other variant." in found.text

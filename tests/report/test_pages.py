@@ -124,6 +124,7 @@ class Writer:
                     seconds=seconds / variant.epochs,
                     images_per_second=100,
                     batch_size=32,
+                    valid_macro_f1=last if number == variant.epochs else last * grown,
                 )
             )
         self.directory.write_history(trial, [dataclasses.asdict(epoch) for epoch in epochs])

@@ -17,7 +17,7 @@ from ray_birds.sweep.results import Epoch
 def after(epochs: int) -> Checkpoint:
     """A checkpoint after so many epochs, with weights and moments of their own."""
     random = np.random.default_rng(epochs)
-    history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32) for n in range(epochs)]
+    history = [Epoch(n + 1, "head", 1e-3, 1 / (n + 1), 0.5, 0.7, 0.6, 1.5, 20.0, 32, 0.6) for n in range(epochs)]
     weights = {"head/kernel": random.normal(size=(8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
     earlier = {path: value + 1 for path, value in weights.items()}
     return Checkpoint(history, weights, [np.array(epochs), random.normal(size=(8, 3)).astype(np.float32)], earlier)

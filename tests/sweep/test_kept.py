@@ -12,7 +12,7 @@ from ray_birds.sweep.results import Epoch
 def history(*valid: tuple[float, float]) -> list[Epoch]:
     """Epochs with these valid accuracies and losses."""
     return [
-        Epoch(number, "head", 1e-3, 1.0, 0.5, loss, accuracy, 1.0, 20.0, 32)
+        Epoch(number, "head", 1e-3, 1.0, 0.5, loss, accuracy, 1.0, 20.0, 32, 1 - accuracy)
         for number, (accuracy, loss) in enumerate(valid, 1)
     ]
 
@@ -50,3 +50,10 @@ RISING, FALLING = [(0.1 * number, 1.0) for number in range(1, 7)], [(0.9, 1.0), 
 def test_when_a_trial_has_ended(variant: Variant, valid: list[tuple[float, float]], expected: int) -> None:
     epochs = history(*valid)
     assert next(count for count in range(7) if results.ended(epochs[:count], variant)) == expected
+
+
+def test_what_is_best_is_the_user_s_to_say() -> None:
+    """Macro F1 is least here where accuracy is best."""
+    epochs = history((0.5, 1.0), (0.7, 2.0), (0.6, 0.5))
+    kept = {by: results.kept(epochs, Variant(select_by=by)).epoch for by in ("accuracy", "macro_f1", "loss")}
+    assert kept == {"accuracy": 2, "macro_f1": 1, "loss": 3}
