@@ -25,6 +25,12 @@ def classifier(model: "keras.Model", cut_point: CutPoint, classes: int, *, unit:
     return keras.Model(inputs, head(pooled, classes, unit=unit))
 
 
+def divide_logits(model: "keras.Model", temperature: float) -> None:
+    """Give a model, or its head, another temperature: the last layer's kernel and bias take it in."""
+    layer = model.get_layer("head")
+    layer.set_weights([weight / temperature for weight in layer.get_weights()])
+
+
 def from_pooled(cut_point: CutPoint, classes: int, *, unit: bool) -> "keras.Model":
     """The head alone, from pooled features (B, d)."""
     import keras

@@ -17,7 +17,8 @@ from ray_birds.data import decode
 from ray_birds.data.dataset import Dataset, Split
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
-from ray_birds.model import backbones, bundle, card, device
+from ray_birds.evaluation.temperature import fit
+from ray_birds.model import backbones, bundle, card, device, head
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep import results
 from ray_birds.sweep.directory import SweepDirectory
@@ -51,6 +52,10 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     last = checkpoint.last(directory, name)
     variant = dataclasses.replace(trial.variant, batch_size=last.history[-1].batch_size)
     model = train_step.assemble(variant, config.weights, len(classes), last.kept)
+    valid = source.data.splits["valid"]
+    trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid)]
+    temperature = fit(np.concatenate(trained), valid.labels)
+    head.divide_logits(model, temperature.value)
 
     data = directory.dataset()
     evaluations: dict[str, metrics.Evaluation] = {}
@@ -58,24 +63,34 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     def score(path: str) -> dict[str, Any]:
         classifier = Classifier(path)
         held: dict[str, HeldOut] = {}
+        honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
             scores = np.concatenate([classifier(pixels) for pixels in _pixels(source, images)])
             predictions = scores.argmax(axis=1)
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
+            honest[split] = temperature.measured(scores, images.labels)
             seen = copied(images.paths, data["copies_in_train"][split])
             held[split] = held_out(split, predictions == images.labels, seen)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
                 directory.write_predictions(name, images, classes, scores)
         measured: dict[str, Any] = {
-            split: one.to_json() | held[split].to_json() for split, one in evaluations.items()
-        }
+            split: one.to_json() | held[split].to_json() | honest[split] for split, one in evaluations.items()
+        } | {"temperature": dataclasses.asdict(temperature)}
         before = trial.valid.accuracy if trial.valid else None
         return measured if before == evaluations["valid"].accuracy.value else measured | {TRIAL: before}
 
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
     said = results.compare(complete, name, config.margin, data["copies_in_train"]).sentences
-    card.write(uri, variant, config.weights, data, evaluations, said, results.kept(last.history, variant).epoch)
+    card.write(
+        uri,
+        variant,
+        config.weights,
+        data,
+        evaluations,
+        (*said, temperature.sentence),
+        results.kept(last.history, variant).epoch,
+    )
     return kept
 
 

@@ -22,6 +22,7 @@ from ray_birds.evaluation import significance
 from ray_birds.evaluation.cost import Cost
 from ray_birds.evaluation.leakage import copied, held_out
 from ray_birds.evaluation.significance import Run, Significance
+from ray_birds.evaluation.temperature import Temperature
 from ray_birds.sweep import factors
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
@@ -228,6 +229,15 @@ class Results:
             f"{len(names)} of {len(self.trials)} variants had not ended when the time limit of "
             f"{self.config.time_limit} was over, and are not compared: {', '.join(names)}."
         )
+
+    @cached_property
+    def temperature(self) -> Temperature | None:
+        """That of the winner's bundle; None where there is none, or no longer."""
+        try:
+            measured = storage.read_json(storage.join(self.directory.best, "metrics.json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Temperature(**measured["temperature"])
 
     @cached_property
     def significance(self) -> Significance | None:

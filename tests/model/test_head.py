@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ray_birds.evaluation.temperature import apply
 from ray_birds.model import head
 from ray_birds.model.cut import POOLED, CutPoint
 
@@ -27,3 +28,11 @@ def test_of_one_norm_a_brighter_image_is_no_surer() -> None:
 def test_an_image_without_features_gives_numbers() -> None:
     model = head.from_pooled(CutPoint(POOLED, (16,)), 3, unit=True)
     assert np.isfinite(model(np.zeros((1, 16), np.float32)).numpy()).all()
+
+
+def test_a_temperature_goes_into_the_last_layer() -> None:
+    features = np.random.default_rng(1).standard_normal((5, 16)).astype(np.float32)
+    model = head.from_pooled(CutPoint(POOLED, (16,)), 3, unit=True)
+    before = model(features).numpy()
+    head.divide_logits(model, 2.5)
+    np.testing.assert_allclose(model(features).numpy(), apply(before, 2.5), rtol=1e-5)

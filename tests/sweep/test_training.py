@@ -496,7 +496,7 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
     same = make()
     assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
-    assert same.keys() == {"valid", "test"}
+    assert same.keys() == {"valid", "test", "temperature"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
@@ -531,7 +531,7 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     made = bundle.verify(uri)
     assert made.classes == classes and made.seen.tolist() == [0] and not Path(directory.best).exists()
     scores = storage.read_json(f"{uri}/metrics.json")
-    assert scores.keys() == {"valid"} and directory.predictions(other, "test") is None
+    assert scores.keys() == {"valid", "temperature"} and directory.predictions(other, "test") is None
     assert scores["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     card = Path(uri, "README.md").read_text(encoding="utf-8")
     assert f"This is {other}, which did not win its sweep: {winner} did." in card
