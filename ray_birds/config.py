@@ -28,6 +28,7 @@ ARTICLE_RECIPE: dict[str, Any] = {
     "keep": "last",
     "patience": 0,
 }
+ARTICLE_EPOCHS = 5  # of fine-tuning
 ARTICLE: tuple[dict[str, Any], ...] = (
     {"augment": "off", "unfreeze": 0, **ARTICLE_RECIPE},
     {"augment": "article", "unfreeze": 0, **ARTICLE_RECIPE},
@@ -98,8 +99,9 @@ class TuneConfig(_Factors):
     """Images per training step."""
     head_epochs: int = 5
     """Epochs of the first phase with --head adam; with probe, the augmented views that the head is solved on."""
-    fine_tune_epochs: int = 5
-    """Epochs of the second phase, which trains the unfrozen layers too; none of it where nothing is unfrozen."""
+    fine_tune_epochs: int | None = None
+    """Epochs of the second phase, which trains the unfrozen layers too; none of it where nothing is unfrozen. By
+    default 8, with --preset article 5."""
     fine_tune_factor: float = 0.5
     """Learning rate of the second phase, as a share of --learning-rate."""
     warmup_epochs: float = 0.5
@@ -160,7 +162,6 @@ class TuneConfig(_Factors):
             ("image_size", 32),
             ("batch_size", 1),
             ("head_epochs", 1),
-            ("fine_tune_epochs", 1),
         ):
             value = getattr(self, name)
             check(value >= least, f"{option(name)} {value}: expected at least {least}")
@@ -170,10 +171,13 @@ class TuneConfig(_Factors):
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
+        check(
+            self.fine_tune_epochs is None or self.fine_tune_epochs >= 1, "--fine-tune-epochs: expected at least 1"
+        )
         check(0 < self.margin < 100, f"--margin {self.margin}: expected percentage points above 0, such as 1")
         check(0 < self.fine_tune_factor <= 1, f"--fine-tune-factor {self.fine_tune_factor}: expected 0 to 1")
         check(
-            0 <= self.warmup_epochs <= self.fine_tune_epochs,
+            0 <= self.warmup_epochs <= self.tuning_epochs,
             f"--warmup-epochs {self.warmup_epochs}: expected 0 to --fine-tune-epochs",
         )
         check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
@@ -197,6 +201,11 @@ class TuneConfig(_Factors):
     def grid(self) -> dict[str, tuple[Any, ...]]:
         """The values of each factor that the sweep may try, by name."""
         return {name: getattr(self, name) for name in factors.factors(self.variant)}
+
+    @property
+    def tuning_epochs(self) -> int:
+        """Those of the second phase: --fine-tune-epochs or its default."""
+        return self.fine_tune_epochs or (ARTICLE_EPOCHS if self.preset == "article" else Variant.fine_tune_epochs)
 
     @property
     def seconds_allowed(self) -> float:

@@ -118,7 +118,7 @@ TUNE_REFUSED = [
     "--fine-tune-factor 0",
     "--fine-tune-factor 1.1",
     "--warmup-epochs -1",
-    "--warmup-epochs 6",
+    "--warmup-epochs 9",
     "--patience -1",
     "--weight-decay -0.1",
     "--label-smoothing 1",
@@ -316,7 +316,7 @@ def test_the_name_of_a_variant_is_stable(variant: Variant, name: str, full: str)
 def test_nothing_unfrozen_runs_the_head_epochs_only() -> None:
     assert Variant(head="adam").epochs == 5
     assert Variant(head="adam", unfreeze=10, head_epochs=3, fine_tune_epochs=4).epochs == 7
-    assert Variant(head="adam", unfreeze="all").epochs == 10
+    assert Variant(head="adam", unfreeze="all").epochs == 13
     assert [Variant(unfreeze=depth, fine_tune_epochs=4).epochs for depth in (0, 10)] == [
         1,
         5,
@@ -371,3 +371,12 @@ def test_no_variant_is_planned_twice() -> None:
 def test_a_time_limit_in_seconds() -> None:
     assert [TuneConfig(time_limit=text).seconds_allowed for text in ("90s", "30m", "1h30m")] == [90, 1800, 5400]
     assert TuneConfig().seconds_allowed == float("inf")
+
+
+def test_fine_tuning_is_longer_by_default_than_the_article_s() -> None:
+    for given, ours, article in ((None, 8, 5), (2, 2, 2)):
+        config = TuneConfig(fine_tune_epochs=given)
+        assert {one.fine_tune_epochs for one in plan.variants(config).values()} == {ours}
+        assert {one.fine_tune_epochs for one in plan.variants(config.replace(preset="article")).values()} == {
+            article
+        }

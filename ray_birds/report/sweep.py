@@ -50,6 +50,7 @@ def write_sweep_report(sweep: Results) -> str:
         "unfinished": sum(1 < one.best_epoch == one.trial.epochs for one in gaps),
         "over_fitting": sweep_charts.over_fitting(gaps) if gaps else None,
         "scores": scores,
+        "split": split,
         "certainty": certainty,
         "missing": album.missing,
         "mistakes": album.mistakes(rows) if rows else [],

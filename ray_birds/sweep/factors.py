@@ -187,7 +187,7 @@ class Variant(Settings):
     image_size: int = 224
     batch_size: int = 32
     head_epochs: int = 5
-    fine_tune_epochs: int = 5
+    fine_tune_epochs: int = 8
     fine_tune_factor: float = 0.5
     warmup_epochs: float = 0.5
     keep: str = "best"

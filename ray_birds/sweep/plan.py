@@ -18,7 +18,7 @@ from ray_birds.sweep.factors import Depth, Variant
 
 Point = dict[str, Any]  # a value of each factor, by name
 _SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
-    *("image_size", "batch_size", "head_epochs", "fine_tune_epochs", "fine_tune_factor", "warmup_epochs"),
+    *("image_size", "batch_size", "head_epochs", "fine_tune_factor", "warmup_epochs"),
     *("keep", "select_by", "patience", "augment_views", "precision"),
 )
 _DRAWS = 1000  # for each sample, before no other one is expected
@@ -60,10 +60,9 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
     points = _samples(config) if config.samples else _points(config)
     seed = config.grid["seed"][0]
     points.sort(key=lambda point: (config.grid["backbone"].index(point["backbone"]), _depth(point["unfreeze"])))
-    made = [
-        config.variant(**{name: getattr(config, name) for name in _SHARED} | {"augment_seed": seed} | point)
-        for point in points
-    ]
+    shared = {name: getattr(config, name) for name in _SHARED}
+    shared |= {"augment_seed": seed, "fine_tune_epochs": config.tuning_epochs}
+    made = [config.variant(**shared | point) for point in points]
     varied = factors.varied(made)
     named = {variant.name(varied): variant for variant in made}
     if len(named) < len(made):

@@ -85,7 +85,7 @@ def _decisive(config: TuneConfig) -> int:
 
     Solved heads say nothing of what is fine-tuned from them: they are the same.
     """
-    return 1 + config.fine_tune_epochs // 2 if "probe" in config.head else config.head_epochs
+    return 1 + config.tuning_epochs // 2 if "probe" in config.head else config.head_epochs
 
 
 class _Halving(AsyncHyperBandScheduler):

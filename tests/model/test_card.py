@@ -131,10 +131,10 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     assert "1 epoch with Adam at 0.002" in recipe(head="adam")
     assert "solved to convergence on frozen layers" in recipe()
     assert (
-        "Fine-tuning: the last 100 layers of the backbone, 5 epochs, AdamW (decay 0.02) at 0.001 after a warm-up "
+        "Fine-tuning: the last 100 layers of the backbone, 8 epochs, AdamW (decay 0.02) at 0.001 after a warm-up "
         "of 0.5 epochs, falling to 0 as a cosine, label smoothing 0.1\n"
     ) in recipe()
-    assert "the last 100 layers of the backbone, 5 epochs, Adam at 0.0002\n" in recipe(**ARTICLE_RECIPE)
+    assert "the last 100 layers of the backbone, 8 epochs, Adam at 0.0002\n" in recipe(**ARTICLE_RECIPE)
     assert "Weights: those of epoch 4, the best on valid\n" in recipe()
     assert "epoch 4, the last\n" in recipe(keep="last")
     assert "Augmentation: random flip, rotation, zoom, height and width, " in recipe(augment="article")

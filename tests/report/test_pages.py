@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from ray_birds.config import ARTICLE_RECIPE, TuneConfig
+from ray_birds.core import storage
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.cost import Cost
@@ -54,7 +56,13 @@ def draw_data(root: Path, classes: list[str], train: int, other: int, splits: tu
 
 def _variant(recipe: Recipe) -> Variant:
     augment, unfreeze, seed = recipe[:3]
-    return Variant(augment=augment, unfreeze=int(unfreeze), seed=seed, **ARTICLE_RECIPE)
+    return Variant(
+        augment=augment,
+        unfreeze="all" if unfreeze == "all" else int(unfreeze),
+        seed=seed,
+        fine_tune_epochs=5,
+        **ARTICLE_RECIPE,
+    )
 
 
 def read(folder: Path) -> results.Results:
@@ -74,13 +82,17 @@ class Writer:
             self._history(name, variant, self._predict(name, "valid", recipe[3]), recipe[4])
         errors = {}
         if failed:
-            variants |= {"aug-unfreezeall-lr0.001-seed0": Variant(augment="on", unfreeze="all", **ARTICLE_RECIPE)}
+            variants |= {"aug-unfreezeall-lr0.001-seed0": _variant(("on", "all", 0, 0.0, 0.0))}
             errors["aug-unfreezeall-lr0.001-seed0"] = "out of memory <at> layer & more"
         best = selection.choose(results.trials(self.directory, variants, errors, 0.0))
         if best and "test" in self.data.splits:
             accuracies = {self._name(recipe): recipe[3] for recipe in recipes}
             self._predict(best, "test", accuracies[best])
         found = results.trials(self.directory, variants, errors, 0.0, dict.fromkeys(variants, COST))
+        if best:
+            storage.write_json(
+                f"{self.directory.best}/metrics.json", {"temperature": {"value": 1.5, "images": 120}}
+            )
         self._facts(best, results.trial_facts(found))
         self.directory.write_trials([trial.row() for trial in found])
 
@@ -414,6 +426,7 @@ def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
     check_page(page, tmp_path / "results" / "report")
     assert "valid images" in page.by_id["winner"]
     assert "Scored on valid" in page.sections["What is confused with what"]
+    assert re.search("temperature of 1.5, .*less certain. What follows is of the model", page.by_id["temperature"])
     assert "No two finished variants differ" in page.sections["What each factor does"]
     assert (
         "No variant of this sweep was trained on changed views" in page.sections["The data as the models see them"]
