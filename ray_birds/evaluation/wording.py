@@ -93,7 +93,9 @@ def _bundle(found: "Significance") -> list[str]:
     value = share(found.bundle.accuracy, found.images)
     if own is None:
         return []
-    if found.bundle.accuracy < own.high or own.low == own.high:
+    if own.low == own.high:
+        return [f"The bundle is that of seed {found.bundle.seed}; all seeds of its recipe scored the same."]
+    if found.bundle.accuracy < own.high:
         kind = "not the luckiest of its seeds"
     else:
         kind = "the luckiest of its seeds: expect the mean of them"

@@ -152,6 +152,12 @@ def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -
     assert "The bundle is that of seed 1 (valid 86.00 %), the luckiest of its seeds" in another
 
 
+def test_where_all_seeds_score_the_same_none_is_lucky() -> None:
+    runs = [run(f"one-seed{seed}", first(80, 100), 10, "one", seed) for seed in range(3)]
+    found = state(runs, choose(runs).name)
+    assert "all seeds of its recipe scored the same" in found.text and "luckiest" not in found.text
+
+
 def test_a_recipe_with_one_seed_among_others_is_said() -> None:
     runs = [run(f"a{n}", first(80 + n, 100), 1, "a", n) for n in range(3)] + [run("b", first(70, 100), 1, "b")]
     assert "1 of them had one seed" in state(runs, "a1").text
