@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
-from plain_keras import Recipe, backbone
+from plain_keras import Recipe, backbone, scaled
 from tyro.conf import Positional
 
 BATCH = 64
@@ -39,9 +39,9 @@ def _images(data: str, size: int) -> np.ndarray:
 
 def _scaled(name: str, images: np.ndarray) -> np.ndarray:
     """As the backbone gets them once these weights are loaded from a file: see `plain_keras`."""
-    if name.startswith(("MobileNetV2", "ResNet50V2")):
-        return images / 127.5 - 1
-    return images / np.sqrt([0.229, 0.224, 0.225]) if name.startswith("EfficientNetB") else images
+    if name.startswith("EfficientNetB"):
+        return images / np.sqrt([0.229, 0.224, 0.225])
+    return np.asarray(scaled(name, images))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import timing
 from options import EIGHT_RATES, Grid, Options
-from workplace import Workplace, prepare
+from workplace import Workplace, prepare, trials
 
 _TRIAL = re.compile(r"ray::(ImplicitFunc|_trainable)")  # how Ray calls the processes of Tune's functions
 _INTERVAL = 0.2  # seconds between two looks at their memory
@@ -30,7 +30,7 @@ def grow(options: Options, folder: Path, images: int) -> dict[str, Any]:
     eight = _run(uri, "eight", Grid(("off",), (0,), EIGHT_RATES), uri.store)
     shutil.rmtree(uri.store)
     extra = (eight.seconds - one.seconds) / (len(EIGHT_RATES) - 1)
-    trial = sum(float(row["seconds"]) for row in uri.trials("direct"))
+    trial = sum(float(row["seconds"]) for row in trials(uri.results("direct")))
     return {
         "images": images,
         "materialise": depths.phases()["materialise"],

@@ -38,6 +38,16 @@ def main(recipe: Recipe) -> None:
     train, valid, test = (images(recipe, split) for split in ("train", "valid", "test"))
     classes = len(train.class_names)
     train, valid, test = (split.prefetch(tf.data.AUTOTUNE) for split in (train, valid, test))
+    best, winner, accuracies, seconds = search(recipe, train, valid, classes)
+    _, test_accuracy = best.evaluate(test, verbose=2)
+    outcome = {"winner": winner, "valid_accuracy": accuracies[winner], "test_accuracy": test_accuracy}
+    Path(recipe.output).write_text(json.dumps(outcome | {"trials": seconds}), encoding="utf-8")
+
+
+def search(
+    recipe: Recipe, train: tf.data.Dataset, valid: tf.data.Dataset, classes: int
+) -> tuple[keras.Model, str, dict[str, float], dict[str, float]]:
+    """The best variant on valid, its name, and each variant's valid accuracy and seconds."""
     best: keras.Model | None = None
     winner = ""
     accuracies: dict[str, float] = {}
@@ -59,9 +69,7 @@ def main(recipe: Recipe) -> None:
         if best is None or accuracies[name] > accuracies[winner]:
             best, winner = model, name
     assert best is not None
-    _, test_accuracy = best.evaluate(test, verbose=2)
-    outcome = {"winner": winner, "valid_accuracy": accuracies[winner], "test_accuracy": test_accuracy}
-    Path(recipe.output).write_text(json.dumps(outcome | {"trials": seconds}), encoding="utf-8")
+    return best, winner, accuracies, seconds
 
 
 def images(recipe: Recipe, split: str) -> tf.data.Dataset:
@@ -87,10 +95,19 @@ def build(recipe: Recipe, augment: bool, classes: int) -> tuple[keras.Model, ker
         x = layers.RandomRotation(0.2)(x)
         x = layers.RandomZoom(0.2)(x)
         x = layers.RandomZoom(0.2, 0.2)(x)
-    if recipe.backbone.startswith(("MobileNetV2", "ResNet50V2")):  # these expect -1..1
-        x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
-    x = layers.GlobalAveragePooling2D()(base(x, training=False))
+    x = layers.GlobalAveragePooling2D()(base(scaled(recipe.backbone, x), training=False))
     return base, keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
+
+
+def scaled(backbone: str, x: tf.Tensor) -> tf.Tensor:
+    """Pixels 0..255 as a backbone of this name expects them."""
+    if backbone.startswith(("MobileNetV2", "ResNet", "NASNet")):
+        return layers.Rescaling(1 / 127.5, offset=-1.0)(x)
+    if backbone.startswith("DenseNet"):
+        mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        shift = [-m / d for m, d in zip(mean, deviation, strict=True)]
+        return layers.Rescaling([1 / (255 * d) for d in deviation], offset=shift)(x)
+    return x
 
 
 def backbone(recipe: Recipe) -> keras.Model:

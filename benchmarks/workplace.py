@@ -42,15 +42,7 @@ class Workplace:
         """Winner on valid and its accuracies, and the seconds that each trial trained."""
         if name == KERAS:
             return json.loads(self.results(name).read_text())
-        winner = json.loads((self.results(name) / "run.json").read_text())["winner"]
-        rows = {row["trial"]: row for row in self.trials(name)}
-        best = {key: float(rows[winner][key]) for key in ("valid_accuracy", "test_accuracy")}
-        return {"winner": winner, **best, "trials": {name: float(row["seconds"]) for name, row in rows.items()}}
-
-    def trials(self, name: str) -> list[dict[str, str]]:
-        """Rows of a sweep's trials.csv."""
-        with (self.results(name) / "trials.csv").open(encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
+        return swept(self.results(name))
 
     def keras(self, grid: Grid) -> list[str]:
         output = self.results(KERAS)
@@ -75,6 +67,20 @@ class Workplace:
 
 # Our sweep trains as the plain Keras script does.
 _RECIPE = [word for name, value in ARTICLE_RECIPE.items() for word in (option(name), str(value))]
+
+
+def swept(folder: Path) -> dict[str, Any]:
+    """A sweep's winner on valid and its accuracies, and the seconds that each trial trained."""
+    winner = json.loads((folder / "run.json").read_text(encoding="utf-8"))["winner"]
+    rows = {row["trial"]: row for row in trials(folder)}
+    best = {key: float(rows[winner][key]) for key in ("valid_accuracy", "test_accuracy")}
+    return {"winner": winner, **best, "trials": {name: float(row["seconds"]) for name, row in rows.items()}}
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    """Rows of a sweep's trials.csv."""
+    with (folder / "trials.csv").open(encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
 
 
 def prepare(options: Options, folder: Path, images: int) -> Workplace:

@@ -1,15 +1,21 @@
-"""The benchmarks' scripts still fit the package: each one imports, and those with a command line show its help."""
+"""The benchmarks' scripts fit the package: each imports, those with a command line show its help, one runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import DRAWN_WEIGHTS, REPOSITORY
 
 SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
-KERAS = {"calibrate.py", "plain_keras.py", "plain_predict.py"}  # they import Keras before they read their options
+KERAS = {
+    "by_hand.py",
+    "calibrate.py",
+    "plain_keras.py",
+    "plain_predict.py",
+}  # they import Keras before they read their options
 
 
 def _case(script: Path) -> object:
@@ -23,3 +29,30 @@ def test_each_script_imports_and_shows_its_help(script: Path) -> None:
     assert done.returncode == 0, done.stderr
     is_command = '__name__ == "__main__"' in script.read_text(encoding="utf-8")
     assert done.stdout.startswith("usage: ") == is_command
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_accuracy_is_measured_on_each_side(birds: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "benchmarks/accuracy.py",
+        "--data",
+        str(birds),
+        "--sides",
+        "bcd",
+        "--image-size",
+        "64",
+    ]
+    command += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(
+        r"^birds \| (\w) \| 0 \| .+ \| (\S+) \[.+\] \| \S+ \[.+\] \| \d+$", done.stdout, re.MULTILINE
+    )
+    assert [side for side, _ in found] == ["b", "c", "d"]
+    assert all(float(valid) > 0.5 for _, valid in found)  # chance is a third
+    assert re.search(
+        r"^birds: our test accuracy \S+ points beside the best by hand \([bc]\), in ", done.stdout, re.MULTILINE
+    )
