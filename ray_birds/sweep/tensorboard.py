@@ -13,8 +13,12 @@ from ray_birds.core import storage
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
-_SCALARS = ("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate", "images_per_second")
-_METRICS = ("valid_accuracy", "valid_loss", "accuracy", "loss")  # columns of the HParams table: the last of these
+_SCALARS = (
+    *("kept_accuracy", "loss", "accuracy", "valid_loss", "valid_accuracy"),
+    *("learning_rate", "images_per_second"),
+)
+# Columns of the HParams table: the last of these. The first is that of the epoch to be kept so far.
+_METRICS = ("kept_accuracy", "valid_accuracy", "valid_loss", "accuracy", "loss")
 
 
 class Logs:
