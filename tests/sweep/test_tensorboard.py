@@ -75,6 +75,8 @@ def test_a_row_of_the_hparams_table_for_each_trial(written: Path) -> None:
         "weight_decay": 0.02,
         "schedule": "cosine",
         "label_smoothing": 0.1,
+        "loss": "cross_entropy",
+        "class_weights": "none",
         "seed": 0,
     }
     assert settings == expected and ended
