@@ -32,6 +32,7 @@ class Classifier:
         self._function = tf.function(
             lambda pixels: both(tf.cast(pixels, tf.float32), training=False), input_signature=signature
         )
+        self._function.get_concrete_function()  # here, where what the model cannot do is told of the model
 
     def warm_up(self) -> None:
         self(np.zeros((1, *self.input_shape), np.uint8))
