@@ -110,14 +110,14 @@ def _renewed(model: "keras.Model") -> "keras.Model":
 
     def renew(layer: "keras.Layer") -> "keras.Layer":
         config = layer.get_config()
-        kind = re.sub(r"_\d+$", "", layer.name)
+        kind = _kind(layer)
         if kind.replace("_", "") == type(layer).__name__.lower():
             config["name"] = f"{kind}_{next(number)}"
         new = type(layer).from_config(config)
         if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters == layer.input.shape[-1]:
             # One kernel for each channel: TensorFlow has a fast way for these, which Keras does not take here.
-            same = {key: config[key] for key in ("name", "kernel_size", "strides", "padding", "use_bias")}
-            new = keras.layers.DepthwiseConv2D(**same)
+            same = ("name", "dtype", "kernel_size", "strides", "padding", "activation", "use_bias")
+            new = keras.layers.DepthwiseConv2D(**{key: config[key] for key in same})
         pairs.append((layer, new))
         return new
 
@@ -127,7 +127,7 @@ def _renewed(model: "keras.Model") -> "keras.Model":
         if isinstance(operation, keras.layers.Layer):
             return renew(operation)(*inputs, **options)
         one, other = inputs
-        name = f"{operation.name.rstrip('0123456789').rstrip('_')}_{next(number)}"
+        name = f"{_kind(operation)}_{next(number)}"
         match type(operation).__name__, isinstance(other, keras.KerasTensor):
             case "Add", True:
                 return keras.layers.Add(name=name)([one, other])
@@ -143,6 +143,11 @@ def _renewed(model: "keras.Model") -> "keras.Model":
         weights = layer.get_weights()
         new.set_weights([each.reshape(own.shape) for each, own in zip(weights, new.weights, strict=True)])
     return renewed
+
+
+def _kind(operation: Any) -> str:
+    """The name without the number that Keras puts behind it."""
+    return re.sub(r"_\d+$", "", operation.name)
 
 
 def _load(model: "keras.Model", name: str, weights: str) -> None:
