@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ray_birds.core import storage
+from ray_birds.core.errors import first_line
 
 NONE = np.zeros(0, np.uint64)
 _DIGITS = 16  # of a hexadecimal digest: 8 bytes
@@ -39,8 +40,8 @@ def from_bytes(data: bytes) -> np.ndarray:
     """What `to_bytes` wrote. Raises ValueError where it is something else."""
     try:
         known = np.load(io.BytesIO(data), allow_pickle=False)
-    except EOFError as error:
-        raise ValueError("an empty file; expected a list of 8-byte digests") from error
+    except Exception as error:  # NumPy raises what its parser of the header does, and MemoryError for its sizes
+        raise ValueError(f"not a list of 8-byte digests ({first_line(error)})") from error
     if known.dtype != np.uint64 or known.ndim != 1:
         raise ValueError(f"a list of {known.dtype}; expected one of 8-byte digests")
     return np.asarray(known)

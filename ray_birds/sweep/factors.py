@@ -19,10 +19,19 @@ BackboneName = Literal[
     "EfficientNetB0",
     "EfficientNetB2",
     "EfficientNetV2B0",
+    "EfficientNetV2S",
+    "EfficientNetV2M",
     "MobileNetV2-1.0",
     "MobileNetV2-0.35",
     "MobileNetV3Small",
+    "MobileNetV3Large",
+    "ConvNeXtTiny",
+    "ConvNeXtSmall",
+    "ConvNeXtBase",
+    "DenseNet121",
+    "NASNetMobile",
     "ResNet50V2",
+    "ResNet101V2",
 ]
 BACKBONES: tuple[str, ...] = typing.get_args(BackboneName)
 

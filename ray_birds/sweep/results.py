@@ -250,10 +250,15 @@ class Results:
 def runs(found: Iterable[Trial]) -> list[Run]:
     """The finished trials, to be compared on valid."""
     return [
-        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss, one.score)
+        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss, _score(one))
         for one in found
         if one.status == "finished" and one.valid is not None
     ]
+
+
+def _score(trial: Trial) -> float | None:
+    """What runs are ranked by; None for accuracy, which is read off the predictions."""
+    return None if trial.variant.select_by == "accuracy" else trial.score
 
 
 def compare(

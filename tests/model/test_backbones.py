@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # TensorFlow alone takes longer to import than the unit tier may
 SIZE = 64
+# Family -> its module in keras.applications.
+MODULES = {
+    "EfficientNetV2": "efficientnet_v2",
+    "EfficientNetB": "efficientnet",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3": "mobilenet_v3",
+    "ConvNeXt": "convnext",
+    "DenseNet": "densenet",
+    "NASNet": "nasnet",
+    "ResNet": "resnet_v2",
+}
 
 
 def enliven(model: "keras.Model", size: int) -> "keras.Model":
@@ -72,12 +83,52 @@ def test_more_layers_than_there_are_is_the_users_mistake() -> None:
         cut.freeze(network, 1000)
 
 
-@pytest.mark.parametrize("depth", [10, 100])
-def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(depth: int) -> None:
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_computes_what_its_application_does_as_a_graph_of_layers(name: str, tmp_path: Path) -> None:
+    """From a weight file, on pixels that keras.applications' own preprocess_input scales."""
+    import keras
+    from keras import applications
+
+    family, _, width = name.partition("-")
+    alpha = {"alpha": float(width)} if width else {}
+    plain = getattr(applications, family)(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), **alpha)
+    for layer in plain.layers:
+        if layer.name.endswith("layer_scale"):  # 1e-6 at first, which hides all that a block computes
+            layer.set_weights([np.ones_like(layer.get_weights()[0])])
+    file = tmp_path / "plain.weights.h5"
+    plain.save_weights(file)
+    network = backbones.build(name, str(file), SIZE)
+    assert network.operations == network.layers
+    assert not [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    assert network.count_params() == plain.count_params()
+    module = getattr(applications, MODULES[next(start for start in MODULES if family.startswith(start))])
+    pixels = images(2)
+    if family.startswith("EfficientNetB"):  # weights of "imagenet" want this division too; see backbones._load
+        plain = keras.Sequential([keras.layers.Rescaling([s**-0.5 for s in (0.229, 0.224, 0.225)]), plain])
+    wanted = np.asarray(plain(module.preprocess_input(pixels.copy()), training=False))
+    np.testing.assert_allclose(network(pixels), wanted, rtol=1e-3, atol=1e-3 * wanted.std())
+
+
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "DenseNet121", "MobileNetV3Large", "NASNetMobile"])
+def test_layers_are_named_the_same_however_many_networks_came_before(name: str) -> None:
+    """Names of cut points go into keys of stores that other processes read."""
+    once, again = (backbones.build(name, "none", SIZE) for _ in range(2))
+    assert [layer.name for layer in once.layers[1:]] == [layer.name for layer in again.layers[1:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("EfficientNetB0", 10),
+        ("EfficientNetB0", 100),
+        *((name, 10) for name in BACKBONES if name != "EfficientNetB0"),
+    ],
+)
+def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(name: str, depth: int) -> None:
     import keras
     import tensorflow as tf
 
-    network = enliven(backbones.build("EfficientNetB0", "none", 96), 96)
+    network = enliven(backbones.build(name, "none", 96), 96)
     cut_point = cut.cut(network, depth)
     whole = head.classifier(network, CutPoint(PIXELS, (96, 96, 3)), 7)
     tail = head.classifier(network, cut_point, 7)

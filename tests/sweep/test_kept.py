@@ -38,9 +38,9 @@ RISING, FALLING = [(0.1 * number, 1.0) for number in range(1, 7)], [(0.9, 1.0), 
 @pytest.mark.parametrize(
     ("variant", "valid", "expected"),
     [
-        (Variant(unfreeze=10), FALLING, 6),  # without patience: all of 1 + 5 epochs
+        (Variant(unfreeze=10, fine_tune_epochs=5), FALLING, 6),  # without patience: all of 1 + 5 epochs
         (Variant(unfreeze=10, patience=2), FALLING, 3),  # two of fine-tuning that are no better than the head
-        (Variant(unfreeze=10, patience=2), RISING, 6),
+        (Variant(unfreeze=10, patience=2, fine_tune_epochs=5), RISING, 6),
         (Variant(unfreeze=10, patience=2), [(0.1, 1.0), (0.9, 1.0), *4 * [(0.5, 1.0)]], 4),
         (Variant(head="adam", head_epochs=3, fine_tune_epochs=3, unfreeze=10, patience=1), FALLING, 4),
         (Variant(head="adam", head_epochs=6, patience=1), FALLING, 2),
