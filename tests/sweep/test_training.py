@@ -542,5 +542,5 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     directory.write_predictions(other, data.splits["test"], classes, np.eye(len(classes))[[0] * 6])  # --score-all
     again = ray_birds.bundle(sweep=directory.uri, trial=other, output=tmp_path / "again")
     scores = storage.read_json(f"{again}/metrics.json")
-    assert scores.keys() == {"valid", "test"}
+    assert scores.keys() == {"valid", "test", "temperature"}
     assert "Every variant was scored on test (--score-all)" in Path(again, "README.md").read_text(encoding="utf-8")
