@@ -66,8 +66,8 @@ show([read(path) for path in firsts], classes, 6)
 
 # %%
 image = read(firsts[0])
-views = [augment.view(image, seed=0, number=0, epoch=epoch) for epoch in range(5)]
-show([image, *views], ["as it is", *(f"epoch {epoch + 1}" for epoch in range(5))], 6)
+views = [augment.view(image, seed=0, index=0, view=number, policy=augment.LIGHT) for number in range(5)]
+show([image, *views], ["as it is", *(f"view {number + 1}" for number in range(5))], 6)
 
 # %% [markdown]
 # ## The sweep
