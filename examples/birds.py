@@ -61,8 +61,8 @@ show([read(path) for path in firsts], classes, 6)
 # %% [markdown]
 # ## Augmented views
 #
-# With augmentation a network sees another view of each image in each epoch: flipped, turned, zoomed, stretched. A
-# view is a pure function of the image, a seed, the image's index and the epoch.
+# With augmentation a network sees other views of each image: flipped, turned, moved, brighter or darker. A
+# view is a pure function of the image, a seed, the image's index and the number of the view.
 
 # %%
 image = read(firsts[0])

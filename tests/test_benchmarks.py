@@ -10,19 +10,10 @@ import pytest
 from tests.conftest import DRAWN_WEIGHTS, REPOSITORY
 
 SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
-KERAS = {
-    "by_hand.py",
-    "calibrate.py",
-    "plain_keras.py",
-    "plain_predict.py",
-}  # they import Keras before they read their options
 
 
-def _case(script: Path) -> object:
-    return pytest.param(script, id=script.stem, marks=[pytest.mark.slow] if script.name in KERAS else [])
-
-
-@pytest.mark.parametrize("script", [_case(script) for script in SCRIPTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_each_script_imports_and_shows_its_help(script: Path) -> None:
     command = [sys.executable, str(script), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)

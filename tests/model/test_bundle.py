@@ -138,6 +138,7 @@ def config_of(model: Path) -> dict[str, Any]:
         return dict(json.loads(archive.read("config.json")))
 
 
+@pytest.mark.slow
 def test_members_that_unpack_to_more_than_the_file(own: Path) -> None:
     rewrite(own / "model.keras", zipfile.ZIP_DEFLATED, weights=bytes(500_000_000))
     refused(own, r"model\.weights\.h5 unpacks to 500,000,000 bytes, over [\d,]+; get the model again")

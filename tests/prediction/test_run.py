@@ -381,6 +381,7 @@ def test_a_model_with_code_in_it_is_not_run(
 # ---- what is killed, or fails, on the way
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
     settings: PredictConfig, birds: Path, local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,6 +282,7 @@ def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stor
     assert isinstance(rows.loc["plain-unfreeze0-lr0.02", "error"], str)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_has_failed_once_and_never_wins(
     settings: TuneConfig, local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -398,7 +399,8 @@ def test_an_interrupted_sweep_has_no_winner_and_says_how_it_is_resumed(
 
 def test_the_default_recipe_ranks_and_keeps_the_best_epoch(settings: TuneConfig, stored: Path) -> None:
     """The winner's scores, its predictions and its bundle are all of the epoch that the table names."""
-    done = sweep(settings.replace(name="default", head=("probe",), unfreeze=(0, 10), learning_rate=(0.01,)))
+    ours = {"head": ("probe",), "augment": ("on",), "unfreeze": (0, 10), "learning_rate": (0.01,)}
+    done = sweep(settings.replace(name="default", **ours))
     results = stored.with_name("default")
     rows = trials(results)
     assert (rows["status"] == "finished").all()

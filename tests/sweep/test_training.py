@@ -233,6 +233,7 @@ def test_balanced_class_weights_are_1_on_average(workplace: Workplace) -> None:
     assert (dataclasses.replace(task, variant=OURS).class_weights == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"class_weights": "balanced"}, {"loss": "focal"}], ids=str)
 def test_what_an_image_weighs_changes_what_is_learnt(
     workplace: Workplace, ours: Run, change: dict[str, Any]
@@ -249,6 +250,7 @@ def test_what_an_image_weighs_changes_what_is_learnt(
     assert np.abs(plain.scores[-1] - other.scores[-1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workplace) -> None:
     frozen = dataclasses.replace(OURS, unfreeze=0)
     ours, reference = train(stored(workplace, frozen)), train(direct(workplace, frozen))
@@ -258,6 +260,7 @@ def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workpla
     np.testing.assert_allclose(ours.test, reference.test, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_features_too_large_for_memory_give_the_same_head(
     workplace: Workplace, ours: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +290,7 @@ def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Work
     assert train(stored(workplace, again)).states[-1].earlier == {}
 
 
+@pytest.mark.slow
 def test_patience_ends_a_trial(workplace: Workplace) -> None:
     impatient = dataclasses.replace(OURS, learning_rate=2.0, patience=1)
     history = train(stored(workplace, impatient)).states[-1].history
@@ -504,6 +508,7 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")
 
 
+@pytest.mark.slow
 def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     workplace: Workplace, undisturbed: Run, tmp_path: Path
 ) -> None:
