@@ -82,7 +82,7 @@ sweep = ray_birds.tune(
     **BACKBONE,
     augment=["off", "on"],
     unfreeze=[0, 10],
-    learning_rate=0.005,
+    learning_rate=0.001,
     head_epochs=4,
     fine_tune_epochs=2,
 )

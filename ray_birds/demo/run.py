@@ -40,6 +40,5 @@ def settings(data: str, results: str) -> TuneConfig:
         backbone=("MobileNetV2-0.35",),
         weights=str(WEIGHTS),
         image_size=96,
-        learning_rate=(0.005,),
         unfreeze=(0, 10, 100),
     )

@@ -29,7 +29,7 @@ def test_the_example_draws_and_tells(ran: tuple[Any, Path]) -> None:
     assert len(drawn) == 5  # classes, views, curves, comparison, photos
     shown = [one for one in told if "<table" in str(one.get("data", {}).get("text/html"))]
     assert len(shown) == 2  # the sweep and the least certain rows
-    assert "plain-unfreeze10-lr0.005" in shown[0].data["text/html"]
+    assert "plain-unfreeze10-lr0.001" in shown[0].data["text/html"]
     (report,) = folder.glob("results/example/*/report.html")
     sweep = ray_birds.read_sweep(report.parent)
     text = "".join(one.get("text", "") for one in told)

@@ -51,6 +51,7 @@ def settings(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> TuneConfi
         head=("adam",),
         head_epochs=2,
         fine_tune_epochs=2,
+        fine_tune_factor=0.1,
         learning_rate=(0.005,),
         feature_dtype="float32",
         max_bad_images=0.02,
