@@ -455,7 +455,7 @@ def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig) -> 
 def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
     from ray_birds.sweep.plan import variants
 
-    article = settings.replace(preset="article", head=("probe",), learning_rate=(0.001,))
+    article = settings.replace(preset="article", head=("probe",), fine_tune_factor=0.5, learning_rate=(0.001,))
     assert list(variants(article)) == [
         "plain-unfreeze0-lr0.001",
         "article-unfreeze0-lr0.001",
