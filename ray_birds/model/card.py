@@ -139,7 +139,7 @@ Most often taken one for another: {pairs}."""
 def _recipe(variant: Variant, weights: str, epoch: int) -> str:
     size, rate = variant.image_size, variant.learning_rate
     head = f"{_epochs(variant.head_epochs)} with Adam at {rate:g}, all else frozen"
-    if variant.head == "probe":
+    if variant.solved:
         head = "solved to convergence on frozen layers, with the L2 penalty that was best on valid"
     depth = "all layers" if variant.unfreeze == "all" else f"the last {variant.unfreeze} layers"
     tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)}, {_optimizer(variant)}"

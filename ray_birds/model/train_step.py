@@ -28,6 +28,11 @@ class Recipe:
     label_smoothing: float = 0.0
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether what is made small is cross-entropy as it is."""
+        return self.loss == "cross_entropy" and not self.label_smoothing
+
     def make_optimizer(self, trained: list[keras.Variable]) -> keras.Optimizer:
         """Not yet built; the learning rate is set before each step."""
         if self.optimizer == "adam":
@@ -88,7 +93,6 @@ class Stage:
             self._model = shape.model(in_head)
             self._trained = list(self._model.trainable_variables)
             self._recipe = Recipe() if in_head else shape.fine_tuning
-            self._is_plain = self._recipe.loss == "cross_entropy" and not self._recipe.label_smoothing
             optimizer = self._recipe.make_optimizer(self._trained)
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
@@ -147,7 +151,7 @@ class Stage:
             tape.watch([variable.value for variable in self._trained])
             scores = self._predict(features)
             losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
-            costs = losses if self._is_plain else self._recipe.losses(labels, scores)
+            costs = losses if self._recipe.is_plain else self._recipe.losses(labels, scores)
             loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
         self.optimizer.apply(gradients, self._trained)

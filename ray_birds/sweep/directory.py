@@ -10,8 +10,9 @@ trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes fr
 """
 
 import io
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +88,7 @@ class SweepDirectory:
 
     def checkpoints(self, trial: str) -> list[bytes]:
         """The states that a trial has written, of its last two epochs, in no order."""
-        found = []
-        for uri in self._checkpoints(trial):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found.append(storage.read(uri))
-        return found
+        return [data for uri in self._checkpoints(trial) if (data := _found(uri)) is not None]
 
     def write_checkpoint(self, trial: str, epoch: int, state: bytes) -> None:
         """By turns in one of two files: where the newer is damaged, the trial repeats one epoch."""
@@ -104,10 +101,7 @@ class SweepDirectory:
 
     def head(self, key: str) -> bytes | None:
         """A solved head; None where there is none yet."""
-        try:
-            return storage.read(self.path("heads", f"{key}.npz"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _found(self.path("heads", f"{key}.npz"))
 
     def write_head(self, key: str, data: bytes) -> None:
         storage.write(self.path("heads", f"{key}.npz"), data)
@@ -119,10 +113,8 @@ class SweepDirectory:
 
     def history(self, trial: str) -> list[dict[str, Any]]:
         """What `write_history` wrote; empty where the trial has not finished an epoch."""
-        try:
-            return list(storage.read_json(self.path("trials", trial, "history.json")))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        data = _found(self.path("trials", trial, "history.json"))
+        return [] if data is None else list(json.loads(data))
 
     def write_predictions(self, trial: str, split: Split, classes: tuple[str, ...], scores: np.ndarray) -> None:
         """`scores` (n, classes) are the probabilities of the split's images, in its order."""
@@ -140,10 +132,13 @@ class SweepDirectory:
 
     def predictions(self, trial: str, split: str) -> pa.Table | None:
         """The table of PREDICTIONS; None where the trial was not scored on the split."""
-        try:
-            return pq.read_table(io.BytesIO(storage.read(self._predictions(trial, split))))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        data = _found(self._predictions(trial, split))
+        return None if data is None else pq.read_table(io.BytesIO(data))
+
+    def metrics(self) -> dict[str, Any] | None:
+        """What the winner's bundle scored; None where there is no bundle."""
+        data = _found(storage.join(self.best, "metrics.json"))
+        return None if data is None else dict(json.loads(data))
 
     def _predictions(self, trial: str, split: str) -> str:
         return self.path("trials", trial, f"{split}_predictions.parquet")
@@ -218,6 +213,14 @@ class SweepDirectory:
 
     def write_run(self, facts: dict[str, Any]) -> None:
         storage.write_json(self.path("run.json"), facts)
+
+
+def _found(uri: str) -> bytes | None:
+    """The bytes of a file; None where there is none."""
+    try:
+        return storage.read(uri)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _fingerprint(inspection: Inspection) -> str:

@@ -80,7 +80,7 @@ def _points(config: TuneConfig) -> list[Point]:
         for free in [[name for name in config.grid if name not in pair]]
         for values in itertools.product(*(config.grid[name] for name in free))
     ]
-    return [point for number, point in enumerate(points) if point not in points[:number]]
+    return list({tuple(point.values()): point for point in points}.values())
 
 
 def _settled(config: TuneConfig, point: Point) -> Point:

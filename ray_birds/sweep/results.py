@@ -233,11 +233,8 @@ class Results:
     @cached_property
     def temperature(self) -> Temperature | None:
         """That of the winner's bundle; None where there is none, or no longer."""
-        try:
-            measured = storage.read_json(storage.join(self.directory.best, "metrics.json"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return Temperature(**measured["temperature"])
+        measured = self.directory.metrics()
+        return None if measured is None else Temperature(**measured["temperature"])
 
     @cached_property
     def significance(self) -> Significance | None:

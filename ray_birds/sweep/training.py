@@ -128,20 +128,17 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     ]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     trained = time.monotonic()
-    scores = _score(task, stage, inputs, "valid")
-    valid_loss, valid_accuracy = _evaluate(scores, task.labels["valid"])
+    valid, scores = _valid(task, stage, inputs)
     result = Epoch(
-        epoch + 1,
-        "head" if in_head else "fine-tune",
-        float(stage.optimizer.learning_rate.numpy()),
-        loss / len(rows),
-        hits / len(rows),
-        valid_loss,
-        valid_accuracy,
-        time.monotonic() - start,
-        len(rows) / (trained - start),
-        variant.batch_size,
-        _macro_f1(scores, task.labels["valid"]),
+        epoch=epoch + 1,
+        phase="head" if in_head else "fine-tune",
+        learning_rate=float(stage.optimizer.learning_rate.numpy()),
+        loss=loss / len(rows),
+        accuracy=hits / len(rows),
+        seconds=time.monotonic() - start,
+        images_per_second=len(rows) / (trained - start),
+        batch_size=variant.batch_size,
+        **valid,
     )
     return result, scores
 
@@ -162,21 +159,18 @@ def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
     solved = task.shared.get(lambda: _solved(task, stage)) if task.shared else _solved(task, stage)
     start = time.monotonic()
     stage.load({"head/kernel": solved.head.kernel, "head/bias": solved.head.bias})
-    scores = _score(task, stage, task.head, "valid")
-    valid_loss, valid_accuracy = _evaluate(scores, task.labels["valid"])
+    valid, scores = _valid(task, stage, task.head)
     images = len(task.labels["train"]) * len(task.variant.views(0))
     result = Epoch(
-        1,
-        "head",
-        0.0,
-        solved.loss,
-        solved.accuracy,
-        valid_loss,
-        valid_accuracy,
-        solved.seconds + time.monotonic() - start,
-        images / solved.seconds,
-        task.variant.batch_size,
-        _macro_f1(scores, task.labels["valid"]),
+        epoch=1,
+        phase="head",
+        learning_rate=0.0,
+        loss=solved.loss,
+        accuracy=solved.accuracy,
+        seconds=solved.seconds + time.monotonic() - start,
+        images_per_second=images / solved.seconds,
+        batch_size=task.variant.batch_size,
+        **valid,
     )
     return result, scores
 
@@ -230,8 +224,12 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
     return np.concatenate([part.numpy() for part in parts])
 
 
-def _macro_f1(scores: np.ndarray, labels: np.ndarray) -> float:
-    return metrics.mean_f1(metrics.confusion(labels, scores.argmax(axis=1), scores.shape[1]))
+def _valid(task: Task, stage: Stage, inputs: Inputs) -> tuple[dict[str, float], np.ndarray]:
+    """The numbers of valid in an Epoch, by name, and the probabilities (n, classes) that they are of."""
+    scores, labels = _score(task, stage, inputs, "valid"), task.labels["valid"]
+    loss, accuracy = _evaluate(scores, labels)
+    f1 = metrics.mean_f1(metrics.confusion(labels, scores.argmax(axis=1), scores.shape[1]))
+    return {"valid_loss": loss, "valid_accuracy": accuracy, "valid_macro_f1": f1}, scores
 
 
 def _evaluate(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
