@@ -8,7 +8,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +187,14 @@ def file_limit(size: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_full_disk(model: Path, tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]) -> None:
-    with full_disk(), pytest.raises(OutputError, match=r"out/model\.zip: cannot be written"):
-        export.export(config(model, tmp_path / "out" / "model.zip"))
+def test_a_full_disk(model: Path, tmp_path: Path) -> None:
+    uri = Path(shutil.copytree(model, tmp_path / "best"))
+    size = (uri / "model.keras").stat().st_size
+    (uri / "README.md").write_text(
+        np.random.default_rng(0).bytes(size).hex()
+    )  # the archive cannot make it smaller
+    with file_limit(size), pytest.raises(OutputError, match=r"out/model\.zip: cannot be written"):
+        export.export(config(uri, tmp_path / "out" / "model.zip"))
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -249,7 +254,15 @@ def test_a_zip_holds_the_files_of_the_bundle_and_no_others(model: Path, tmp_path
     (uri / "README.md").write_text("the card")
     export.export(config(uri, tmp_path / "model.zip"))
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
-        names = {"README.md", "classes.json", "metrics.json", "model.keras", "variant.json", "versions.json"}
+        names = {
+            "README.md",
+            "classes.json",
+            "metrics.json",
+            "model.keras",
+            "seen.npy",
+            "variant.json",
+            "versions.json",
+        }
         assert set(archive.namelist()) == {f"model/{name}" for name in names}
         assert archive.read("model/README.md") == b"the card"
     (uri / "README.md").unlink()

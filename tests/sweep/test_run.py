@@ -316,6 +316,7 @@ def command(settings: TuneConfig) -> list[str]:
         "--head": "adam",
         "--head-epochs": "2",
         "--fine-tune-epochs": "4",
+        "--fine-tune-factor": "0.1",
         "--learning-rate": "0.005",
         "--feature-dtype": "float32",
         "--augment": "off",
