@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 SIZE = 128  # pixels a side that an image should at least have been decoded to
 BYTES = 32  # of a code
 _SAME = 48  # bits of 256 that may differ; benchmarks/duplicates.py measures what this finds
-_CLOSE = 6  # bits that may differ of the 64 lowest frequencies
+_CLOSE = 7  # bits that may differ of the 64 lowest frequencies
 _AGREE = 2  # blocks of bits that candidates have in common
 _CHUNK = 1 << 22  # candidates looked at a time
 _ALIKE = 24  # grey levels: as far from a border's colour as its pixels may be
@@ -28,36 +28,50 @@ _MOSTLY = (0.95, 0.8, 0.8)
 _LEAST = 0.2  # of a side must be left between borders
 _ODD = np.arange(16) % 2 == 1
 
+_Box = tuple[float, float, float, float]  # left, top, right, bottom; a pixel has a side of 1
+
 
 def codes(pixels: np.ndarray) -> bytes:
     """The codes of an image (h, w, 3) uint8, of BYTES each: as it is, then without borders if it has any."""
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    return b"".join(_code(view) for view in _views(grey))
+    return b"".join(_code(grey, box) for grey, box in _views(grey))
 
 
-def _views(grey: np.ndarray) -> Iterator[np.ndarray]:
+def _views(grey: np.ndarray) -> Iterator[tuple[np.ndarray, _Box]]:
     """The image (h, w), and what is left of it each time that borders of one colour are taken off."""
-    yield grey
+    yield grey, (0.0, 0.0, grey.shape[1], grey.shape[0])
     least = _LEAST * min(grey.shape)
     for share in _MOSTLY:
-        top, bottom, left, right = (_border(lines, share) for lines in (grey, grey[::-1], grey.T, grey.T[::-1]))
+        edges = [_border(lines, share) for lines in (grey, grey[::-1], grey.T, grey.T[::-1])]
+        top, bottom, left, right = (lines for lines, _ in edges)
         height, width = grey.shape[0] - top - bottom, grey.shape[1] - left - right
         if min(height, width) < least:
             return
         if top + bottom + left + right:
             grey = grey[top : top + height, left : left + width]
-            yield grey
+            above, below, before, after = (part for _, part in edges)
+            yield grey, (before, above, width - after, height - below)
 
 
-def _border(lines: np.ndarray, share: float) -> int:
-    """Number of lines from the first on of which `share` at least has one colour, that of the first."""
-    near = np.abs(lines.astype(np.int16) - np.median(lines[0])) <= _ALIKE
-    of_border = near.mean(axis=1) >= share
-    return len(lines) if of_border.all() else int(of_border.argmin())
+def _border(lines: np.ndarray, share: float) -> tuple[int, float]:
+    """Number of lines from the first on of which `share` at least has one colour, that of the first.
+
+    And which part of the next line belongs to them: an image made smaller has both in it, and where the rest is a
+    few dozen lines high, as on a screenshot, half a line moves the code.
+    """
+    away = np.abs(lines.astype(np.int16) - np.median(lines[0]))
+    of_border = (away <= _ALIKE).mean(axis=1) >= share
+    if of_border.all():
+        return len(lines), 0.0
+    number = int(of_border.argmin())
+    if number == 0 or number + 1 == len(lines):
+        return number, 0.0
+    mixed, inner = away[number : number + 2].mean(axis=1)
+    return number, max(0.0, 1 - float(mixed / inner)) if inner else 0.0
 
 
-def _code(grey: np.ndarray) -> bytes:
-    small = Image.fromarray(grey).resize((64, 64), Image.Resampling.LANCZOS)
+def _code(grey: np.ndarray, box: _Box) -> bytes:
+    small = Image.fromarray(grey).resize((64, 64), Image.Resampling.LANCZOS, box)
     low = fft.dctn(np.asarray(small, dtype=np.float32))[:16, :16]
     bits = low > 0
     bits[0, 0] = False  # brightness

@@ -85,8 +85,19 @@ def test_borders_of_one_colour_are_taken_off_with_a_clock_in_them(random: np.ran
     framed[40:104, 20:84] = pixels
     framed[4:8, 4:14] = 0
     assert len(near_duplicates.codes(pixels)) == 32
-    found = near_duplicates.codes(framed)
-    assert found[-32:] == near_duplicates.codes(pixels) != found[:32]
+    codes = [near_duplicates.codes(one) for one in (pixels, framed)]
+    assert near_duplicates.pairs(codes).tolist() == [[0, 1]]
+    assert not len(near_duplicates.pairs([codes[0], codes[1][:32]]))
+
+
+def test_a_border_that_ends_within_a_line_is_taken_off_to_there() -> None:
+    lines = np.full((8, 20), 200, np.uint8)
+    lines[3:] = 100
+    lines[3] += 75
+    count, part = near_duplicates._border(lines, 0.95)
+    assert (count, part) == (3, 0.75)
+    assert near_duplicates._border(lines[3:], 0.95) == (1, 0.0)
+    assert near_duplicates._border(lines[:3], 0.95) == (3, 0.0)
 
 
 def test_an_image_that_is_all_border_has_one_code() -> None:
