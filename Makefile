@@ -4,6 +4,9 @@ BIN := .venv/bin
 # The lock holds what was tested on Linux x86-64 with Python 3.11; elsewhere the ranges of pyproject.toml decide.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info[:2] == (3, 11) and platform.system() == 'Linux' and platform.machine() == 'x86_64'))")
 
+# Two at a time, file by file: most tests wait for a Ray or for TensorFlow to start.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
 .PHONY: demo test test-slow check docs notebook clean
 
 demo: .venv/done
@@ -11,10 +14,11 @@ demo: .venv/done
 	$(BIN)/ray-birds demo
 
 test: .venv/done
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/done
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow --ignore tests/jobs
+	$(BIN)/python -m pytest -q -m slow tests/jobs  # these start clusters that others would find
 
 check: .venv/done
 	$(BIN)/ruff check .

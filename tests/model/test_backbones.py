@@ -1,7 +1,8 @@
 """Backbones: the article's numbers, the cut, and weights by path computing what weights by name do."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 pytestmark = pytest.mark.slow  # TensorFlow alone takes longer to import than the unit tier may
-SIZE = 64
+SIZE = 96
 # Family -> its module in keras.applications.
 MODULES = {
     "EfficientNetV2": "efficientnet_v2",
@@ -30,14 +31,23 @@ MODULES = {
 }
 
 
-def enliven(model: "keras.Model", size: int) -> "keras.Model":
-    """Give random weights outputs of order 1: each BatchNorm gets the statistics of one batch."""
+class Pair(NamedTuple):
+    """One backbone twice, with the same weights: as Keras has it, on `scaled` pixels, and as ours, on pixels."""
+
+    name: str
+    plain: "keras.Model"
+    scaled: Callable[[np.ndarray], np.ndarray]
+    ours: "keras.Model"
+
+
+def enliven(model: "keras.Model", batch: np.ndarray) -> "keras.Model":
+    """Give random weights outputs of order 1: each BatchNorm gets the statistics of `batch`."""
     import keras
 
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum, layer.trainable = 0.0, True
-    model(images(16, size), training=True)
+    model(batch, training=True)
     for layer in norms:
         layer.trainable = False
     return model
@@ -66,9 +76,31 @@ def test_efficientnet_has_the_articles_parameters_and_trainable_layers() -> None
     assert cut.cut(network, 0) == CutPoint(POOLED, (1280,))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
-    network = backbones.build(name, "none", SIZE)
+@pytest.fixture(scope="module", params=BACKBONES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Keras's application with lively weights, and ours from its weight file: made once for all tests."""
+    import keras
+    from keras import applications
+
+    name = request.param
+    family, _, width = name.partition("-")
+    alpha = {"alpha": float(width)} if width else {}
+    plain = getattr(applications, family)(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), **alpha)
+    for layer in plain.layers:
+        if layer.name.endswith("layer_scale"):  # 1e-6 at first, which hides all that a block computes
+            layer.set_weights([np.ones_like(layer.get_weights()[0])])
+    module = getattr(applications, MODULES[next(start for start in MODULES if family.startswith(start))])
+    enliven(plain, module.preprocess_input(images(16)))
+    file = tmp_path_factory.mktemp(name) / "plain.weights.h5"
+    plain.save_weights(file)
+    if family.startswith("EfficientNetB"):  # weights of "imagenet" want this division too; see backbones._load
+        plain = keras.Sequential([keras.layers.Rescaling([s**-0.5 for s in (0.229, 0.224, 0.225)]), plain])
+    yield Pair(name, plain, module.preprocess_input, backbones.build(name, str(file), SIZE))
+    keras.utils.clear_session(free_memory=True)
+
+
+def test_every_backbone_can_be_cut_before_what_is_trained(pair: Pair) -> None:
+    network = pair.ours
     assert network.input.shape[1:] == (SIZE, SIZE, 3)
     for depth in (1, 10, 50, 100):
         cut_point = cut.cut(network, depth)
@@ -77,66 +109,24 @@ def test_every_backbone_can_be_cut_before_what_is_trained(name: str) -> None:
         assert cut_point.shape == tuple(network.get_layer(cut_point.name).output.shape[1:])
 
 
-def test_more_layers_than_there_are_is_the_users_mistake() -> None:
-    network = backbones.build("MobileNetV2-0.35", "none", SIZE)
-    with pytest.raises(SettingsError, match="155 layers"):
-        cut.freeze(network, 1000)
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_computes_what_its_application_does_as_a_graph_of_layers(name: str, tmp_path: Path) -> None:
-    """From a weight file, on pixels that keras.applications' own preprocess_input scales."""
+def test_every_backbone_computes_what_its_application_does_as_a_graph_of_layers(pair: Pair) -> None:
+    """On pixels that keras.applications' own preprocess_input scales."""
     import keras
-    from keras import applications
 
-    family, _, width = name.partition("-")
-    alpha = {"alpha": float(width)} if width else {}
-    plain = getattr(applications, family)(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), **alpha)
-    for layer in plain.layers:
-        if layer.name.endswith("layer_scale"):  # 1e-6 at first, which hides all that a block computes
-            layer.set_weights([np.ones_like(layer.get_weights()[0])])
-    file = tmp_path / "plain.weights.h5"
-    plain.save_weights(file)
-    network = backbones.build(name, str(file), SIZE)
-    assert network.operations == network.layers
-    assert not [layer for layer in network.layers if isinstance(layer, keras.Model)]
-    assert network.count_params() == plain.count_params()
-    module = getattr(applications, MODULES[next(start for start in MODULES if family.startswith(start))])
+    assert pair.ours.operations == pair.ours.layers
+    assert not [layer for layer in pair.ours.layers if isinstance(layer, keras.Model)]
+    assert pair.ours.count_params() == pair.plain.count_params()
     pixels = images(2)
-    if family.startswith("EfficientNetB"):  # weights of "imagenet" want this division too; see backbones._load
-        plain = keras.Sequential([keras.layers.Rescaling([s**-0.5 for s in (0.229, 0.224, 0.225)]), plain])
-    wanted = np.asarray(plain(module.preprocess_input(pixels.copy()), training=False))
-    np.testing.assert_allclose(network(pixels), wanted, rtol=1e-3, atol=1e-3 * wanted.std())
+    wanted = np.asarray(pair.plain(pair.scaled(pixels.copy()), training=False))
+    assert wanted.std() > 0.05
+    np.testing.assert_allclose(pair.ours(pixels), wanted, rtol=1e-3, atol=1e-3 * wanted.std())
 
 
-@pytest.mark.parametrize("name", ["ConvNeXtTiny", "DenseNet121", "MobileNetV3Large", "NASNetMobile"])
-def test_layers_are_named_the_same_however_many_networks_came_before(name: str) -> None:
-    """Names of cut points go into keys of stores that other processes read."""
-    once, again = (backbones.build(name, "none", SIZE) for _ in range(2))
-    assert [layer.name for layer in once.layers[1:]] == [layer.name for layer in again.layers[1:]]
-
-
-@pytest.mark.parametrize(
-    ("name", "depth"),
-    [
-        ("EfficientNetB0", 10),
-        ("EfficientNetB0", 100),
-        *((name, 10) for name in BACKBONES if name != "EfficientNetB0"),
-    ],
-)
-def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(name: str, depth: int) -> None:
+def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(pair: Pair) -> None:
     import keras
     import tensorflow as tf
 
-    network = enliven(backbones.build(name, "none", 96), 96)
-    cut_point = cut.cut(network, depth)
-    whole = head.classifier(network, CutPoint(PIXELS, (96, 96, 3)), 7)
-    tail = head.classifier(network, cut_point, 7)
-    tail.get_layer("head").set_weights(whole.get_layer("head").get_weights())
-    cut.freeze(network, depth)
-    x, labels = images(4, 96), np.array([0, 1, 2, 3])
-    features = cut.prefix(network, [cut_point])(x)[cut_point.name]
-    assert np.asarray(network(x)).std() > 0.05
+    labels = np.array([0, 1, 2, 3])
 
     def gradients(model: "keras.Model", inputs: object) -> tuple[np.ndarray, list[np.ndarray]]:
         with tf.GradientTape() as tape:
@@ -144,11 +134,32 @@ def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(name: str, dept
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, scores))
         return np.asarray(scores), [np.asarray(g) for g in tape.gradient(loss, model.trainable_variables)]
 
-    ours, our_gradients = gradients(tail, features)
-    reference, reference_gradients = gradients(whole, x)
-    np.testing.assert_allclose(ours, reference, rtol=1e-5)
-    for one, other in zip(our_gradients, reference_gradients, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * max(np.abs(other).max(), 1e-6))
+    network, x = pair.ours, images(4)
+    whole = head.classifier(network, CutPoint(PIXELS, (SIZE, SIZE, 3)), 7)
+    for depth in (10, 100) if pair.name == "EfficientNetB0" else (10,):
+        cut_point = cut.cut(network, depth)
+        tail = head.classifier(network, cut_point, 7)
+        tail.get_layer("head").set_weights(whole.get_layer("head").get_weights())
+        cut.freeze(network, depth)
+        features = cut.prefix(network, [cut_point])(x)[cut_point.name]
+        ours, our_gradients = gradients(tail, features)
+        reference, reference_gradients = gradients(whole, x)
+        np.testing.assert_allclose(ours, reference, rtol=1e-5)
+        for one, other in zip(our_gradients, reference_gradients, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * max(np.abs(other).max(), 1e-6))
+
+
+def test_more_layers_than_there_are_is_the_users_mistake() -> None:
+    network = backbones.build("MobileNetV2-0.35", "none", SIZE)
+    with pytest.raises(SettingsError, match="155 layers"):
+        cut.freeze(network, 1000)
+
+
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "DenseNet121", "MobileNetV3Large", "NASNetMobile"])
+def test_layers_are_named_the_same_however_many_networks_came_before(name: str) -> None:
+    """Names of cut points go into keys of stores that other processes read."""
+    once, again = (backbones.build(name, "none", SIZE) for _ in range(2))
+    assert [layer.name for layer in once.layers[1:]] == [layer.name for layer in again.layers[1:]]
 
 
 def legacy_file(network: "keras.Model", path: Path) -> None:
@@ -168,7 +179,7 @@ def test_weights_by_path_compute_what_imagenet_does(
     legacy_file(backbones.build(name, "none", size), path)
     # Only the download is replaced: Keras's own loader gets this file in place of the one it asks for.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **options: str(path))
-    by_name = enliven(backbones.build(name, "imagenet", size), size)
+    by_name = enliven(backbones.build(name, "imagenet", size), images(16, size))
     legacy_file(by_name, path)
     by_path = backbones.build(name, str(path), size)
     reference = np.asarray(by_name(images(4, size)))
