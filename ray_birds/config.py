@@ -18,6 +18,7 @@ from ray_birds.sweep.factors import Factor, Variant
 
 # How the article trains: what the preset fixes beside the four models that the article compares.
 ARTICLE_RECIPE: dict[str, Any] = {
+    "resize": "stretch",
     "head": "adam",
     "optimizer": "adam",
     "weight_decay": 0.0,
@@ -94,7 +95,7 @@ class TuneConfig(_Factors):
     weights: str = "imagenet"
     """imagenet (downloaded by Keras once), the path of a Keras weight file, or none (random weights)."""
     image_size: int = 224
-    """Side in pixels of the square that every image is resized to."""
+    """Side in pixels of the square that every image becomes; --resize says how."""
     batch_size: int = 32
     """Images per training step."""
     head_epochs: int = 5

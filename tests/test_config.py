@@ -32,6 +32,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--backbone " + " ".join(BACKBONES), "backbone", BACKBONES),
     ("--weights none", "weights", "none"),
     ("--image-size 96", "image_size", 96),
+    ("--resize stretch pad crop", "resize", ("stretch", "pad", "crop")),
     ("--batch-size 1", "batch_size", 1),
     ("--head-epochs 1", "head_epochs", 1),
     ("--fine-tune-epochs 9", "fine_tune_epochs", 9),

@@ -19,7 +19,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import formats, metadata
+from ray_birds.data import formats, metadata, square
+from ray_birds.sweep.factors import Resize
 
 VERSION = 2  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
 MAX_PIXELS = 50_000_000  # that must lie in memory at once: 200 MB, four times that of a WebP
@@ -36,7 +37,6 @@ _CLASSES: dict[str, type[ImageFile]] = {
 # Bytes of memory that a pixel takes while it is decoded: Pillow's own four; libwebp's two canvases and a copy
 # beside them; the coefficients of a JPEG that is held whole.
 _PIXEL, _PIXEL_WEBP, _PIXEL_WHOLE_JPEG = 4, 16, 6
-_LARGE = 16_000_000  # pixels above which an image is made small strip by strip, without whole copies
 _ALONE = 256_000_000  # bytes above which images are decoded one at a time on a machine
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,37 +79,43 @@ def read(uri: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, str]:
         return b"", f"cannot be read: {first_line(error)}"
 
 
-def load(uri: str, size: int, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Decoded:
+def load(
+    uri: str,
+    size: int,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    resize: Resize = "stretch",
+) -> Decoded:
     """Read and decode a file. Never raises on what the file is or is not."""
     data, reason = read(uri, max_bytes)
-    return Decoded(None, 0, 0, reason) if reason else decode(data, size, max_pixels)
+    return Decoded(None, 0, 0, reason) if reason else decode(data, size, max_pixels, resize)
 
 
-def load_known(uri: str, size: int) -> np.ndarray:
+def load_known(uri: str, size: int, resize: Resize = "stretch") -> np.ndarray:
     """(size, size, 3) uint8 of an image that could be read before. Raises DataError where it no longer can."""
-    image = load(uri, size, max_bytes=sys.maxsize)  # --max-bytes was obeyed then
+    image = load(uri, size, max_bytes=sys.maxsize, resize=resize)  # --max-bytes was obeyed then
     if image.pixels is None:
         raise DataError(f"{uri}: {image.error} since the sweep began; bring it back and continue with --resume")
     return image.pixels
 
 
-def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """The first frame of an encoded image as RGB, stretched to size x size (bilinear, antialiased).
+def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS, resize: Resize = "stretch") -> Decoded:
+    """The first frame of an encoded image as RGB, resized to size x size (bilinear, antialiased), see `square`.
 
     Metadata do not cost an image: where it cannot be decoded with them, it is decoded without. Never raises.
     """
     try:
-        image = _decode(data, size, max_pixels)
+        image = _decode(data, size, max_pixels, resize)
         if image.error.startswith("damaged"):
             bare = metadata.without(data)
-            again = image if bare is data else _decode(bare, size, max_pixels)
+            again = image if bare is data else _decode(bare, size, max_pixels, resize)
             return image if again.error else again
         return image
     except MemoryError:
         return Decoded(None, 0, 0, "too large for memory")
 
 
-def _decode(data: bytes, size: int, max_pixels: int) -> Decoded:
+def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
     if not data:
         return Decoded(None, 0, 0, "empty file")
     kind = format_of(data)
@@ -128,12 +134,14 @@ def _decode(data: bytes, size: int, max_pixels: int) -> Decoded:
             with _alone(held * each):
                 orientation = _orientation(image)  # where it stands behind the pixels, this decodes them
                 image.load()
-                small = _shrunk(image, size) if image.width * image.height > _LARGE else _rgb(image)
+                large = image.width * image.height > square.LARGE
+                fit = square.fit(image, size, how)
+                small = square.shrink_by_strips(image, fit, _rgb) if large else _rgb(image)
             if orientation >= 5:  # stored lying on its side
                 width, height = height, width
             upright = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
-            rgb = upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            return Decoded(np.asarray(rgb), width, height, "")
+            rgb = upright if large else square.shrink(upright, square.fit(upright, size, how))
+            return Decoded(np.asarray(square.framed(rgb, size)), width, height, "")
     except MemoryError:
         return Decoded(None, width, height, "too large for memory")
     except Image.DecompressionBombError:  # some of Pillow's readers ask for it again
@@ -166,18 +174,6 @@ def _alone(size: int) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _shrunk(image: Image.Image, size: int) -> Image.Image:
-    """A large image as RGB, size x size; at first it is made some times as large, block by block."""
-    across, down = (max(1, side // (4 * size)) for side in image.size)
-    rows = max(1, _LARGE // 16 // image.width // down) * down  # of a strip
-    reduced = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        reduced.paste(_rgb(strip).reduce((across, down)), (0, top // down))
-    box = (0, 0, image.width / across, image.height / down)  # the last blocks may not be whole ones
-    return reduced.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
 
 
 def _orientation(image: Image.Image) -> int:

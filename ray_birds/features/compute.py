@@ -18,7 +18,7 @@ from ray_birds.features import store
 from ray_birds.features.store import Effort, Feature
 from ray_birds.model import backbones, cut, device
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep.factors import View
+from ray_birds.sweep.factors import Resize, View
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,6 +35,7 @@ class Unit:
 
     backbone: str
     split: str
+    resize: Resize
     shard: int
     start: int
     end: int
@@ -130,11 +131,12 @@ def _effort(feature: Feature, parts: list[tuple[int, float, bool]]) -> Effort:
 
 def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
     """Missing shards grouped so that each image is decoded once and each view goes through once."""
-    groups: dict[tuple[str, str, int], dict[View | None, list[Feature]]] = defaultdict(lambda: defaultdict(list))
-    spans: dict[tuple[str, str, int], tuple[int, int]] = {}
+    groups: dict[tuple[str, str, Resize, int], dict[View | None, list[Feature]]]
+    groups = defaultdict(lambda: defaultdict(list))
+    spans: dict[tuple[str, str, Resize, int], tuple[int, int]] = {}
     for feature, shards in missing.items():
         for shard in shards:
-            key = (feature.backbone, feature.split, shard)
+            key = (feature.backbone, feature.split, feature.resize, shard)
             groups[key][feature.view].append(feature)
             spans[key] = feature.span(shard)
     return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
@@ -214,7 +216,9 @@ class Materialiser:
         """(n, size, size, 3) uint8 of the unit's rows."""
         dataset, size = self._source.dataset, self._source.image_size
         paths = dataset.splits[unit.split].paths[unit.start : unit.end]
-        images = prefetch(lambda path: decode.load_known(dataset.uri(path), size), paths, self._threads)
+        images = prefetch(
+            lambda path: decode.load_known(dataset.uri(path), size, unit.resize), paths, self._threads
+        )
         return np.fromiter(images, np.dtype((np.uint8, (size, size, 3))), len(paths))
 
     def _draw(self, unit: Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:

@@ -22,19 +22,23 @@ from ray_birds.data import augment, decode
 from ray_birds.features import node_copy, shards
 from ray_birds.features.shards import MANIFEST
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.factors import Resize, Variant, View
 
 FORMAT = 2  # part of every key: raise it when the layout changes
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One stored array: tensor `cut point` of all `rows` images of a split, in one view (None: as they are)."""
+    """One stored array: tensor `cut point` of all `rows` images of a split, in one view (None: as they are).
+
+    `resize` is how the images became squares.
+    """
 
     backbone: str
     split: str
     cut_point: str
     view: View | None
+    resize: Resize
     shape: tuple[int, ...]
     dtype: str
     rows: int
@@ -83,6 +87,7 @@ class FeatureSpec:
     fingerprints: dict[str, str]
     rows: dict[str, int]
     precision: str = "float32"  # of the frozen layers
+    resize: Resize = "stretch"
 
     def feature(self, split: str, cut_point: CutPoint, view: View | None) -> Feature:
         dtype = "uint8" if cut_point.name == PIXELS else self.dtype
@@ -91,6 +96,7 @@ class FeatureSpec:
             "images": self.fingerprints[split],
             "decode": decode.VERSION,
             "image_size": self.image_size,
+            "resize": self.resize,
             "backbone": self.backbone,
             "weights": self.weights,
             "precision": self.precision,
@@ -101,7 +107,8 @@ class FeatureSpec:
             policy = asdict(augment.POLICIES[view.policy])
             facts |= {"augment": policy, "seed": self.augment_seed, "view": view.number}
         key = storage.digest([json.dumps(facts, sort_keys=True)])[:16]
-        return Feature(self.backbone, split, cut_point.name, view, cut_point.shape, dtype, self.rows[split], key)
+        rows, shape = self.rows[split], cut_point.shape
+        return Feature(self.backbone, split, cut_point.name, view, self.resize, shape, dtype, rows, key)
 
     def needed(
         self, variant: Variant, pooled: CutPoint, cut_point: CutPoint, splits: Iterable[str]

@@ -74,7 +74,7 @@ With plain Keras, {lines.PACKAGES}, in this folder:
 
 ```python
 import json, keras
-{lines.pixels(variant.image_size)}
+{lines.pixels(variant.image_size, variant.resize)}
 
 model = keras.saving.load_model("model.keras")
 scores = model.predict(pixels("photo.jpg")[None])

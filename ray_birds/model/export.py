@@ -25,6 +25,7 @@ from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsEr
 from ray_birds.data import decode, walk
 from ray_birds.model import bundle, classifier, lines
 from ray_birds.model.bundle import Bundle
+from ray_birds.sweep.factors import Variant
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +53,7 @@ def export(config: ExportConfig) -> str:
     if config.format == "onnx":
         _require_onnx()
     model = bundle.verify(config.model)
-    pixels = _images(config.images, model.variant.image_size)
+    pixels = _images(config.images, model.variant)
     terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(pixels)} images")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +85,17 @@ def _require_onnx() -> None:
         )
 
 
-def _images(folder: str, size: int) -> np.ndarray:
+def _images(folder: str, variant: Variant) -> np.ndarray:
     """(n, size, size, 3) uint8: images evenly spread over a folder, or drawn ones."""
     if not folder:
-        return _drawn(size)
+        return _drawn(variant.image_size)
     uri = storage.resolve(folder)
     paths = walk.sort(walk.walk(uri))[0] if storage.kind(uri) == fs.FileType.Directory else []
     numbers = np.linspace(0, len(paths) - 1, min(len(paths), _IMAGES)).astype(int)
-    images = [decode.load(storage.join(uri, paths[number]), size) for number in numbers]
+    images = [
+        decode.load(storage.join(uri, paths[number]), variant.image_size, resize=variant.resize)
+        for number in numbers
+    ]
     pixels = [image.pixels for image in images if image.pixels is not None]
     if not pixels:
         raise DataError(f"--images {folder}: no image there that can be read; expected a folder of images")
@@ -147,7 +151,7 @@ def _write_saved_model(model: Bundle, path: Path) -> None:
     extra = path / "assets.extra"
     extra.mkdir()
     storage.write_json(storage.from_os(str(extra / "classes.json")), model.classes)
-    (extra / "pixels.py").write_text(lines.pixels(model.variant.image_size), encoding="utf-8")
+    (extra / "pixels.py").write_text(_pixels_py(model), encoding="utf-8")
 
 
 def _run_saved_model(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -170,8 +174,8 @@ def _write_onnx(model: Bundle, path: Path) -> None:
     pixels = keras.InputSpec(network.input.dtype, network.input.shape, name=network.input.name)
     network.export(str(path), format="onnx", input_signature=[pixels], verbose=False)
     made = onnx.load(str(path))
-    names, pixels_py = json.dumps(model.classes, ensure_ascii=False), lines.pixels(model.variant.image_size)
-    onnx.helper.set_model_props(made, {"classes": names, "pixels.py": pixels_py})
+    names = json.dumps(model.classes, ensure_ascii=False)
+    onnx.helper.set_model_props(made, {"classes": names, "pixels.py": _pixels_py(model)})
     onnx.save(made, str(path))
 
 
@@ -209,6 +213,10 @@ def _run_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
             "nothing was kept: try saved_model"
         )
     return np.asarray(session.run(None, {wanted[0]: pixels.astype(np.float32)})[0])
+
+
+def _pixels_py(model: Bundle) -> str:
+    return lines.pixels(model.variant.image_size, model.variant.resize)
 
 
 def _write_zip(model: Bundle, path: Path) -> None:

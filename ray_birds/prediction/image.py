@@ -23,4 +23,6 @@ def load(uri: str, model: Bundle, max_pixels: int, max_bytes: int) -> Image:
     data, reason = decode.read(uri, max_bytes)
     if reason:
         return Image(None, 0, 0, reason, None)
-    return Image(*decode.decode(data, model.variant.image_size, max_pixels), seen.holds(model.seen, data))
+    variant = model.variant
+    decoded = decode.decode(data, variant.image_size, max_pixels, variant.resize)
+    return Image(*decoded, seen.holds(model.seen, data))

@@ -22,6 +22,7 @@ from ray_birds.model import backbones, bundle, card, device, head
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep import results
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
 
 TRIAL = "trial_valid_accuracy"  # in metrics.json, where it is not that of the model that is kept
@@ -53,7 +54,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     variant = dataclasses.replace(trial.variant, batch_size=last.history[-1].batch_size)
     model = train_step.assemble(variant, config.weights, len(classes), last.kept)
     valid = source.data.splits["valid"]
-    trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid)]
+    trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid, variant)]
     temperature = fit(np.concatenate(trained), valid.labels)
     head.divide_logits(model, temperature.value)
 
@@ -65,7 +66,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         held: dict[str, HeldOut] = {}
         honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
-            scores = np.concatenate([classifier(pixels) for pixels in _pixels(source, images)])
+            scores = np.concatenate([classifier(pixels) for pixels in _pixels(source, images, variant)])
             predictions = scores.argmax(axis=1)
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
             honest[split] = temperature.measured(scores, images.labels)
@@ -94,10 +95,12 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     return kept
 
 
-def _pixels(source: Source, split: Split) -> Iterator[np.ndarray]:
+def _pixels(source: Source, split: Split, variant: Variant) -> Iterator[np.ndarray]:
     """The split's images, (n, size, size, 3) uint8 at a time."""
-    size, data = source.config.image_size, source.data
-    images = prefetch(lambda path: decode.load_known(data.uri(path), size), split.paths, source.threads, _PART)
+    size, how, data = variant.image_size, variant.resize, source.data
+    images = prefetch(
+        lambda path: decode.load_known(data.uri(path), size, how), split.paths, source.threads, _PART
+    )
     while part := list(islice(images, _PART)):
         yield np.stack(part)
 

@@ -15,6 +15,7 @@ from ray_birds.core.settings import Settings
 
 Depth = int | Literal["all"]
 Augment = Literal["off", "on", "light", "article", "rand"]
+Resize = Literal["stretch", "pad", "crop"]
 BackboneName = Literal[
     "EfficientNetB0",
     "EfficientNetB2",
@@ -96,6 +97,15 @@ class Variant(Settings):
         tried=("off", "on"),
         short=lambda augment: {"off": "plain", "on": "aug"}.get(augment, augment),
         always=True,
+        stored=True,
+    )
+    resize: Resize = factor(
+        "stretch",
+        label="resize",
+        help="How an image of another shape becomes a square: stretched, padded with grey, or its middle cropped.",
+        tried=("stretch",),
+        short=str,
+        phase="features",
         stored=True,
     )
     unfreeze: Depth = factor(

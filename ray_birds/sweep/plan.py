@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray_birds.config import ARTICLE, TuneConfig
@@ -33,7 +33,7 @@ class Plan:
     store: str
     data: Dataset
     backbones: dict[str, Description]
-    feature_specs: dict[str, FeatureSpec]  # both by backbone
+    feature_specs: dict[str, FeatureSpec]  # both by backbone; of stretched images
     variants: dict[str, Variant]  # by trial name
     stored: frozenset[str]  # names of the trials that read the store; the others read images
     threads: int
@@ -44,12 +44,17 @@ class Plan:
         """Splits that every trial scores."""
         return ["valid", "test"] if self.config.score_all and "test" in self.data.splits else ["valid"]
 
+    def feature_spec(self, variant: Variant) -> FeatureSpec:
+        """The features that can be made for a variant."""
+        return replace(self.feature_specs[variant.backbone], resize=variant.resize)
+
     def needed(self, name: str) -> list[Feature]:
         """The stored features that a trial reads."""
         variant = self.variants[name]
         about = self.backbones[variant.backbone]
-        feature_spec = self.feature_specs[variant.backbone]
-        return feature_spec.needed(variant, about.pooled, about.cut_points[variant.unfreeze], self.scored)
+        return self.feature_spec(variant).needed(
+            variant, about.pooled, about.cut_points[variant.unfreeze], self.scored
+        )
 
 
 def variants(config: TuneConfig) -> dict[str, Variant]:
@@ -110,8 +115,13 @@ def _samples(config: TuneConfig) -> list[Point]:
 
 
 def _draw(draw: random.Random, config: TuneConfig, name: str) -> Any:
-    """A value of a factor: one of those given or, of a range, a number of three digits."""
+    """A value of a factor: one of those given or, of a range, a number of three digits.
+
+    One that is given alone takes no draw: the samples of a seed stay when another factor is declared.
+    """
     values = config.grid[name]
+    if len(values) == 1:
+        return values[0]
     if factors.factors(config.variant)[name].drawn == "choice":
         return draw.choice(values)
     low, high = math.log(min(values)), math.log(max(values))

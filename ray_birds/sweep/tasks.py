@@ -106,7 +106,8 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
     """Inputs of a phase from the images, read, decoded and augmented anew in every epoch."""
 
     def pixels(split: str, number: int) -> np.ndarray:
-        return decode.load_known(dataset.uri(dataset.splits[split].paths[number]), variant.image_size)
+        uri = dataset.uri(dataset.splits[split].paths[number])
+        return decode.load_known(uri, variant.image_size, variant.resize)
 
     def seen(number: int, view: View | None) -> np.ndarray:
         image, original = pixels("train", number), int(dataset.splits["train"].numbers[number])
@@ -126,7 +127,7 @@ def task(plan: Plan, name: str) -> Task:
     variant = plan.variants[name]
     labels = {split: plan.data.splits[split].labels for split in ("train", *plan.scored)}
     if name in plan.stored:
-        about, feature_spec = plan.backbones[variant.backbone], plan.feature_specs[variant.backbone]
+        about, feature_spec = plan.backbones[variant.backbone], plan.feature_spec(variant)
         head, tail = (
             stored_inputs(feature_spec, plan.store, cut_point)
             for cut_point in (about.pooled, about.cut_points[variant.unfreeze])

@@ -513,20 +513,6 @@ def test_pillow_is_left_as_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert Image.MAX_IMAGE_PIXELS == 1500
 
 
-def test_a_large_image_looks_as_it_does_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    pixels = np.asarray(Image.fromarray(random.integers(0, 256, (30, 40, 4), np.uint8)).resize((900, 1300)))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encode(Image.fromarray(pixels), "PNG", exif=exif)
-    whole = decode.decode(data, SIZE)
-    monkeypatch.setattr(decode, "_LARGE", 100_000)
-    strips = decode.decode(data, SIZE)
-    assert whole.pixels is not None and strips.pixels is not None
-    assert (whole.width, whole.height) == (strips.width, strips.height) == (1300, 900)
-    assert np.abs(whole.pixels.astype(int) - strips.pixels.astype(int)).max() <= 3
-
-
 def test_no_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In a process that may take 400 MB more than it has, a file and an image that need more."""
     (tmp_path / "x.png").write_bytes(large_png(7000, 7000))

@@ -15,7 +15,7 @@ from ray_birds.features import node_copy, store
 from ray_birds.features.store import Feature, Reader
 from tests.conftest import REPOSITORY, own_s3
 
-FEATURE = Feature("B", "train", "pooled", None, (4,), "float32", 100, "0" * 16)
+FEATURE = Feature("B", "train", "pooled", None, "stretch", (4,), "float32", 100, "0" * 16)
 VALUES = np.arange(400, dtype=np.float32).reshape(100, 4)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
 

@@ -62,6 +62,7 @@ def shard_files(uri: Path, made: Feature) -> list[Path]:
         {"backbone": "ResNet50V2"},
         {"weights": "w1"},
         {"image_size": 96},
+        {"resize": "crop"},
         {"dtype": "float32"},
         {"augment_seed": 1},
         {"fingerprints": {"train": "t1", "valid": "v0"}},

@@ -26,6 +26,7 @@ from tests.model.test_lines import FILES
 from tests.model.test_lines import pixels as defined
 
 SIZE = 32
+VARIANT = Variant(image_size=SIZE)
 NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip"}
 
 
@@ -48,8 +49,7 @@ def save(uri: Path, layers: Callable[[], list[object]]) -> Path:
     for layer in [normalisation, *layers()]:
         tensor = layer(tensor)
     model = keras.Model(pixels, tensor)
-    variant = Variant(image_size=SIZE)
-    bundle.save(model, str(uri), CLASSES, variant, lambda classifier: {"valid": {}})
+    bundle.save(model, str(uri), CLASSES, VARIANT, lambda classifier: {"valid": {}})
     return uri
 
 
@@ -327,11 +327,11 @@ def test_how_much_two_answers_may_differ() -> None:
 
 
 def test_drawn_images_are_always_the_same_and_all_different() -> None:
-    drawn = export._images("", SIZE)
+    drawn = export._images("", VARIANT)
     assert drawn.shape == (8, SIZE, SIZE, 3) and drawn.dtype == np.uint8
-    assert (drawn == export._images("", SIZE)).all()
+    assert (drawn == export._images("", VARIANT)).all()
     assert len({image.tobytes() for image in drawn}) == len(drawn)
 
 
 def test_images_are_spread_over_the_folder(birds: Path) -> None:
-    assert len(export._images(str(birds), SIZE)) == len(list(birds.rglob("*.jpg")))
+    assert len(export._images(str(birds), VARIANT)) == len(list(birds.rglob("*.jpg")))

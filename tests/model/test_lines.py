@@ -1,6 +1,7 @@
 """The lines for those without ray-birds make our pixels of every kind of file; test_export runs the card's own."""
 
 import io
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image, ImageCms
 
 from ray_birds.data import decode
 from ray_birds.model import lines
+from ray_birds.sweep.factors import Resize
 from tests.conftest import REPOSITORY
 
 SIZE = 32
@@ -70,6 +72,8 @@ FILES = {
     "bitmap": encode(scene(), "BMP"),
     "large jpeg": encode(scene(1500, 1000), "JPEG", quality=95),
     "large png": encode(scene(1500, 1000), "PNG"),
+    "odd shape": encode(scene(91, 58), "PNG"),
+    "a line": encode(scene(900, 2), "PNG"),
     "animation": encode(scene(), "GIF", save_all=True, append_images=[scene(mode="L")]),
 }
 
@@ -80,12 +84,13 @@ def pixels(code: str) -> Callable[[Path], np.ndarray]:
     return names["pixels"]
 
 
+@pytest.mark.parametrize("resize", typing.get_args(Resize))
 @pytest.mark.parametrize("name", FILES)
-def test_they_make_the_pixels_of_our_decoder(name: str, tmp_path: Path) -> None:
+def test_they_make_the_pixels_of_our_decoder(name: str, resize: Resize, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(FILES[name])
-    ours = decode.load(str(tmp_path / "photo.jpg"), SIZE)
+    ours = decode.load(str(tmp_path / "photo.jpg"), SIZE, resize=resize)
     assert ours.pixels is not None, ours.error
-    made = pixels(lines.pixels(SIZE))(tmp_path / "photo.jpg")
+    made = pixels(lines.pixels(SIZE, resize))(tmp_path / "photo.jpg")
     assert made.dtype == np.uint8 and np.ptp(made) > 50
     np.testing.assert_array_equal(made, ours.pixels)
 

@@ -1,18 +1,28 @@
 """One photo: what is said of it on the terminal, and the image of it."""
 
+import json
+import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ray_birds.config import PredictConfig
+from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
-from ray_birds.prediction import result, single
+from ray_birds.data.dataset import Dataset, Split
+from ray_birds.model import bundle, export, lines
+from ray_birds.prediction import image, result, single
+from ray_birds.sweep import bundling
+from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Resize
 from tests.conftest import CLASSES, REPOSITORY, SIZE
+from tests.model.test_bundle import seal
+from tests.model.test_lines import pixels as lines_pixels
 
 CHOICES = [{"label": "CORAL OWL", "probability": 0.75}, {"label": "MOSS TERN", "probability": 0.25}]
 
@@ -99,6 +109,34 @@ def test_without_an_output_there_is_one_photo(
         Image.new("RGB", (9, 9)).save(folder / f"{number}.jpg")
     with pytest.raises(kind, match=words):
         single.predict(PredictConfig(model=str(bundles / "bundle"), input=(str(folder),)))
+
+
+@pytest.mark.parametrize("resize", typing.get_args(Resize))
+def test_an_image_is_resized_as_the_model_was_trained(bundles: Path, tmp_path: Path, resize: Resize) -> None:
+    spots = np.random.default_rng(0).integers(0, 256, (4, 9, 3), np.uint8)
+    Image.fromarray(spots).resize((90, 40)).save(tmp_path / "wide.png")
+    about = json.loads((bundles / "bundle/variant.json").read_text())
+    model = Path(shutil.copytree(bundles / "bundle", tmp_path / "bundle"))
+    (model / "variant.json").write_text(json.dumps(about | {"resize": resize}))
+    verified = bundle.verify(str(seal(model)))
+    found = image.load(str(tmp_path / "wide.png"), verified, decode.MAX_PIXELS, decode.MAX_BYTES)
+    assert found.pixels is not None
+    made = lines_pixels(lines.pixels(SIZE, resize))(tmp_path / "wide.png")
+    np.testing.assert_array_equal(found.pixels, made)
+    data = Dataset(str(tmp_path), ("a",), {})
+    split = Split("valid", ("wide.png",), np.zeros(1, np.int32), np.zeros(1, np.int64))
+    source = bundling.Source(SweepDirectory(""), TuneConfig(), data, threads=1)
+    (kept,) = bundling._pixels(source, split, verified.variant)  # what the winner is measured on
+    np.testing.assert_array_equal(kept[0], made)
+    np.testing.assert_array_equal(export._images(str(tmp_path), verified.variant)[0], made)
+
+
+def test_a_bundle_made_before_there_was_a_choice_stretches(bundles: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(bundles / "bundle", tmp_path / "bundle"))
+    about = json.loads((model / "variant.json").read_text())
+    del about["resize"]
+    (model / "variant.json").write_text(json.dumps(about))
+    assert bundle.verify(str(seal(model))).variant.resize == "stretch"
 
 
 def test_a_photo_that_is_none_is_one_line(bundles: Path, folder: Path) -> None:

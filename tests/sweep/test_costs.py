@@ -74,8 +74,8 @@ def test_a_pass_whose_time_nobody_took_is_not_known(plan: Plan) -> None:
 def test_seconds_are_shared_by_views_and_stand_for_the_shards_that_were_there() -> None:
     plain, view = (SPEC.feature("train", POOL, view) for view in (None, VIEW))
     units = [
-        Unit(ABOUT.name, "train", 0, 0, 64, {None: [plain], VIEW: [view]}),
-        Unit(ABOUT.name, "train", 1, 64, 70, {None: [plain]}),
+        Unit(ABOUT.name, "train", "stretch", 0, 0, 64, {None: [plain], VIEW: [view]}),
+        Unit(ABOUT.name, "train", "stretch", 1, 64, 70, {None: [plain]}),
     ]
     found = compute._efforts(units, {0: (40.0, False), 1: (0.5, True)})
     assert found[plain] == Effort(20.5, 12.0)  # 6 rows in half a second, once all was compiled

@@ -90,7 +90,7 @@ def test_a_toy_is_an_axis_of_the_grid_and_of_samples() -> None:
     points = {(one.augment, one.unfreeze, one.values["focal_gamma"]) for one in made}
     assert len(made) == len(points) == len(plan.variants(TuneConfig())) * 2
     assert len(plan.variants(Toys(preset="article"))) == 4 * 2
-    drawn = plan.variants(Toys(samples=6, focal_gamma=(0.0, 1.0, 2.0)))
+    drawn = plan.variants(Toys(samples=8, focal_gamma=(0.0, 1.0, 2.0)))
     assert {one.values["focal_gamma"] for one in drawn.values()} == {0.0, 1.0, 2.0}
 
 

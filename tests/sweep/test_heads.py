@@ -54,6 +54,7 @@ def test_depths_share_a_head_and_other_features_have_their_own() -> None:
         {"augment_views": 2},
         {"augment_seed": 1},
         {"image_size": 96},
+        {"resize": "pad"},
         {"class_weights": "balanced"},
         {"precision": "mixed_float16"},
     ]

@@ -29,7 +29,7 @@ from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep import bundling, results
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Variant, View
+from ray_birds.sweep.factors import Resize, Variant, View
 from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS
 
@@ -430,22 +430,28 @@ def test_frozen_layers_and_statistics_stay_as_they_were(workplace: Workplace, fr
 
 
 def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: Path) -> None:
-    """Of each row its own view, drawn from its own number."""
+    """Of each row its own view, drawn from its own number, however resized; as those that are not stored."""
+    from ray_birds.sweep import tasks
+
     data, size = workplace.data, VARIANT.image_size
     point = CutPoint(PIXELS, (size, size, 3))
     views = (None, View("light", 0), View("article", 1))
-    wanted = {view: workplace.spec.feature("train", point, view) for view in views}
+    ways: tuple[Resize, ...] = ("stretch", "crop")
+    specs = {way: dataclasses.replace(workplace.spec, resize=way) for way in ways}
+    wanted = {(way, view): specs[way].feature("train", point, view) for way in ways for view in views}
     materialiser = Materialiser(str(tmp_path), Source(data, DRAWN_WEIGHTS, size, 0, "float32"), 2)
     for unit in compute._units({feature: [0] for feature in wanted.values()}):
         materialiser.compute(unit)
     train = data.splits["train"]
-    images = [decode.load_known(data.uri(path), size) for path in train.paths]
-    for view, feature in wanted.items():
+    for (way, view), feature in wanted.items():
+        images = [decode.load_known(data.uri(path), size, way) for path in train.paths]
         store.finish(str(tmp_path), feature)
         rows = Reader(str(tmp_path), feature).rows(range(len(images)))
         for row, image, number in zip(rows, images, train.numbers, strict=True):
             drawn = view and augment.view(image, 0, int(number), view.number, augment.POLICIES[view.policy])
             assert np.array_equal(row, image if drawn is None else drawn)
+        direct = tasks.direct_inputs(dataclasses.replace(VARIANT, resize=way), data)
+        assert np.array_equal(rows, direct.train(np.arange(len(images)), view))
 
 
 def short_of_memory(task: "Task", most: int) -> "Task":
