@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
+    from ray_birds.config import Tta
     from ray_birds.data.check import Check
     from ray_birds.prediction.result import Predictions
     from ray_birds.prediction.single import Model
@@ -81,15 +82,17 @@ def predict(**options: Any) -> "Predictions":
     return run.predict(PredictConfig.from_options(options))
 
 
-def load(model: "str | os.PathLike[str]") -> "Model":
+def load(model: "str | os.PathLike[str]", tta: "Tta" = "none") -> "Model":
     """A bundle's model in this process, without Ray: `load("results/first/best").predict(["photo.jpg"])`.
+
+    With `tta` "flip", probabilities are the means over an image and its mirror image.
 
     Raises:
         ModelError: There is no bundle, or a damaged one.
     """
     from ray_birds.prediction.single import Model
 
-    return Model(model)
+    return Model(model, tta)
 
 
 def check(data: "str | os.PathLike[str]", **options: Any) -> "Check":

@@ -16,6 +16,8 @@ from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Factor, Variant
 
+Tta = Literal["none", "flip"]  # test-time augmentation
+
 # How the article trains: what the preset fixes beside the four models that the article compares.
 ARTICLE_RECIPE: dict[str, Any] = {
     "resize": "stretch",
@@ -145,6 +147,9 @@ class TuneConfig(_Factors):
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
     margin: float = 1.0
     """Percentage points of valid accuracy that make no difference to you: within it a variant is as good."""
+    tta: Tta = "none"
+    """flip: score the best model also with test-time augmentation, as predict --tta flip does; the choice and all
+    other scores are without it."""
     score_all: bool = False
     """Score the test split for every variant (for the article's table), not only for the winner."""
     resume: bool = False
@@ -257,6 +262,9 @@ class PredictConfig(Settings):
     """Save a single photo with its prediction as title: <photo>-prediction.png in the current folder."""
     batch_size: int = 32
     """Images per step of the model."""
+    tta: Tta = "none"
+    """flip: test-time augmentation; probabilities are the mean over an image and its mirror image, which takes
+    twice the computation. Features of --embeddings are the image's own."""
     top_k: int = 5
     """How many of the most probable classes each row lists."""
     probabilities: bool = False

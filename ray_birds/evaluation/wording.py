@@ -1,10 +1,10 @@
 """The sentences on a sweep's winner, which terminal, report and model card print as they are."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ray_birds.evaluation.leakage import said, share
-from ray_birds.evaluation.metrics import wilson
+from ray_birds.evaluation.metrics import Estimate, wilson
 
 if TYPE_CHECKING:
     from ray_birds.evaluation.significance import Comparison, Significance
@@ -24,6 +24,22 @@ def sentences(found: "Significance") -> tuple[str, ...]:
         *(_compared(found) if found.comparisons else ["There is no other variant to compare it with."]),
         *_limits(found),
     )
+
+
+def tta(measured: Mapping[str, Any]) -> list[str]:
+    """What a bundle scored with test-time augmentation, by its metrics.json; nothing where that was not asked."""
+    scored = [(split, one) for split, one in measured.items() if isinstance(one, dict) and "tta" in one]
+    parts = [
+        f"{said(Estimate(**one['tta']['accuracy']), one['images'])} on {split}, "
+        f"{share(one['accuracy']['value'], one['images'])} without"
+        for split, one in scored
+    ]
+    if not parts:
+        return []
+    return [
+        "With test-time augmentation, the mean over an image and its mirror image, it has an accuracy of "
+        f"{'; '.join(parts)}. All other scores, the choice and the temperature are without it."
+    ]
 
 
 def _of_another(found: "Significance") -> tuple[str, ...]:

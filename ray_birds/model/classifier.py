@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 
+from ray_birds.config import Tta
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
 from ray_birds.model.bundle import Bundle, verify
@@ -16,14 +17,14 @@ class Classifier:
     """A model that scores images in batches of one fixed shape, the last one padded.
 
     One compiled shape and one code path for the sweep's test score and for batch prediction: the same
-    images get the same probabilities.
+    images get the same probabilities. With `tta` flip, these are the means over an image and its mirror image.
     """
 
-    def __init__(self, path: str, batch_size: int = 32) -> None:
+    def __init__(self, path: str, batch_size: int = 32, tta: Tta = "none") -> None:
         import keras
         import tensorflow as tf
 
-        self._batch_size = batch_size
+        self._batch_size, self._tta = batch_size, tta
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         both = keras.Model(model.input, [model.output, model.layers[-1].input])
         self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
@@ -44,8 +45,16 @@ class Classifier:
     def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, size, size, 3) uint8, n > 0 -> probabilities (n, classes) and pooled features (n, d), float32.
 
-        Raises ModelError where a probability is not finite.
+        The features are those of the images as they are. Raises ModelError where a probability is not finite.
         """
+        scores, features = self._run(pixels)
+        return scores if self._tta == "none" else self.with_mirror(pixels, scores), features
+
+    def with_mirror(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """The means of the images' own probabilities, `scores`, and of those of their mirror images."""
+        return (scores + self._run(pixels[:, :, ::-1])[0]) / 2
+
+    def _run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         results = []
         for start in range(0, len(pixels), self._batch_size):
             batch = pixels[start : start + self._batch_size]
@@ -63,7 +72,7 @@ class Classifier:
         return scores[: len(pixels)], features[: len(pixels)]
 
 
-def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
+def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
     """The classifier of a verified bundle, from anywhere.
 
     Raises ModelError where the bundle is no longer the one verified, or where Keras refuses its model: above
@@ -75,7 +84,7 @@ def load(bundle: Bundle, batch_size: int = 32) -> Classifier:
     with storage.temporary_file(data, ".keras") as path:
         try:
             _check_parameters(data)
-            classifier = Classifier(path, batch_size)
+            classifier = Classifier(path, batch_size, tta)
             if classifier.output_shape != (len(bundle.classes),):
                 raise ValueError(f"gives {classifier.output_shape}, not {len(bundle.classes)} probabilities")
         except Exception as error:  # of a description that is not its own Keras makes whatever it can

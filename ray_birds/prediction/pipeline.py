@@ -151,7 +151,7 @@ class Scorer:
         self._embeddings = job.config.embeddings
         use_threads(threads)
         try:
-            self._classifier = classifier.load(job.model, job.config.batch_size)
+            self._classifier = classifier.load(job.model, job.config.batch_size, job.config.tta)
             self._classifier.warm_up()
         except RayBirdsError as error:
             self._error = error  # raised with the first unit: from here Ray would pass on its text alone

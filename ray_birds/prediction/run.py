@@ -126,7 +126,7 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
 
 def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
-    names = ("input", "batch_size", "top_k", "probabilities", "embeddings", "max_pixels", "max_bytes")
+    names = ("input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "max_pixels", "max_bytes")
     values: dict[str, Any] = json.loads(config.to_json())
     return {"model": model.digest} | {name: values[name] for name in names}
 

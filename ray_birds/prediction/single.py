@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ray_birds.config import PredictConfig
+from ray_birds.config import PredictConfig, Tta
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
@@ -30,12 +30,12 @@ Path = str | os.PathLike[str]  # or a URI
 class Model:
     """The model of a bundle. `classes` are its classes, in the order of the probabilities."""
 
-    def __init__(self, uri: Path) -> None:
-        """Raises ModelError where there is no bundle, or a damaged one, at `uri`."""
+    def __init__(self, uri: Path, tta: Tta = "none") -> None:
+        """`tta` as in Classifier. Raises ModelError where there is no bundle, or a damaged one, at `uri`."""
         self.bundle = bundle.verify(os.fspath(uri))
         self.classes = self.bundle.classes
         with terminal.quiet(verbose=False):
-            self._classifier = classifier.load(self.bundle)
+            self._classifier = classifier.load(self.bundle, tta=tta)
 
     def __repr__(self) -> str:
         return f"<Model: {self.bundle.variant.backbone}, {len(self.classes)} classes, {self.bundle.uri!r}>"
@@ -85,7 +85,7 @@ def predict(config: PredictConfig) -> Predictions:
             "without it a single photo is shown"
         )
     ((given, path),) = found.images
-    model = Model(config.model)
+    model = Model(config.model, config.tta)
     for line in inputs.notes(found, model.classes):
         terminal.say(f"note: {line}")
     row = model._row(found, given, path, config.top_k, config.max_pixels, config.max_bytes)

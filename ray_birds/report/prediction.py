@@ -51,6 +51,7 @@ def write_prediction_report(
         if evaluation
         else None,
         "mistakes": _mistakes(tally, roots),
+        "tta": manifest["settings"]["tta"],
         "facts": _facts(manifest),
     }
     write_page(uri, "prediction.html.j2", values)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ray_birds.config import BundleConfig, TuneConfig
+from ray_birds.config import BundleConfig, Tta, TuneConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.core.text import nearest
 from ray_birds.data import decode
 from ray_birds.data.dataset import Dataset, Split
-from ray_birds.evaluation import metrics
+from ray_birds.evaluation import metrics, wording
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.evaluation.temperature import fit
 from ray_birds.model import backbones, bundle, card, device, head
@@ -66,10 +66,13 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         held: dict[str, HeldOut] = {}
         honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
-            scores = np.concatenate([classifier(pixels) for pixels in _pixels(source, images, variant)])
+            scores, mean = _scores(classifier, _pixels(source, images, variant), config.tta)
             predictions = scores.argmax(axis=1)
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
             honest[split] = temperature.measured(scores, images.labels)
+            if mean is not None:
+                with_tta = metrics.evaluate(images.labels, mean.argmax(axis=1), classes).to_json()
+                honest[split] |= {"tta": {"method": config.tta} | with_tta}
             seen = copied(images.paths, data["copies_in_train"][split])
             held[split] = held_out(split, predictions == images.labels, seen)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
@@ -89,7 +92,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         config.weights,
         data,
         evaluations,
-        (*said, temperature.sentence),
+        (*said, *wording.tta(kept), temperature.sentence),
         results.kept(last.history, variant).epoch,
     )
     return kept
@@ -103,6 +106,16 @@ def _pixels(source: Source, split: Split, variant: Variant) -> Iterator[np.ndarr
     )
     while part := list(islice(images, _PART)):
         yield np.stack(part)
+
+
+def _scores(classifier: Classifier, parts: Iterable[np.ndarray], tta: Tta) -> tuple[np.ndarray, np.ndarray | None]:
+    """Probabilities (n, classes) of the images of all parts; those with test-time augmentation, if asked."""
+    plain, mean = [], []
+    for pixels in parts:
+        plain.append(classifier(pixels))
+        if tta == "flip":
+            mean.append(classifier.with_mirror(pixels, plain[-1]))
+    return np.concatenate(plain), np.concatenate(mean) if mean else None
 
 
 def note(found: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.evaluation import significance
+from ray_birds.evaluation import significance, wording
 from ray_birds.evaluation.cost import Cost
 from ray_birds.evaluation.leakage import copied, held_out
 from ray_birds.evaluation.significance import Run, Significance
@@ -235,6 +235,11 @@ class Results:
         """That of the winner's bundle; None where there is none, or no longer."""
         measured = self.directory.metrics()
         return None if measured is None else Temperature(**measured["temperature"])
+
+    @cached_property
+    def tta(self) -> str:
+        """What the winner scored with test-time augmentation, in a sentence; empty where that was not asked."""
+        return " ".join(wording.tta(self.directory.metrics() or {}))
 
     @cached_property
     def significance(self) -> Significance | None:

@@ -38,6 +38,8 @@ def show(results: Results) -> None:
         terminal.say(f"note: {results.left_out} --resume with a longer --time-limit goes on")
     if results.significance:
         terminal.say(results.significance.text)
+        if results.tta:
+            terminal.say(results.tta)
         terminal.say(f"best model   {directory.best}")
         if cheaper := results.significance.recommended:
             terminal.say(f"the cheaper  ray-birds bundle --sweep '{directory.uri}' --trial {cheaper.run}")

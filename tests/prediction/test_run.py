@@ -31,6 +31,7 @@ from ray_birds import load
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
+from ray_birds.data import formats
 from ray_birds.prediction import inputs
 from ray_birds.prediction.output import JOB, SUCCESS, Output, checked, schema
 from ray_birds.prediction.result import show
@@ -188,13 +189,29 @@ def test_rows_tell_which_files_the_model_has_seen(scored: Path, bundles: Path, f
     assert single["seen"].tolist() == [False] * 6 + [True]
 
 
+def test_test_time_augmentation_is_told_and_gives_the_rows_of_one_photo(
+    bundles: Path, folder: Path, tmp_path: Path, local_ray: None
+) -> None:
+    model, output = bundles / "bundle", tmp_path / "out"
+    config = PredictConfig(model=str(model), input=(str(folder / "labelled"),), output=str(output), tta="flip")
+    predict(config)
+    rows, wanted = read(output), load(model, "flip").predict(folder / "labelled")
+    assert rows["prediction"].tolist() == wanted["prediction"].tolist()
+    np.testing.assert_allclose(rows["probability"], wanted["probability"], atol=1e-6)
+    assert np.abs(rows["probability"] - load(model).predict(folder / "labelled")["probability"]).max() > 1e-4
+    assert manifest(output)["settings"]["tta"] == "flip"
+    assert "With test-time augmentation" in (output / "_report.html").read_text(encoding="utf-8")
+    with pytest.raises(OutputError, match=r"had another --tta \(flip, not none\)"):
+        predict(config.replace(tta="none", resume=True))
+
+
 def test_the_manifest_accounts_for_everything(scored: Path, settings: PredictConfig, folder: Path) -> None:
     found = manifest(scored)
     assert found["files"] == found["rows"] == len(read(scored)) and found["failed"] == 5
     assert found["failures"] == {
         "damaged": 1,
         "empty file": 1,
-        "not a JPEG, PNG, GIF, BMP or WebP image": 1,
+        f"not a {formats.READ_TEXT} image": 1,
         "too large": 1,
         "file has vanished": 1,
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ray_birds
 from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
@@ -137,6 +138,25 @@ def test_a_bundle_made_before_there_was_a_choice_stretches(bundles: Path, tmp_pa
     del about["resize"]
     (model / "variant.json").write_text(json.dumps(about))
     assert bundle.verify(str(seal(model))).variant.resize == "stretch"
+
+
+def test_test_time_augmentation_is_the_mean_over_image_and_mirror_image(bundles: Path, birds: Path) -> None:
+    import keras
+
+    paths = sorted((birds / "test").rglob("*.jpg"))
+    pixels = np.stack([decode.load_known(str(path), SIZE) for path in paths])
+    model = keras.saving.load_model(bundles / "bundle/model.keras", compile=False)
+    plain, mirrored = (model.predict(some, verbose=0) for some in (pixels, pixels[:, :, ::-1]))
+    assert np.abs(plain - mirrored).max() > 1e-3  # a model to which they are the same would prove nothing
+    uri = bundles / "bundle"
+    np.testing.assert_allclose(ray_birds.load(uri).probabilities(pixels), plain, atol=1e-6)
+    np.testing.assert_allclose(
+        ray_birds.load(uri, "flip").probabilities(pixels), (plain + mirrored) / 2, atol=1e-6
+    )
+    row = ray_birds.load(uri, tta="flip").predict(paths[0]).iloc[0]
+    assert row["probability"] == pytest.approx(float(((plain + mirrored) / 2)[0].max()), abs=1e-6)
+    config = PredictConfig(model=str(uri), input=(str(paths[0]),), tta="flip")
+    assert single.predict(config).to_pandas().iloc[0]["probability"] == row["probability"]
 
 
 def test_a_photo_that_is_none_is_one_line(bundles: Path, folder: Path) -> None:

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import ray_birds
-from ray_birds.config import ARTICLE_RECIPE, TuneConfig
+from ray_birds.config import ARTICLE_RECIPE, Tta, TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import NotFiniteError, OutOfMemoryError, OutputError
 from ray_birds.data import augment, dataset, decode, seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
+from ray_birds.evaluation import wording
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Materialiser, Source
 from ray_birds.features.store import Feature, FeatureSpec, Reader
@@ -490,28 +491,43 @@ def test_a_trial_that_diverges_ends_before_its_state_is_kept(workplace: Workplac
 def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_aloud(
     workplace: Workplace, undisturbed: Run, tmp_path: Path
 ) -> None:
+    import keras
+
     data, name = workplace.data, "plain-unfreeze10-lr0.01"
     directory, state = SweepDirectory(str(tmp_path)), undisturbed.states[-1]
     config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
     splits = {split: data.splits[split] for split in ("valid", "test")}
     source = bundling.Source(directory, config, dataclasses.replace(data, splits=splits), threads=1)
 
-    def make() -> dict[str, Any]:
-        return bundling.make(source, name, results.trials(directory, {name: VARIANT}, {}, 0.0), directory.best)
+    def make(tta: Tta) -> dict[str, Any]:
+        asked = dataclasses.replace(source, config=config.replace(tta=tta))
+        return bundling.make(asked, name, results.trials(directory, {name: VARIANT}, {}, 0.0), directory.best)
 
     directory.begin(config, Inspection(data, (), {}, (), (), {"valid": (), "test": ()}), "of the weights")
     directory.write_checkpoint(name, len(state.history), state.to_bytes())
     directory.write_history(name, [dataclasses.asdict(epoch) for epoch in state.history])
 
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
-    same = make()
+    same = make("none")
     assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     assert same.keys() == {"valid", "test", "temperature"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
-    other = make()
-    assert other == same | {"trial_valid_accuracy": 0.0} == storage.read_json(f"{directory.best}/metrics.json")
+    other = make("flip")
+    assert other == storage.read_json(f"{directory.best}/metrics.json")
+    mirrored = {split: other[split].pop("tta") for split in splits}
+    assert other == same | {"trial_valid_accuracy": 0.0}  # test-time augmentation has a place of its own
+
+    model = keras.saving.load_model(Path(directory.best, "model.keras"), compile=False)
+    (sentence,) = wording.tta(directory.metrics() or {})
+    assert sentence in Path(directory.best, "README.md").read_text(encoding="utf-8")
+    for name, split in splits.items():
+        pixels = np.stack([decode.load_known(data.uri(path), VARIANT.image_size) for path in split.paths])
+        mean = (model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)) / 2
+        right = np.mean(mean.argmax(axis=1) == split.labels)
+        assert mirrored[name]["method"] == "flip" and mirrored[name]["accuracy"]["value"] == right
+        assert f" {100 * right:.1f} % (" in sentence and f" on {name}, " in sentence
 
 
 @pytest.mark.slow
