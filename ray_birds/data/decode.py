@@ -1,28 +1,32 @@
 """Bytes of an image -> (size, size, 3) uint8, or the reason why not: one decoder for training and prediction."""
 
+import importlib.util
 import io
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import formats, metadata, square
+from ray_birds.data import colour, formats, metadata, square, tiff
 from ray_birds.sweep.factors import Resize
 
-VERSION = 2  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
+VERSION = 3  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
 MAX_PIXELS = 50_000_000  # that must lie in memory at once: 200 MB, four times that of a WebP
 MAX_BYTES = 100_000_000  # of a file: a photograph of 100 megapixels in the best quality has some 80 MB
 
@@ -33,10 +37,13 @@ _CLASSES: dict[str, type[ImageFile]] = {
     "GIF": GifImageFile,
     "BMP": BmpImageFile,
     "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
 }
-# Bytes of memory that a pixel takes while it is decoded: Pillow's own four; libwebp's two canvases and a copy
-# beside them; the coefficients of a JPEG that is held whole.
-_PIXEL, _PIXEL_WEBP, _PIXEL_WHOLE_JPEG = 4, 16, 6
+# Bytes of memory that a pixel takes while it is decoded: Pillow's own four; beside them libwebp's two canvases and
+# a copy, the planes of AVIF and HEIC with copies, a TIFF's only strip; the coefficients of a JPEG held whole.
+_PIXEL = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 16, "TIFF": 16, "AVIF": 16, "HEIC": 16}
+_PIXEL_WHOLE_JPEG = 6
 _ALONE = 256_000_000  # bytes above which images are decoded one at a time on a machine
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -119,28 +126,33 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
     if not data:
         return Decoded(None, 0, 0, "empty file")
     kind = format_of(data)
-    if kind not in _CLASSES:
+    opened = _class(kind)
+    if opened is None:
         return Decoded(None, 0, 0, formats.not_read(kind) if kind else f"not a {formats.READ_TEXT} image")
     width = height = 0
     try:
-        with _CLASSES[kind](io.BytesIO(data)) as image:
+        with opened(io.BytesIO(data)) as image:
             width, height = image.size
             image.draft(None, (2 * size, 2 * size))  # a JPEG far too large is decoded at a fraction of its size
             whole = kind == "JPEG" and metadata.is_held_whole(data)
             held = width * height if whole else image.width * image.height
+            if isinstance(image, TiffImageFile):
+                if tiff.is_odd(image):
+                    return Decoded(None, width, height, tiff.ODD)
+                held = max(held, tiff.tile(image))
             if held > max_pixels:
                 return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
-            each = _PIXEL_WHOLE_JPEG if whole else _PIXEL_WEBP if kind == "WEBP" else _PIXEL
-            with _alone(held * each):
-                orientation = _orientation(image)  # where it stands behind the pixels, this decodes them
+            with _alone(held * (_PIXEL_WHOLE_JPEG if whole else _PIXEL[kind])):
                 image.load()
+                orientation = _orientation(image)  # of a TIFF none is left: Pillow has turned it
                 large = image.width * image.height > square.LARGE
                 fit = square.fit(image, size, how)
-                small = square.shrink_by_strips(image, fit, _rgb) if large else _rgb(image)
+                small = square.shrink_by_strips(image, fit, colour.flat) if large else colour.flat(image)
             if orientation >= 5:  # stored lying on its side
                 width, height = height, width
             upright = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
-            rgb = upright if large else square.shrink(upright, square.fit(upright, size, how))
+            shown = upright if large else square.shrink(upright, square.fit(upright, size, how))
+            rgb = colour.srgb(shown, image.info.get("icc_profile"))
             return Decoded(np.asarray(square.framed(rgb, size)), width, height, "")
     except MemoryError:
         return Decoded(None, width, height, "too large for memory")
@@ -148,13 +160,28 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
         return Decoded(
             None, width, height, "too large: over the limit of this process, PIL.Image.MAX_IMAGE_PIXELS"
         )
+    except SyntaxError as error:  # Pillow's word for a beginning that it does not take
+        odd = kind == "TIFF" and ("pixel mode" in str(error) or str(error).isdecimal())  # a compression's number
+        return Decoded(None, width, height, tiff.ODD if odd else f"damaged: {first_line(error)}")
     except Exception as error:  # on damaged content Pillow's decoders raise whatever they meet
         return Decoded(None, width, height, f"damaged: {first_line(error)}")
 
 
+@cache
+def _class(kind: str) -> type[ImageFile] | None:
+    """Pillow's class for a kind of image; None for one that is not read, or not without an extra."""
+    if kind == "HEIC" and importlib.util.find_spec("pillow_heif"):
+        from pillow_heif.as_plugin import HeifImageFile
+
+        return HeifImageFile
+    return _CLASSES.get(kind)
+
+
 def format_of(data: bytes) -> str:
-    """The kind of image that the first bytes announce, see `formats`, or ""."""
+    """The kind of image that the bytes announce, see `formats`, or ""."""
     found = formats.by_content(data)
+    if found == "TIFF" and tiff.is_raw(data):
+        return formats.RAW
     return "BMP" if not found and re.match(rb"BM.{12}[\x0c-\x7f]\0\0\0", data, re.DOTALL) else found
 
 
@@ -183,15 +210,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a damaged EXIF block says nothing about the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: 16-bit grey scaled to 8 bits, transparency laid over white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image, dtype=np.float32)
-        scale = 255.0 / 65535.0 if grey.max(initial=0) > 255 or image.mode.startswith("I;16") else 1.0
-        return Image.fromarray((grey.clip(0) * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")

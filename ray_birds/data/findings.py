@@ -121,10 +121,10 @@ def _unreadable(records: dict[str, ImageRecord]) -> list[Finding]:
 
 
 def _not_read(records: dict[str, ImageRecord]) -> list[Finding]:
-    """Images of kinds that are not read, by kind; they count among the unreadable ones too."""
+    """Images of kinds that are not read here, by kind; they count among the unreadable ones too."""
     found = []
-    kinds = {path: record.format for path, record in records.items() if record.error and record.format}
-    for kind in sorted(set(kinds.values()) - set(formats.READ)):
+    kinds = {p: record.format for p, record in records.items() if record.error == formats.not_read(record.format)}
+    for kind in sorted(set(kinds.values())):
         paths = [path for path, other in kinds.items() if other == kind]
         text = f"{len(paths):,} of the files: {formats.not_read(kind)}, such as {paths[0]}"
         found.append(Finding("format", False, text, tuple((path,) for path in paths)))

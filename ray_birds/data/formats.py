@@ -3,8 +3,9 @@
 import re
 
 # A JPEG with a second image behind it (MPO), as many telephones make it, begins as a JPEG.
-READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-READ_TEXT = "JPEG, PNG, GIF, BMP or WebP"
+READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")  # the last with an extra
+READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC"
+RAW = "camera raw"
 BEGINNING = 32  # bytes that tell a file's kind
 
 _EXTENSIONS = {
@@ -18,7 +19,7 @@ _EXTENSIONS = {
     "HEIC": (".heic", ".heif", ".hif"),
     "JPEG XL": (".jxl",),
     "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx"),
-    "camera raw": (
+    RAW: (
         *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".orf", ".rw2", ".raf", ".pef"),
         *(".srw", ".x3f", ".3fr", ".iiq", ".rwl"),
     ),
@@ -40,9 +41,9 @@ _BEGINNINGS = {
     "GIF": rb"GIF8[79]a",
     "WEBP": rb"RIFF....WEBP",
     "BMP": rb"BM....\0\0\0\0",
-    "camera raw": rb"II\*\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\0|FOVb",
+    RAW: rb"II\*\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\0|FOVb",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "AVIF": rb"....ftypavi[fs]",
+    "AVIF": rb"....ftyp(avi[fs]|m[is]f1....(....){0,3}avi[fs])",
     "HEIC": rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
@@ -75,5 +76,11 @@ def extension(kind: str) -> str:
 
 
 def not_read(kind: str) -> str:
-    """Why an image of a kind that is not one of READ is not read, and what to do."""
+    """Why an image of a kind is not read where it is not, and what to do."""
+    if kind == "HEIC":
+        return "a HEIC image, which needs an extra (pip install 'ray-birds[heic]', or convert it to JPEG)"
+    if kind == RAW:
+        return (
+            "a camera raw image, which is not read (develop it to JPEG or TIFF, with darktable or its own program)"
+        )
     return f"a {kind} image, which is not read (convert it to JPEG or PNG)"

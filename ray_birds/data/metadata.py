@@ -21,7 +21,7 @@ class _Part(NamedTuple):
 
 
 def without(data: bytes) -> bytes:
-    """The same image without what does not decide its pixels: profiles, texts, EXIF; `data` where it has none."""
+    """The same image without what it can be decoded without: profiles, texts, EXIF; `data` where it has none."""
     if data.startswith(b"\x89PNG"):
         parts, begin = list(_chunks(data)), 8
         kept = [part for part in parts if part.kind in _PIXELS]

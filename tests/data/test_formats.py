@@ -13,11 +13,11 @@ READ = {
     "GIF": ("d.Gif",),
     "BMP": ("e.BMP", "f.dib"),
     "WEBP": ("f.WEBP",),
-}
-OTHERS = {
     "TIFF": ("a.tif", "b.TIFF"),
     "AVIF": ("c.avif",),
     "HEIC": ("IMG_1.HEIC", "x.heif"),
+}
+OTHERS = {
     "JPEG XL": ("x.jxl",),
     "camera raw": ("x.CR2", "x.nef", "x.dng"),
 }
@@ -40,6 +40,7 @@ def test_names_that_tell_nothing(name: str) -> None:
         ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
         ("HEIC", b"\0\0\0\x1cftypmif1\0\0\0\0"),
         ("AVIF", b"\0\0\0\x1cftypavif\0\0\0\0"),
+        ("AVIF", b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf"),
         ("camera raw", b"\0\0\0\x18ftypcrx \0\0\0\1"),
         ("camera raw", b"II*\0\x10\0\0\0CR\2\0"),
         ("JPEG XL", b"\xff\x0a\xfa\x7f"),

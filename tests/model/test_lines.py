@@ -15,6 +15,7 @@ from ray_birds.data import decode
 from ray_birds.model import lines
 from ray_birds.sweep.factors import Resize
 from tests.conftest import REPOSITORY
+from tests.data import icc
 
 SIZE = 32
 
@@ -67,6 +68,21 @@ FILES = {
     "16 bits of grey": deep("L"),
     "16 bits of colour": deep("RGB"),
     "16 bits and transparent": deep("RGBA"),
+    "adobe rgb": encode(scene(), "JPEG", quality=95, icc_profile=(adobe := icc.rgb(icc.ADOBE))),
+    "adobe rgb, transparent": encode(scene(mode="RGBA"), "PNG", icc_profile=adobe),
+    "adobe rgb, palette": encode(PALETTE, "PNG", icc_profile=adobe),
+    "display p3, rotated": encode(scene(), "WEBP", lossless=True, exif=exif, icc_profile=icc.rgb(icc.P3)),
+    "a profile of grey": encode(scene(mode="L"), "PNG", icc_profile=icc.grey(1.8)),
+    "a profile of inks": encode(scene(mode="CMYK"), "JPEG", quality=95, icc_profile=icc.cmyk()),
+    "a profile of rgb for grey": encode(scene(mode="L"), "JPEG", icc_profile=adobe),
+    "half a profile": encode(scene(), "PNG", icc_profile=adobe[: len(adobe) // 2]),
+    "tiff": encode(scene(), "TIFF", compression="tiff_lzw", exif=exif),
+    "tiff, adobe rgb": encode(scene(), "TIFF", compression="tiff_adobe_deflate", icc_profile=adobe),
+    "tiff, 16 bits of grey": cv2.imencode(".tiff", np.asarray(scene(mode="L")).astype(np.uint16) * 250 + 77)[
+        1
+    ].tobytes(),
+    "tiff, cmyk": encode(scene(mode="CMYK"), "TIFF", icc_profile=icc.cmyk()),
+    "avif": encode(scene(), "AVIF", quality=90, exif=exif, icc_profile=adobe),
     "grey": encode(scene(mode="L"), "JPEG"),
     "black and white": encode(scene(mode="1"), "PNG"),
     "bitmap": encode(scene(), "BMP"),
