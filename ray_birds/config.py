@@ -14,7 +14,7 @@ import tyro
 
 from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
-from ray_birds.sweep.factors import Factor, Variant
+from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Factor, Variant
 
 Tta = Literal["none", "flip"]  # test-time augmentation
 
@@ -171,6 +171,9 @@ class TuneConfig(_Factors):
         ):
             value = getattr(self, name)
             check(value >= least, f"{option(name)} {value}: expected at least {least}")
+        check(
+            self.image_size <= MAX_IMAGE_SIZE, f"--image-size {self.image_size}: expected at most {MAX_IMAGE_SIZE}"
+        )
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")

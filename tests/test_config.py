@@ -115,6 +115,7 @@ TUNE_REFUSED = [
     "--seed 1 1",
     "--seed -1",
     "--image-size 31",
+    "--image-size 4097",
     "--batch-size 0",
     "--head-epochs 0",
     "--fine-tune-epochs 0",

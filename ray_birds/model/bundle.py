@@ -25,7 +25,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError, first_line
 from ray_birds.data import seen
 from ray_birds.model import saved
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Variant
 
 if TYPE_CHECKING:
     import keras
@@ -40,8 +40,7 @@ CARD = "README.md"
 _MOST = {"model.keras": 10**9, "seen.npy": 8 * 10**8}
 _MOST_JSON = 16_000_000  # bytes: 200,000 classes with names of 80 characters
 _AGAIN = "get the model again from where it was made, or train it again"
-# No network here works on less than 16 pixels; at 4,096 a batch of 32 takes 6 GB before the first layer.
-_SIZES = range(16, 4097)
+_SIZES = range(16, MAX_IMAGE_SIZE + 1)  # no network here works on less than 16 pixels
 
 Score = Callable[[str], dict[str, Any]]
 

@@ -34,6 +34,7 @@ BackboneName = Literal[
     "ResNet50V2",
     "ResNet101V2",
 ]
+MAX_IMAGE_SIZE = 4096  # at which a batch of 32 takes 6 GB before the first layer
 BACKBONES: tuple[str, ...] = typing.get_args(BackboneName)
 
 

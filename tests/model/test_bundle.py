@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import tracemalloc
 import zipfile
@@ -95,6 +96,11 @@ CLASSES_JSON = r"classes\.json: expected a list of different names; get the mode
         ),
         ("variant.json", '{"image_size": "96"}', r"variant\.json: not settings \(image_size '96': expected int"),
         ("variant.json", '{"image_size": 96.0}', r"variant\.json: not settings"),
+        (
+            "variant.json",
+            '{"resize": "squash"}',
+            r"variant\.json: not settings \(resize 'squash': expected",
+        ),
         (
             "variant.json",
             '{"image_size": 64}',
@@ -209,6 +215,23 @@ def test_a_description_of_more_parameters_than_there_are(own: Path) -> None:
     about = bundle.verify(str(seal(own)))
     with pytest.raises(ModelError, match=r"Keras does not open it \(it describes 1,28[\d,]+ parameters and has"):
         classifier.load(about)
+
+
+def test_a_model_that_opens_and_cannot_compute(own: Path) -> None:
+    """Keras infers the shape behind a Rescaling layer without calling it: what is wrong with that shows in use."""
+    config = config_of(own / "model.keras")
+    text, count = re.subn(r'"scale": [0-9.e-]+', '"scale": [1.0, 2.0]', json.dumps(config))
+    rewrite(own / "model.keras", config=text.encode())
+    verified = bundle.verify(str(seal(own)))
+    with storage.temporary_file((own / "model.keras").read_bytes(), ".keras") as path:
+        import keras
+
+        keras.saving.load_model(path, compile=False, safe_mode=True)  # it opens
+    with pytest.raises(
+        ModelError, match=r"own/model\.keras: Keras does not open it \(.*; expected a classifier"
+    ) as error:
+        classifier.load(verified)
+    assert count and "\n" not in str(error.value)
 
 
 def spoil(model: Path) -> None:
