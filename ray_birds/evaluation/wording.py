@@ -37,7 +37,7 @@ def tta(measured: Mapping[str, Any]) -> list[str]:
     if not parts:
         return []
     return [
-        "With test-time augmentation, the mean over an image and its mirror image, it has an accuracy of "
+        "With test-time augmentation, the mean over an image and its mirror image, the model has an accuracy of "
         f"{'; '.join(parts)}. All other scores, the choice and the temperature are without it."
     ]
 

@@ -73,6 +73,13 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x") + png_chunk(b"IEND", b"")
 
 
+def heic(image: Image.Image, **options: object) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=-1, chroma=444, **options)  # lossless
+    return file.getvalue()
+
+
 FRAMES = [plain(RED), plain(BLUE)]
 ENCODED = {
     "jpeg": encode(plain(), "JPEG", quality=95),
@@ -90,6 +97,7 @@ ENCODED = {
     "webp, first of two frames": encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:], lossless=True),
     "png, first of two frames": encode(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]),
     "mpo, first of two images": encode(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]),
+    **({"heic": heic(plain())} if importlib.util.find_spec("pillow_heif") else {}),
 }
 
 
@@ -226,13 +234,6 @@ def test_avif_as_opencv_reads_it() -> None:
     made, read = decode.decode(data, SIZE).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert made is not None and read is not None
     assert np.abs(made.astype(int) - read[..., ::-1].astype(int)).max() <= 2
-
-
-def heic(image: Image.Image, **options: object) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    file = io.BytesIO()
-    pillow_heif.from_pillow(image).save(file, quality=-1, chroma=444, **options)  # lossless
-    return file.getvalue()
 
 
 def test_heic_with_its_extra() -> None:

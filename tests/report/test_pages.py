@@ -431,7 +431,7 @@ def test_one_variant_two_classes_and_no_test_split(tmp_path: Path) -> None:
     check_page(page, tmp_path / "results" / "report")
     assert "valid images" in page.by_id["winner"]
     assert "Scored on valid" in page.sections["What is confused with what"]
-    said = "it has an accuracy of 72.5 % (95 % interval 66.0 to 78.0 %) on test, 71.0 % without. All other scores"
+    said = "has an accuracy of 72.5 % (95 % interval 66.0 to 78.0 %) on test, 71.0 % without. All other scores"
     assert said in page.by_id["tta"]
     assert re.search("temperature of 1.5, .*less certain. What follows is of the model", page.by_id["temperature"])
     assert "No two finished variants differ" in page.sections["What each factor does"]
