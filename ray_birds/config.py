@@ -262,6 +262,11 @@ class PredictConfig(Settings):
     """Add a column with the probabilities of all classes."""
     embeddings: bool = False
     """Add a column with the pooled features that the classes are told from."""
+    metadata: bool = False
+    """Add columns with when, where and with what each photograph was taken, by its EXIF block."""
+    sequence_seconds: float = 0.0
+    """Number the sequences: photographs of one folder and camera, each taken at most this many seconds after the
+    one before; and add what all of a sequence show together. With --metadata and --probabilities; 0: off."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
     gpus: int | None = None
@@ -285,11 +290,12 @@ class PredictConfig(Settings):
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
         for given in self.input:
             check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
-        for name in ("overwrite", "resume", "probabilities", "embeddings"):
+        for name in ("overwrite", "resume", "probabilities", "embeddings", "metadata", "sequence_seconds"):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
+        check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
 

@@ -78,6 +78,8 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--top-k 1", "top_k", 1),
     ("--probabilities", "probabilities", True),
     ("--embeddings", "embeddings", True),
+    ("--metadata", "metadata", True),
+    ("--sequence-seconds 60", "sequence_seconds", 60.0),
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
     ("--max-pixels 1", "max_pixels", 1),
@@ -143,6 +145,7 @@ TUNE_REFUSED = [
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
+PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.prefetch import REQUESTS, prefetch
+from ray_birds.data import exif
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
@@ -46,7 +48,12 @@ class Job:
     @property
     def schema(self) -> pa.Schema:
         everything = len(self.model.classes) if self.config.probabilities else 0
-        return schema(everything, embeddings=self.config.embeddings)
+        return schema(
+            everything,
+            embeddings=self.config.embeddings,
+            metadata=self.config.metadata,
+            sequences=self.config.sequence_seconds > 0,
+        )
 
     @property
     def pixels(self) -> int:
@@ -129,7 +136,8 @@ class Decoder:
         uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
         threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
         most = config.max_pixels, config.max_bytes
-        images = list(prefetch(lambda uri: image.load(uri, model, *most), uris, threads))
+        load = partial(image.load, metadata=config.metadata)
+        images = list(prefetch(lambda uri: load(uri, model, *most), uris, threads))
         good = [one.pixels for one in images if one.pixels is not None]
         size = model.variant.image_size
         return row | {
@@ -138,7 +146,12 @@ class Decoder:
             "height": [one.height for one in images],
             "error": [one.error for one in images],
             "seen": [one.seen for one in images],
+            **(_columns([one.facts for one in images]) if config.metadata else {}),
         }
+
+
+def _columns(facts: list[exif.Facts]) -> dict[str, list[Any]]:
+    return {name: [getattr(one, name) for one in facts] for name in exif.Facts._fields}
 
 
 class Scorer:
@@ -176,12 +189,11 @@ class Writer:
         features = unit["features"] if job.config.embeddings else unit["scores"]
         scored = iter(zip(unit["scores"], features, strict=True))
         rows = []
-        columns = ("input", "path", "width", "height", "error", "seen")
-        for given, path, width, height, error, seen in zip(*(unit[name] for name in columns), strict=True):
-            row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
-            row |= {"width": int(width), "height": int(height), "error": error, "seen": seen}
-            row["model"] = job.model.digest
-            rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
+        columns = [name for name in job.schema.names if name in unit]
+        for values in zip(*(unit[name] for name in columns), strict=True):
+            row: dict[str, Any] = dict(zip(columns, values, strict=True)) | {"model": job.model.digest}
+            row["label"] = inputs.label(job.roots[row["input"]], row["path"], known)
+            rows.append(row if row["error"] else row | _prediction(job, row["label"], *next(scored)))
         job.output.write_part(unit["unit"], rows, job.schema)
         return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
 

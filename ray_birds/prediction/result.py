@@ -65,6 +65,9 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
         terminal.say(f"{manifest['rows']:,} rows, {manifest['failed']:,} of them files that could not be decoded")
         for reason, count in list(manifest["failures"].items())[:5]:
             terminal.say(f"  {count:,} x {reason}")
+        if made := manifest.get("sequences"):
+            timed, rest = made["images"], manifest["rows"] - made["images"]
+            terminal.say(f"{made['number']:,} sequences of {timed:,} images; {rest:,} have no time")
         if predictions.held_out and predictions.held_out.seen:
             terminal.say(predictions.held_out.sentence)
         _show_scores(predictions.evaluation)

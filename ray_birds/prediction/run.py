@@ -4,9 +4,12 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+
+import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
@@ -15,7 +18,7 @@ from ray_birds.core.settings import option
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import inputs, pipeline, single, statistics
+from ray_birds.prediction import inputs, pipeline, sequences, single, statistics
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked
 from ray_birds.prediction.pipeline import Job, Unit
@@ -54,6 +57,8 @@ def predict(config: PredictConfig) -> Predictions:
     if not config.output:
         return single.predict(config)
     output = Output(storage.resolve(config.output))
+    if config.sequence_seconds:
+        config = config.replace(metadata=True, probabilities=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output)
 
@@ -83,10 +88,16 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
     for line in inputs.notes(work.found, model.classes):
         terminal.say(f"note: {line}")
     rate = _score(config, output, model, work)
-    tally = statistics.count(checked(output, (unit.files for unit in work.units()), model.digest), model.classes)
+    parts = partial(_parts, output, model, work)
+    found = None
+    if config.sequence_seconds:
+        columns = Job(config, model, output, work.found.roots).schema
+        found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
+    tally = statistics.count(parts(), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
         **_manifest(config, model, work.found, tally),
+        "sequences": found and found._asdict(),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
@@ -124,18 +135,26 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     return Work(found, unit)
 
 
+def _parts(output: Output, model: Bundle, work: Work, more: Iterable[str] = ()) -> Iterator[pa.Table]:
+    """All parts in staging, see `checked`."""
+    return checked(output, (unit.files for unit in work.units()), model.digest, more)
+
+
 def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
-    names = ("input", "batch_size", "top_k", "probabilities", "embeddings", "max_pixels", "max_bytes")
+    names = ["input", "batch_size", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
+    names += ["max_pixels", "max_bytes"]
     values: dict[str, Any] = json.loads(config.to_json())
     return {"model": model.digest} | {name: values[name] for name in names}
 
 
 def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
     for name, value in now.items():
-        if before[name] != value:
+        had = before.get(name, defaults[name])  # an option that is younger than the job was off
+        if had != value:
             raise OutputError(
-                f"{output.uri}: its job had another {option(name)} ({before[name]}, not {value}); "
+                f"{output.uri}: its job had another {option(name)} ({had}, not {value}); "
                 "--resume needs the same, --overwrite starts anew"
             )
 

@@ -43,6 +43,7 @@ def write_prediction_report(
         ],
         "held": tally.held_out(),
         "seen": manifest["seen"],
+        "sequences": manifest.get("sequences"),
         "certainty": score_charts.certainty(tally.labelled + tally.labelled_seen, tally.unlabelled),
         "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
         "sample": _tiles(tally.sample.rows, roots),
