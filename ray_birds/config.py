@@ -283,6 +283,9 @@ class PredictConfig(Settings):
     """Replace an existing output, once the new one is complete."""
     resume: bool = False
     """Resume an interrupted job of this --output; nothing happens where it is complete."""
+    update: bool = False
+    """Bring a complete --output up to date: files of the same path, size and time keep their row, new and changed
+    ones are scored, vanished ones leave. Model and options must be the same; without an output one is made."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
@@ -290,11 +293,20 @@ class PredictConfig(Settings):
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
         for given in self.input:
             check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
-        for name in ("overwrite", "resume", "probabilities", "embeddings", "metadata", "sequence_seconds"):
+        for name in (
+            "overwrite",
+            "resume",
+            "update",
+            "probabilities",
+            "embeddings",
+            "metadata",
+            "sequence_seconds",
+        ):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
+        check(not (self.update and self.overwrite), "give either --update or --overwrite")
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")

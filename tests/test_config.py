@@ -87,6 +87,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
     ("--resume", "resume", True),
+    ("--update", "update", True),
     ("--verbose", "verbose", True),
 ]
 CHECK_VALID: list[tuple[str, str, Any]] = [
@@ -145,7 +146,7 @@ TUNE_REFUSED = [
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
-PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan"]
+PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [

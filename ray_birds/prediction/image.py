@@ -17,6 +17,7 @@ class Image(NamedTuple):
     error: str
     seen: bool | None
     facts: exif.Facts = exif.Facts()
+    read: bool = True
 
 
 def load(uri: str, model: Bundle, max_pixels: int, max_bytes: int, *, metadata: bool = False) -> Image:
@@ -26,7 +27,7 @@ def load(uri: str, model: Bundle, max_pixels: int, max_bytes: int, *, metadata: 
     """
     data, reason = decode.read(uri, max_bytes)
     if reason:
-        return Image(None, 0, 0, reason, None)
+        return Image(None, 0, 0, reason, None, read=False)
     decoded = decode.decode(data, model.variant.image_size, max_pixels)
     image = Image(*decoded, seen.holds(model.seen, data))
     return image._replace(facts=exif.read(data)) if metadata else image

@@ -23,7 +23,7 @@ from ray_birds.core.errors import OutputError, first_line
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 JOB = "_job.json"  # of a job under way: settings and file list, for --resume
-_PART = re.compile(r"part-(\d{6})\.parquet$")
+_PART = re.compile(r"part-(\d{6})\.parquet")
 
 
 _METADATA = [  # see exif.Facts
@@ -56,6 +56,8 @@ def schema(
         ("seen", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("size", pa.int64()),
+        ("modified", pa.timestamp("us", "UTC")),
         ("error", pa.string()),
         ("model", pa.string()),
     ]
@@ -68,6 +70,11 @@ def schema(
     if embeddings:
         fields.append(("embeddings", pa.list_(pa.float32())))
     return pa.schema(fields)
+
+
+def optional(columns: pa.Schema) -> list[str]:
+    """Of the columns of some parts those that not all parts have."""
+    return [name for name in columns.names if name not in schema().names]
 
 
 def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, Any]]:
@@ -132,10 +139,10 @@ class Output:
         """Number -> URI of the parts in staging; a part under its final name is whole."""
         return _parts(self.staging)
 
-    def published(self) -> Iterator[pa.Table]:
-        """The parts of a complete output, with all their columns, one at a time."""
+    def published(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The parts of a complete output, one at a time, with all columns or these."""
         for uri in _parts(self.uri).values():
-            yield pq.read_table(io.BytesIO(storage.read(uri)))
+            yield pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Complete the output and put it in its place; an existing one is removed only then.
@@ -183,7 +190,7 @@ class Output:
 def _parts(folder: str) -> dict[int, str]:
     found = {}
     for info in storage.find(folder):
-        match = _PART.search(info.path)
+        match = _PART.fullmatch(storage.relative(info, folder))
         if match:
             found[int(match[1])] = storage.join(folder, match[0])
     return dict(sorted(found.items()))

@@ -21,6 +21,7 @@ from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.prefetch import REQUESTS, prefetch
 from ray_birds.data import exif
+from ray_birds.data.walk import Stamp
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
@@ -63,14 +64,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Unit:
-    """Files that become one part: pairs of (input, path)."""
+    """Files that become one part: pairs of (input, path), and their stamps."""
 
     number: int
     files: tuple[tuple[str, str], ...]
+    stamps: tuple[Stamp, ...]
 
     def row(self) -> dict[str, Any]:
-        given, paths = zip(*self.files, strict=True)
-        return {"unit": self.number, "input": list(given), "path": list(paths)}
+        given, paths = map(list, zip(*self.files, strict=True))
+        size, modified = map(list, zip(*self.stamps, strict=True))
+        return {"unit": self.number, "input": given, "path": paths, "size": size, "modified": modified}
 
 
 def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator[dict[str, int]]:
@@ -140,6 +143,8 @@ class Decoder:
         images = list(prefetch(lambda uri: load(uri, model, *most), uris, threads))
         good = [one.pixels for one in images if one.pixels is not None]
         size = model.variant.image_size
+        for name in ("size", "modified"):  # without bytes that were read they say nothing of the row
+            row[name] = [value if one.read else None for value, one in zip(row[name], images, strict=True)]
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
             "width": [one.width for one in images],

@@ -63,6 +63,8 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
     manifest = predictions.manifest
     if predictions.uri:
         terminal.say(f"{manifest['rows']:,} rows, {manifest['failed']:,} of them files that could not be decoded")
+        if counts := manifest.get("update"):
+            terminal.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
         for reason, count in list(manifest["failures"].items())[:5]:
             terminal.say(f"  {count:,} x {reason}")
         if made := manifest.get("sequences"):

@@ -13,17 +13,20 @@ import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
+from ray_birds.core.errors import ModelError, OutputError, RayBirdsError, SettingsError, first_line, resumable
 from ray_birds.core.settings import option
+from ray_birds.data import decode
+from ray_birds.data.walk import UNKNOWN
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import inputs, pipeline, sequences, single, statistics
+from ray_birds.prediction import inputs, pipeline, sequences, single, statistics, update
 from ray_birds.prediction.inputs import Found
-from ray_birds.prediction.output import Output, checked
+from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.pipeline import Job, Unit
 from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
+from ray_birds.prediction.update import Changes
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
 _UNIT_BYTES = 80_000_000  # of decoded pixels
@@ -31,14 +34,16 @@ _UNIT_BYTES = 80_000_000  # of decoded pixels
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """The files of a job, and how many make a unit."""
+    """The files of a job, and how many make a unit; `changes` where the job brings an output up to date."""
 
     found: Found
     unit: int
+    changes: Changes | None = None
 
     def units(self) -> Iterator[Unit]:
         for number, start in enumerate(range(0, len(self.found.images), self.unit)):
-            yield Unit(number, self.found.images[start : start + self.unit])
+            here = slice(start, start + self.unit)
+            yield Unit(number, self.found.images[here], self.found.stamps[here])
 
 
 def predict(config: PredictConfig) -> Predictions:
@@ -78,26 +83,30 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
     started, clock = datetime.now(UTC), time.monotonic()
     work = _open(config, output, model)
     if work is None:
-        terminal.say(f"{output.uri} is complete already; nothing to do")
         tally = statistics.count(output.published(), model.classes)
         return Predictions(output.uri, output.manifest() or {}, tally.evaluation(), tally.held_out())
-    count = len(work.found.images)
-    terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
+    count, also = len(work.found.images), f"{len(work.found.ignored):,} other files; model {model.digest}"
+    if work.changes:
+        kept = int(work.changes.kept.sum())
+        terminal.say(f"{count - kept:,} images to score, {kept:,} rows stay ({work.changes}); {also}")
+    else:
+        terminal.say(f"{count:,} images to score, {also}")
     for line in inputs.reasons(work.found):
         terminal.say(f"  {line}")
     for line in inputs.notes(work.found, model.classes):
         terminal.say(f"note: {line}")
-    rate = _score(config, output, model, work)
+    rate = _update(config, output, model, work) if work.changes else _score(config, output, model, work)
     parts = partial(_parts, output, model, work)
     found = None
     if config.sequence_seconds:
-        columns = Job(config, model, output, work.found.roots).schema
+        columns = _schema(config, model)
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
     tally = statistics.count(parts(), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
         **_manifest(config, model, work.found, tally),
         "sequences": found and found._asdict(),
+        "update": work.changes and work.changes.counts(),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
@@ -115,24 +124,69 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     if note is not None and config.resume:
         _compare(output, note["settings"], settings)
         images, ignored = (tuple(map(tuple, note[name])) for name in ("images", "ignored"))
-        return Work(Found(images, ignored, note["roots"], tuple(note["notes"])), note["unit"])
+        stamps = tuple(map(tuple, note.get("stamps", ()))) or (UNKNOWN,) * len(images)
+        changes = Changes.from_json(note["changes"]) if note.get("changes") else None
+        return Work(Found(images, ignored, note["roots"], tuple(note["notes"]), stamps), note["unit"], changes)
     if note is not None and not config.overwrite:
         raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
     if note is None and output.exists():
         manifest = output.manifest()
-        if config.resume and manifest is not None and output.complete():
+        if (config.resume or config.update) and manifest is not None and output.complete():
             _compare(output, manifest["job"], settings)
-            return None
+            return _open_complete(config, output, model, manifest)
         if not config.overwrite:
-            raise OutputError(f"{output.uri}: exists; choose another --output, or --overwrite to replace it")
+            raise OutputError(
+                f"{output.uri}: exists; choose another --output, --update to bring it up to date, or --overwrite "
+                "to replace it"
+            )
         if manifest is None:
             raise OutputError(
                 f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
             )
-    found = inputs.find(config.input)
+    return _start(config, output, model, inputs.find(config.input))
+
+
+def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifest: dict[str, Any]) -> Work | None:
+    """What has changed since the output was made, with --update as work; None where nothing is to be done."""
+    try:
+        found = inputs.find(config.input)
+        _check_same(output, manifest, found.roots, _schema(config, model))
+    except RayBirdsError:
+        if config.update:
+            raise
+        terminal.say(f"{output.uri} is complete already; nothing to do")
+        return None
+    changes = update.compare(output, found)
+    if changes and config.update:
+        return _start(config, output, model, found, changes)
+    if changes:
+        terminal.say(
+            f"{output.uri} is complete, but its images are no longer the same: {changes}; --update scores these"
+        )
+    else:
+        terminal.say(f"{output.uri} is complete already; nothing to do")
+    return None
+
+
+def _check_same(output: Output, manifest: dict[str, Any], roots: dict[str, str], columns: pa.Schema) -> None:
+    """Raises OutputError where rows of an earlier job cannot stand beside those of this one."""
+    if manifest["roots"] != roots:
+        had, now = next((had, roots[given]) for given, had in manifest["roots"].items() if roots[given] != had)
+        raise OutputError(f"{output.uri}: its --input led to {had}, not {now}; --overwrite starts anew")
+    if (manifest["schema"], manifest.get("decoder")) != (_types(columns), decode.VERSION):
+        raise OutputError(
+            f"{output.uri}: another version of ray-birds made its rows, which --update cannot keep; "
+            "--overwrite starts anew"
+        )
+
+
+def _start(
+    config: PredictConfig, output: Output, model: Bundle, found: Found, changes: Changes | None = None
+) -> Work:
     unit = _unit(len(found.images), model.variant.image_size, config.batch_size)
-    output.start({"settings": settings, "unit": unit, **dataclasses.asdict(found)})
-    return Work(found, unit)
+    note = {"settings": _settings(config, model), "unit": unit, "changes": changes and changes.to_json()}
+    output.start(note | dataclasses.asdict(found))
+    return Work(found, unit, changes)
 
 
 def _parts(output: Output, model: Bundle, work: Work, more: Iterable[str] = ()) -> Iterator[pa.Table]:
@@ -165,6 +219,19 @@ def _unit(count: int, size: int, batch: int) -> int:
     return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
 
 
+def _update(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
+    """Score what is new or changed, beside the parts, and then write these; as `_score`."""
+    assert work.changes is not None
+    if len(output.parts()) == math.ceil(len(work.found.images) / work.unit):
+        return None  # cut short later than here
+    fresh, todo = update.fresh(output), work.changes.todo(work.found)
+    new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
+    rate = _score(config, fresh, model, new)
+    made = _parts(fresh, model, new, optional(_schema(config, model)))
+    update.merge(output, made, work.found, work.changes, work.unit)
+    return rate
+
+
 def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
     """Make the parts that are missing; images per second once the actors are at work."""
     done = output.parts()
@@ -181,6 +248,14 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
         cluster.check_reachable({"--output": output.staging}, read)
         units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, resources))
         return _follow(units, len(work.found.images), left)
+
+
+def _schema(config: PredictConfig, model: Bundle) -> pa.Schema:
+    return Job(config, model, Output(""), {}).schema
+
+
+def _types(columns: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in columns}
 
 
 def _with_gpus(config: PredictConfig, resources: cluster.Resources) -> cluster.Resources:
@@ -231,7 +306,8 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "notes": inputs.notes(found, model.classes),
         "roots": found.roots,
-        "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
+        "schema": _types(_schema(config, model)),
+        "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
         "job": _settings(config, model),
         "settings": dataclasses.asdict(config),

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_birds.prediction.output import Output, schema
+from ray_birds.prediction.output import Output, optional
 
 Parts = Callable[[Iterable[str]], Iterator[pa.Table]]  # all parts in order, with the columns that are named too
 
@@ -34,8 +34,7 @@ def fill(output: Output, parts: Parts, columns: pa.Schema, classes: tuple[str, .
     numbers = find(parts(("taken", "taken_offset", "camera")), seconds)
     prediction, probability = _means(parts(("probabilities",)), numbers, len(classes))
     start = 0
-    more = [name for name in columns.names if name not in schema().names]
-    for number, part in enumerate(parts(more)):
+    for number, part in enumerate(parts(optional(columns))):
         here = numbers[start : start + len(part)]
         start += len(part)
         nothing = prediction[here] < 0  # no time, or no image of the sequence could be scored

@@ -14,6 +14,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
+from ray_birds.data.walk import UNKNOWN
 from ray_birds.model import bundle, classifier
 from ray_birds.prediction import inputs
 from ray_birds.prediction.image import load
@@ -47,22 +48,23 @@ class Model:
         """
         several = (images,) if isinstance(images, (str, os.PathLike)) else images
         found = inputs.find(tuple(os.fspath(one) for one in several))
-        rows = [self._row(found, given, path, top_k) for given, path in found.images]
+        rows = [self._row(found, number, top_k) for number in range(len(found.images))]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
     def _row(
         self,
         found: Found,
-        given: str,
-        path: str,
+        number: int,
         top_k: int,
         max_pixels: int = decode.MAX_PIXELS,
         max_bytes: int = decode.MAX_BYTES,
     ) -> dict[str, Any]:
+        given, path = found.images[number]
         root = found.roots[given]
         image = load(storage.join(root, path), self.bundle, max_pixels, max_bytes)
         label = inputs.label(root, path, frozenset(self.classes))
         row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
+        row["size"], row["modified"] = found.stamps[number] if image.read else UNKNOWN
         row |= {"error": image.error, "seen": image.seen, "model": self.bundle.digest}
         if image.pixels is None:
             return row
@@ -88,7 +90,7 @@ def predict(config: PredictConfig) -> Predictions:
     model = Model(config.model)
     for line in inputs.notes(found, model.classes):
         terminal.say(f"note: {line}")
-    row = model._row(found, given, path, config.top_k, config.max_pixels, config.max_bytes)
+    row = model._row(found, 0, config.top_k, config.max_pixels, config.max_bytes)
     if row["error"]:
         raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
     manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}
