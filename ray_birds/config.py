@@ -373,21 +373,43 @@ class BundleConfig(Settings):
     """Show what TensorFlow prints."""
 
 
+# Format -> how the name of what is written ends.
+MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip"}
+ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-json": ".json"}
+
+
 @dataclass(frozen=True)
 class ExportConfig(Settings):
-    """Write a trained model in another form; it is run and compared with the Keras model before it is kept."""
+    """Write a trained model, or finished predictions, in a form that other programs read."""
 
-    model: str
-    """A bundle made by a sweep: <results>/<name>/best."""
     output: str
-    """Folder (saved_model) or file (.onnx, .zip) to write on a local disk; must not exist."""
-    format: Literal["saved_model", "onnx", "zip"]
-    """saved_model: for TensorFlow; onnx: for ONNX Runtime (needs ray-birds[onnx]); zip: the bundle in one file."""
+    """File, or folder (saved_model, camtrap-dp), to write on a local disk; must not exist."""
+    format: Literal["saved_model", "onnx", "zip", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
+    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); zip, the bundle in
+    one file. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0;
+    megadetector-json, for Timelapse."""
+    model: str = ""
+    """A bundle made by a sweep: <results>/<name>/best. What is written is compared with the Keras model."""
+    predictions: str = ""
+    """The finished --output of a prediction job."""
     images: str = ""
-    """Folder of images to compare on; by default a few drawn ones."""
+    """Folder of images to compare a model on; by default a few drawn ones."""
+    utc_offset: str = ""
+    """For camtrap-dp: zone of the cameras' clocks, such as +01:00, where photographs do not say it."""
+    deployments: str = ""
+    """For camtrap-dp: CSV table with the columns folder, latitude, longitude; it goes before the photographs."""
     verbose: bool = False
     """Show what TensorFlow prints."""
 
     def __post_init__(self) -> None:
-        extension = "" if self.format == "saved_model" else f".{self.format}"
+        check(bool(self.model) != bool(self.predictions), "give either --model BUNDLE or --predictions FOLDER")
+        source, mine = ("model", MODEL_FORMATS) if self.model else ("predictions", ROW_FORMATS)
+        check(self.format in mine, f"--format {self.format}: expected one of --{source}: {', '.join(mine)}")
+        extension = mine[self.format]
         check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")
+        check(not self.images or bool(self.model), "--images is for --model")
+        for name in ("utc_offset", "deployments"):
+            check(
+                not getattr(self, name) or self.format == "camtrap-dp",
+                f"{option(name)} is for --format camtrap-dp",
+            )
