@@ -282,7 +282,7 @@ class PredictConfig(Settings):
     overwrite: bool = False
     """Replace an existing output, once the new one is complete."""
     resume: bool = False
-    """Resume an interrupted job of this --output; nothing happens where it is complete."""
+    """Resume an interrupted job of this --output; where it is complete, say what is new since."""
     update: bool = False
     """Bring a complete --output up to date: files of the same path, size and time keep their row, new and changed
     ones are scored, vanished ones leave. Model and options must be the same; without an output one is made."""

@@ -609,6 +609,10 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         *keys,
     }
     assert rows["error"].to_dict() == {path: "empty file" if path == "zero.jpg" else "" for path in rows.index}
+    readable = rows["error"] != "file has vanished"
+    assert (
+        rows["size"][readable].notna().all() and rows["modified"][readable].notna().all()
+    )  # as the listing has them
     local = read(scored).set_index("path")
     for name in CLASSES:
         assert rows.loc[f"{name}/2.jpg", "label"] == name

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
+from PIL.ExifTags import Base
 
 from ray_birds.cli import main
 from ray_birds.config import PredictConfig
@@ -19,6 +21,7 @@ from ray_birds.prediction import run, statistics, update
 from ray_birds.prediction.inputs import Found, find
 from ray_birds.prediction.output import JOB, Output, schema
 from ray_birds.prediction.run import predict
+from tests.data.test_exif import block
 from tests.prediction.test_output import row
 from tests.prediction.test_run import manifest, read, same_numbers
 
@@ -109,11 +112,26 @@ def test_an_update_gives_the_rows_of_a_job_from_scratch(
 ) -> None:
     """Killed while it publishes, and resumed; meanwhile the earlier output stays."""
     folder = own_birds / "train/CORAL OWL"
+    for second, photo in enumerate(sorted(folder.glob("*.jpg"))):
+        times: dict[int, Any] = {Base.DateTimeOriginal: f"2024:05:01 12:00:{second:02}"}
+        with Image.open(photo) as image:
+            image.save(photo, quality=90, exif=block({Base.Model: "HP2X"}, times))
     (folder / "damaged.jpg").write_bytes((folder / "1.jpg").read_bytes()[:300])
     (folder / "gone.jpg").symlink_to(folder / "never there")
     predict(config.replace(update=True))  # there is no output yet
     before = read(config.output)
-    assert manifest(Path(config.output))["update"] is None
+    found = manifest(Path(config.output))
+    assert found["update"] is None and found["sequences"] == {"number": 1, "images": 5}  # with the damaged one
+    timed = (
+        before["path"].str.startswith("CORAL OWL")
+        & before["input"].str.endswith("train")
+        & before["taken"].notna()
+    )
+    assert (
+        timed.sum() == 5 and set(before["camera"].dropna()) == {"HP2X"} and set(before["sequence"][timed]) == {1}
+    )
+    assert before["sequence_prediction"][timed].nunique() == 1 and before["sequence_prediction"].notna().sum() == 5
+    assert "in 1 sequences, by their times" in Path(config.output, "_report.html").read_text(encoding="utf-8")
     assert before["modified"].isna().tolist() == before["path"].str.endswith("gone.jpg").tolist()
     capsys.readouterr()
     predict(config.replace(resume=True))
