@@ -2,8 +2,8 @@
 
 A folder of `--files` links to drawn birds, of which `--new` come and `--changed` lead elsewhere after the first
 job: the seconds of that job, of the update and of a job from scratch on the same files, and how far the rows of
-the last two differ. An image's place in its batch decides how TensorFlow adds its numbers up, so these may differ in
-the last digits; all else must be equal, the order too.
+the last two differ. An image's place in its batch decides how TensorFlow adds its numbers up, so these may differ
+in the last digits; all else must be equal, the order too.
 """
 
 import json

@@ -209,7 +209,7 @@ def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> Non
         if had != value:
             raise OutputError(
                 f"{output.uri}: its job had another {option(name)} ({had}, not {value}); "
-                "--resume needs the same, --overwrite starts anew"
+                "--resume and --update need the same, --overwrite starts anew"
             )
 
 
@@ -222,13 +222,14 @@ def _unit(count: int, size: int, batch: int) -> int:
 def _update(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
     """Score what is new or changed, beside the parts, and then write these; as `_score`."""
     assert work.changes is not None
-    if len(output.parts()) == math.ceil(len(work.found.images) / work.unit):
-        return None  # cut short later than here
-    fresh, todo = update.fresh(output), work.changes.todo(work.found)
-    new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
-    rate = _score(config, fresh, model, new)
-    made = _parts(fresh, model, new, optional(_schema(config, model)))
-    update.merge(output, made, work.found, work.changes, work.unit)
+    fresh, rate = update.fresh(output), None
+    if len(output.parts()) < math.ceil(len(work.found.images) / work.unit):  # else it was cut short after this
+        todo = work.changes.todo(work.found)
+        new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
+        rate = _score(config, fresh, model, new)
+        made = _parts(fresh, model, new, optional(_schema(config, model)))
+        update.merge(output, made, work.found, work.changes, work.unit)
+    storage.remove(fresh.staging)
     return rate
 
 

@@ -87,7 +87,6 @@ def merge(output: Output, new: Iterator[pa.Table], found: Found, changes: Change
             )
         order = np.concatenate([np.flatnonzero(kept), np.flatnonzero(~kept)]).argsort()
         output.write_table(number, pa.concat_tables(filter(len, tables)).take(pa.array(order)))
-    storage.remove(fresh(output).staging)
 
 
 def _staying(parts: Iterable[pa.Table], stay: Iterator[tuple[str, str]]) -> Iterator[pa.Table]:

@@ -24,19 +24,23 @@ from ray_birds.prediction.formats.kinds import kind
 from ray_birds.prediction.formats.rows import Finished, Row
 
 _STANDARD = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2"  # 1.0, with schemas that validators read
-_TABLES = {
+_TABLES = {  # all columns, in the order of the schemas: validators want each of them
     "deployments": (
-        *("deploymentID", "locationName", "latitude", "longitude", "deploymentStart", "deploymentEnd"),
-        *("cameraModel", "timestampIssues"),
+        *("deploymentID", "locationID", "locationName", "latitude", "longitude", "coordinateUncertainty"),
+        *("deploymentStart", "deploymentEnd", "setupBy", "cameraID", "cameraModel", "cameraDelay", "cameraHeight"),
+        *("cameraDepth", "cameraTilt", "cameraHeading", "detectionDistance", "timestampIssues", "baitUse"),
+        *("featureType", "habitat", "deploymentGroups", "deploymentTags", "deploymentComments"),
     ),
     "media": (
-        *("mediaID", "deploymentID", "timestamp", "filePath", "filePublic", "fileName", "fileMediatype"),
-        "mediaComments",
+        *("mediaID", "deploymentID", "captureMethod", "timestamp", "filePath", "filePublic", "fileName"),
+        *("fileMediatype", "exifData", "favorite", "mediaComments"),
     ),
     "observations": (
         *("observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel"),
-        *("observationType", "scientificName", "classificationMethod", "classifiedBy"),
-        *("classificationTimestamp", "classificationProbability", "observationComments"),
+        *("observationType", "cameraSetupType", "scientificName", "count", "lifeStage", "sex", "behavior"),
+        *("individualID", "individualPositionRadius", "individualPositionAngle", "individualSpeed"),
+        *("bboxX", "bboxY", "bboxWidth", "bboxHeight", "classificationMethod", "classifiedBy"),
+        *("classificationTimestamp", "classificationProbability", "observationTags", "observationComments"),
     ),
 }
 
@@ -60,7 +64,7 @@ def write(predictions: Finished, path: Path, offset: str, table: str) -> None:
 
 
 def _writer(stack: ExitStack, path: Path, columns: Iterable[str]) -> Callable[[Row], Any]:
-    """As the standard has it: without what spreadsheets need."""
+    """As the standard has it: without what spreadsheets need. What a row does not say stays empty."""
     file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
     writer = csv.DictWriter(file, tuple(columns), lineterminator="\n")
     writer.writeheader()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import ray_birds
+from ray_birds.cli import main
 from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.prediction.formats import spreadsheet
 from ray_birds.prediction.formats.kinds import kind
@@ -214,7 +215,14 @@ def test_what_a_package_lacks_is_said(predictions: Path, tmp_path: Path) -> None
     refused(predictions, "cannot be read", places=str(tmp_path / "none.csv"), zone=utc)
 
 
-# ---- what is refused
+# ---- the command, and what is refused
+
+
+def test_the_command(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = predictions.parent / "rows.csv"
+    main("export", ["--predictions", str(predictions), "--format", "csv", "--output", str(path)])
+    assert f"written      {path}" in capsys.readouterr().out
+    same_rows(pd.read_csv(path))
 
 
 def test_one_input_alone_gives_its_paths(tmp_path: Path) -> None:
