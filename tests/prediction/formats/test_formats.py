@@ -185,6 +185,14 @@ def test_a_camera_trap_data_package(predictions: Path) -> None:
     assert [taxon["scientificName"] for taxon in about["taxonomic"]] == ["ATLAS FINCH", "CORAL OWL", "MOSS TERN"]
 
 
+def test_the_validation_finds_what_is_wrong(predictions: Path) -> None:
+    made = export(predictions, "package", "camtrap-dp", utc_offset="+00:00")
+    table = made / "observations.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",animal,", ",bird,", 1), encoding="utf-8")
+    with pytest.raises(AssertionError, match="Constraint"):
+        camtrap.valid(made)
+
+
 def test_what_a_package_lacks_is_said(predictions: Path, tmp_path: Path) -> None:
     def refused(
         uri: Path, words: str, kind: type[Exception] = DataError, zone: str = "", places: str = ""
