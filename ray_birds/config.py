@@ -267,6 +267,20 @@ class PredictConfig(Settings):
     sequence_seconds: float = 0.0
     """Number the sequences: photographs of one folder and camera, each taken at most this many seconds after the
     one before; and add what all of a sequence show together. With --metadata and --probabilities; 0: off."""
+    threshold: float | None = None
+    """Accept predictions at least as probable as this: adds the column accepted."""
+    target_accuracy: float | None = None
+    """The same, with the lowest threshold at which the accuracy of what is accepted is at least this with 95 %
+    confidence, by the model's valid images; refused where there is none."""
+    ood_score: bool = False
+    """Add a column that says how far an image lies from the training images: the percentage of valid images that
+    lie no further away."""
+    reject_unknown: float | None = None
+    """Accept no image whose ood_score is above this percentage."""
+    taxonomy: str = ""
+    """CSV file of classes and their ranks from fine to coarse: adds the finest taxon that reaches the threshold."""
+    only_classes: str = ""
+    """Text file of the classes that can occur, one a line: the others get no say."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
     gpus: int | None = None
@@ -310,6 +324,24 @@ class PredictConfig(Settings):
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
+        self._check_answer()
+
+    def _check_answer(self) -> None:
+        """Of what is accepted and what it is called."""
+        for name in ("threshold", "target_accuracy"):
+            value = getattr(self, name)
+            check(value is None or 0 < value < 1, f"{option(name)} {value}: expected a share between 0 and 1")
+        percent = self.reject_unknown
+        check(
+            percent is None or 0 < percent <= 100, f"--reject-unknown {percent}: expected a percentage up to 100"
+        )
+        check(self.threshold is None or self.target_accuracy is None, "give --threshold or --target-accuracy")
+        decides = self.threshold is not None or self.target_accuracy is not None
+        check(not self.taxonomy or decides, "--taxonomy needs --threshold or --target-accuracy")
+        check(
+            not self.only_classes or self.target_accuracy is None,
+            "--target-accuracy promises nothing where --only-classes changes the probabilities; give --threshold",
+        )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float
 model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
 images = seen.listed(storage.digest([file.read_bytes()]) for file in data.rglob("*.jpg"))
-bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {}, images)
+bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: bundle.Measured({}), images)
 
 pixels = keras.Input((size, size, 3))
 features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))

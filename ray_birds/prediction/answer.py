@@ -1,0 +1,128 @@
+"""What a job makes of an image's probabilities: which classes have a say, what is accepted, what it is called."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ray_birds.config import PredictConfig
+from ray_birds.core.errors import ModelError, SettingsError
+from ray_birds.evaluation.ood import Reference
+from ray_birds.evaluation.selective import Known
+from ray_birds.model.bundle import Bundle
+from ray_birds.prediction import taxonomy
+from ray_birds.prediction.taxonomy import Taxonomy
+
+COLUMNS = {
+    "accepted": pa.bool_(),
+    "ood_score": pa.float32(),
+    "taxon": pa.string(),
+    "rank": pa.string(),
+    "taxon_probability": pa.float32(),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Without anything asked for it leaves probabilities as they are and adds no column.
+
+    A prediction is accepted where its probability reaches `threshold` and the image lies no further away than
+    `reject_unknown` percent of `known`; None asks for nothing. `only` are the classes that can occur, empty for all.
+    """
+
+    threshold: float | None = None
+    reject_unknown: float | None = None
+    ood_score: bool = False
+    only: tuple[str, ...] = ()
+    taxonomy: Taxonomy | None = None
+    classes: tuple[str, ...] = ()
+    known: Known = field(default_factory=Known, compare=False, repr=False)
+    reference: Reference = field(default_factory=Reference, compare=False, repr=False)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether there is a column `accepted`."""
+        return self.threshold is not None or self.reject_unknown is not None
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether pooled features are needed."""
+        return self.ood_score or self.reject_unknown is not None
+
+    @property
+    def fields(self) -> list[pa.Field]:
+        """The columns that are asked for."""
+        asked = ["accepted"] * self.accepts + ["ood_score"] * self.by_distance
+        asked += ["taxon", "rank", "taxon_probability"] * (self.taxonomy is not None)
+        return [pa.field(name, COLUMNS[name]) for name in asked]
+
+    @property
+    def failed(self) -> dict[str, Any]:
+        """The columns of a file that could not be scored."""
+        return {"accepted": False} if self.accepts else {}
+
+    def among(self, scores: np.ndarray) -> np.ndarray:
+        """(n, classes): the probabilities given that an image shows one of the classes that can occur."""
+        if not self.only:
+            return scores
+        kept = scores * np.isin(self.classes, self.only)
+        # Where all of them have been rounded to 0, nothing tells them apart.
+        total = kept.sum(axis=1, keepdims=True)
+        even = np.isin(self.classes, self.only) / np.float32(len(self.only))
+        return np.where(total > 0, kept / np.where(total > 0, total, 1), even).astype(np.float32)
+
+    def columns(self, scores: np.ndarray, features: np.ndarray | None) -> list[dict[str, Any]]:
+        """What is added to the row of each image: of probabilities (n, classes), which `among` gave, and features
+        (n, d), which are needed `by_distance` alone."""
+        rows: list[dict[str, Any]] = [{} for _ in scores]
+        accepted = np.full(len(scores), True)
+        if self.threshold is not None:
+            accepted &= scores.max(axis=1, initial=0).astype(np.float64) >= self.threshold
+        if self.by_distance and features is not None:
+            percentile = self.known.percentile(self.reference.distance(features))
+            accepted &= percentile <= (100 if self.reject_unknown is None else self.reject_unknown)
+            for row, value in zip(rows, percentile.tolist(), strict=True):
+                row["ood_score"] = value
+        if self.accepts:
+            for row, value in zip(rows, accepted.tolist(), strict=True):
+                row["accepted"] = value
+        if self.taxonomy is not None and self.threshold is not None:
+            for row, one in zip(rows, scores, strict=True):
+                row |= self.taxonomy.roll_up(one, self.threshold)
+        return rows
+
+
+def answer(config: PredictConfig, model: Bundle) -> Answer:
+    """What a job is asked for, of this model.
+
+    Raises SettingsError where no threshold reaches --target-accuracy, ModelError where the bundle does not hold what
+    is needed, DataError for a file of --taxonomy or --only-classes that does not fit the model.
+    """
+    if (config.ood_score or config.reject_unknown is not None) and not len(model.reference.centres):
+        raise ModelError(f"{model.uri}: does not say what its training images are like; train it again")
+    return Answer(
+        threshold=_threshold(config, model),
+        reject_unknown=config.reject_unknown,
+        ood_score=config.ood_score,
+        only=taxonomy.only(config.only_classes, model.classes) if config.only_classes else (),
+        taxonomy=taxonomy.read(config.taxonomy, model.classes) if config.taxonomy else None,
+        classes=model.classes,
+        known=model.known,
+        reference=model.reference,
+    )
+
+
+def _threshold(config: PredictConfig, model: Bundle) -> float | None:
+    if config.target_accuracy is None:
+        return config.threshold
+    curve = model.known.curve(100 if config.reject_unknown is None else config.reject_unknown)
+    found = curve.threshold(config.target_accuracy)
+    if found is None:
+        best = curve.highest
+        reached = f"the highest that one reaches is {best}" if best else "nor any other target"
+        raise SettingsError(
+            f"--target-accuracy {config.target_accuracy}: no threshold reaches it with 95 % confidence on the "
+            f"{int(curve.accepted[0]):,} valid images that the model was chosen by; {reached}"
+        )
+    return found
