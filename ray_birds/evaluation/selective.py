@@ -76,7 +76,7 @@ class Curve:
 def curve(probability: np.ndarray, right: np.ndarray) -> Curve:
     """From images: `probability` (n,) of their predictions, `right` (n,) bool."""
     order = np.argsort(probability)
-    first = np.searchsorted(np.asarray(probability, np.float64)[order], THRESHOLDS)
+    first = np.searchsorted(np.asarray(probability, np.float32)[order], THRESHOLDS.astype(np.float32))
     below = np.concatenate([[0], np.cumsum(np.asarray(right, np.int64)[order])])
     return Curve(len(order) - first, below[-1] - below[first])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_birds.config import PredictConfig
+from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.evaluation.ood import Reference
 from ray_birds.evaluation.selective import Known
@@ -14,13 +15,24 @@ from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import taxonomy
 from ray_birds.prediction.taxonomy import Taxonomy
 
-COLUMNS = {
-    "accepted": pa.bool_(),
-    "ood_score": pa.float32(),
-    "taxon": pa.string(),
-    "rank": pa.string(),
-    "taxon_probability": pa.float32(),
-}
+_TAXON = [("taxon", pa.string()), ("rank", pa.string()), ("taxon_probability", pa.float32())]
+
+
+def fields(config: PredictConfig) -> list[pa.Field]:
+    """The columns that a job is asked for here."""
+    accepts = config.threshold, config.target_accuracy, config.reject_unknown
+    found = [("accepted", pa.bool_())] * any(value is not None for value in accepts)
+    found += [("ood_score", pa.float32())] * (config.ood_score or config.reject_unknown is not None)
+    return [pa.field(*column) for column in found + _TAXON * bool(config.taxonomy)]
+
+
+def settings(config: PredictConfig) -> dict[str, Any]:
+    """What of this decides the rows, by option; of files the digest of what is in them."""
+    names = ("threshold", "target_accuracy", "ood_score", "reject_unknown")
+    files = {name: getattr(config, name) for name in ("taxonomy", "only_classes")}
+    return {name: getattr(config, name) for name in names} | {
+        name: storage.digest([storage.read(storage.resolve(uri))]) if uri else "" for name, uri in files.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -51,16 +63,27 @@ class Answer:
         return self.ood_score or self.reject_unknown is not None
 
     @property
-    def fields(self) -> list[pa.Field]:
-        """The columns that are asked for."""
-        asked = ["accepted"] * self.accepts + ["ood_score"] * self.by_distance
-        asked += ["taxon", "rank", "taxon_probability"] * (self.taxonomy is not None)
-        return [pa.field(name, COLUMNS[name]) for name in asked]
+    def sentences(self) -> list[str]:
+        """What a job says of this before it begins."""
+        said = []
+        if self.threshold is not None:
+            said.append(f"Accepted are predictions with a probability of at least {self.threshold:g}")
+        if self.reject_unknown is not None:
+            said.append(
+                f"Accepted is no image that lies further away than {self.reject_unknown:g} % of valid's do"
+            )
+        if self.only:
+            said.append(f"{len(self.only):,} of {len(self.classes):,} classes have a say, the others get none")
+        return said
 
     @property
     def failed(self) -> dict[str, Any]:
         """The columns of a file that could not be scored."""
         return {"accepted": False} if self.accepts else {}
+
+    def most(self, k: int) -> int:
+        """How many classes a row lists of `k`: those that cannot occur are none."""
+        return min(k, len(self.only)) if self.only else k
 
     def among(self, scores: np.ndarray) -> np.ndarray:
         """(n, classes): the probabilities given that an image shows one of the classes that can occur."""
@@ -78,7 +101,7 @@ class Answer:
         rows: list[dict[str, Any]] = [{} for _ in scores]
         accepted = np.full(len(scores), True)
         if self.threshold is not None:
-            accepted &= scores.max(axis=1, initial=0).astype(np.float64) >= self.threshold
+            accepted &= scores.max(axis=1, initial=0) >= np.float32(self.threshold)
         if self.by_distance and features is not None:
             percentile = self.known.percentile(self.reference.distance(features))
             accepted &= percentile <= (100 if self.reject_unknown is None else self.reject_unknown)

@@ -41,9 +41,15 @@ _SEQUENCES = [
 
 
 def schema(
-    probabilities: int = 0, *, embeddings: bool = False, metadata: bool = False, sequences: bool = False
+    probabilities: int = 0,
+    *,
+    embeddings: bool = False,
+    metadata: bool = False,
+    sequences: bool = False,
+    answer: Iterable[pa.Field] = (),
 ) -> pa.Schema:
-    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of."""
+    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of, `answer` are
+    those of answer.fields."""
     choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
     fields = [
         ("input", pa.string()),
@@ -60,6 +66,7 @@ def schema(
         ("modified", pa.timestamp("us", "UTC")),
         ("error", pa.string()),
         ("model", pa.string()),
+        *answer,
     ]
     if metadata:
         fields += _METADATA

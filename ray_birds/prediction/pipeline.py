@@ -25,7 +25,8 @@ from ray_birds.data.walk import Stamp
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
-from ray_birds.prediction import image, inputs
+from ray_birds.prediction import answer, image, inputs
+from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.output import Output, schema, scored
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
@@ -45,6 +46,7 @@ class Job:
     model: Bundle
     output: Output
     roots: dict[str, str]
+    answer: Answer = Answer()
 
     @property
     def schema(self) -> pa.Schema:
@@ -54,6 +56,7 @@ class Job:
             embeddings=self.config.embeddings,
             metadata=self.config.metadata,
             sequences=self.config.sequence_seconds > 0,
+            answer=answer.fields(self.config),
         )
 
     @property
@@ -166,7 +169,7 @@ class Scorer:
 
     def __init__(self, shared: Shared, threads: int) -> None:
         job: Job = ray.get(shared[0])
-        self._embeddings = job.config.embeddings
+        self._features = job.config.embeddings or job.answer.by_distance
         use_threads(threads)
         try:
             self._classifier = classifier.load(job.model, job.config.batch_size)
@@ -179,7 +182,7 @@ class Scorer:
             raise self._error
         pixels = row.pop("pixels")
         scores, features = self._classifier.embed(pixels) if len(pixels) else (np.zeros((0, 1)), np.zeros((0, 1)))
-        return row | {"scores": scores} | ({"features": features} if self._embeddings else {})
+        return row | {"scores": scores} | ({"features": features} if self._features else {})
 
 
 class Writer:
@@ -191,21 +194,27 @@ class Writer:
     def __call__(self, unit: dict[str, Any]) -> dict[str, int]:
         job = self._job
         known = frozenset(job.model.classes)
-        features = unit["features"] if job.config.embeddings else unit["scores"]
-        scored = iter(zip(unit["scores"], features, strict=True))
+        scores = job.answer.among(unit["scores"])
+        features = unit.get("features", scores)
+        scored = iter(zip(scores, features, job.answer.columns(scores, features), strict=True))
         rows = []
         columns = [name for name in job.schema.names if name in unit]
         for values in zip(*(unit[name] for name in columns), strict=True):
             row: dict[str, Any] = dict(zip(columns, values, strict=True)) | {"model": job.model.digest}
             row["label"] = inputs.label(job.roots[row["input"]], row["path"], known)
-            rows.append(row if row["error"] else row | _prediction(job, row["label"], *next(scored)))
+            rows.append(
+                row | (job.answer.failed if row["error"] else _prediction(job, row["label"], *next(scored)))
+            )
         job.output.write_part(unit["unit"], rows, job.schema)
         return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
 
 
-def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
+def _prediction(
+    job: Job, label: str | None, scores: np.ndarray, features: np.ndarray, answered: dict[str, Any]
+) -> dict[str, Any]:
     """The columns that a scored row has; those that the schema does not name are left out of the part."""
-    return scored(scores, job.model.classes, label, job.config.top_k) | {
+    found = scored(scores, job.model.classes, label, job.answer.most(job.config.top_k))
+    return (found | answered) | {
         "probabilities": scores if job.config.probabilities else None,
         "embeddings": features if job.config.embeddings else None,
     }

@@ -20,7 +20,8 @@ from ray_birds.data.walk import UNKNOWN
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import inputs, pipeline, sequences, single, statistics, update
+from ray_birds.prediction import answer, inputs, pipeline, sequences, single, statistics, update
+from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.pipeline import Job, Unit
@@ -57,6 +58,7 @@ def predict(config: PredictConfig) -> Predictions:
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+    asked = answer.answer(config, model)
     if config.show:
         _check_shown()
     if not config.output:
@@ -65,7 +67,7 @@ def predict(config: PredictConfig) -> Predictions:
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
-        return _predict(config, model, output)
+        return _predict(config, model, output, asked)
 
 
 def _check_shown() -> None:
@@ -79,7 +81,7 @@ def _check_shown() -> None:
         ) from error
 
 
-def _predict(config: PredictConfig, model: Bundle, output: Output) -> Predictions:
+def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer) -> Predictions:
     started, clock = datetime.now(UTC), time.monotonic()
     work = _open(config, output, model)
     if work is None:
@@ -95,16 +97,20 @@ def _predict(config: PredictConfig, model: Bundle, output: Output) -> Prediction
         terminal.say(f"  {line}")
     for line in inputs.notes(work.found, model.classes):
         terminal.say(f"note: {line}")
-    rate = _update(config, output, model, work) if work.changes else _score(config, output, model, work)
+    for line in asked.sentences:
+        terminal.say(line)
+    score = _update if work.changes else _score
+    rate = score(config, output, model, work, asked)
     parts = partial(_parts, output, model, work)
     found = None
     if config.sequence_seconds:
         columns = _schema(config, model)
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
-    tally = statistics.count(parts(), model.classes)
+    tally = statistics.count(parts([field.name for field in answer.fields(config)]), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
         **_manifest(config, model, work.found, tally),
+        "answer": _answer(config, asked, tally),
         "sequences": found and found._asdict(),
         "update": work.changes and work.changes.counts(),
         "started": started.isoformat(timespec="seconds"),
@@ -199,7 +205,7 @@ def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     names = ["input", "batch_size", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
     names += ["max_pixels", "max_bytes"]
     values: dict[str, Any] = json.loads(config.to_json())
-    return {"model": model.digest} | {name: values[name] for name in names}
+    return {"model": model.digest} | {name: values[name] for name in names} | answer.settings(config)
 
 
 def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -219,21 +225,21 @@ def _unit(count: int, size: int, batch: int) -> int:
     return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
 
 
-def _update(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
+def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
     """Score what is new or changed, beside the parts, and then write these; as `_score`."""
     assert work.changes is not None
     fresh, rate = update.fresh(output), None
     if len(output.parts()) < math.ceil(len(work.found.images) / work.unit):  # else it was cut short after this
         todo = work.changes.todo(work.found)
         new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
-        rate = _score(config, fresh, model, new)
+        rate = _score(config, fresh, model, new, asked)
         made = _parts(fresh, model, new, optional(_schema(config, model)))
         update.merge(output, made, work.found, work.changes, work.unit)
     storage.remove(fresh.staging)
     return rate
 
 
-def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
+def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
     """Make the parts that are missing; images per second once the actors are at work."""
     done = output.parts()
     todo = [unit for unit in work.units() if unit.number not in done]
@@ -247,7 +253,8 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
             "--input": storage.join(work.found.roots[given], path),
         }
         cluster.check_reachable({"--output": output.staging}, read)
-        units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, resources))
+        job = Job(config, model, output, work.found.roots, asked)
+        units = pipeline.score(job, todo, _with_gpus(config, resources))
         return _follow(units, len(work.found.images), left)
 
 
@@ -313,6 +320,21 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "job": _settings(config, model),
         "settings": dataclasses.asdict(config),
         "versions": bundle.versions(),
+    }
+
+
+def _answer(config: PredictConfig, asked: Answer, tally: Tally) -> dict[str, Any]:
+    """What was accepted and by what rule; accuracy of images that the model has seen stands apart."""
+    held = tally.accepted_held_out()
+    return {
+        "threshold": asked.threshold,
+        "target_accuracy": config.target_accuracy,
+        "reject_unknown": asked.reject_unknown,
+        "only_classes": list(asked.only),
+        "accepted": tally.accepted if asked.accepts else None,
+        "labelled": held and held.unseen,
+        "accuracy": held and held.accuracy.to_json(),
+        "seen": held and {"images": held.seen, "accuracy": held.of_seen.to_json()},
     }
 
 

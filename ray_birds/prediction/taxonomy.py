@@ -1,7 +1,9 @@
 """What a class belongs to, rank by rank from fine to coarse; and which of the classes can occur at all."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,7 @@ def read(uri: str, classes: Sequence[str]) -> Taxonomy:
     names = _names(where, [row[first] for row in rows], classes)
     found = dict(zip(names, rows, strict=True))
     if len(found) < len(names):
-        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"{where}: has two rows for {twice!r}; keep one")
     missing = [name for name in classes if name not in found]
     if missing:
@@ -64,7 +66,7 @@ def read(uri: str, classes: Sequence[str]) -> Taxonomy:
         raise DataError(f"{where}: has no row for {missing[0]!r}{more}; add what is missing")
     made = [Rank(first, tuple(classes), np.arange(len(classes)))]
     made += [_rank(where, rank, [found[name] for name in classes], first) for rank in ranks]
-    for fine, coarse in zip(made, made[1:], strict=False):
+    for fine, coarse in pairwise(made):
         _check_tree(where, fine, coarse)
     return Taxonomy(tuple(made))
 

@@ -23,10 +23,10 @@ def test_the_bound_is_clopper_and_pearsons(right: int, images: int) -> None:
 def test_a_curve_counts_what_is_at_least_as_probable() -> None:
     random = np.random.default_rng(0)
     probability, right = random.random(300).astype(np.float32), random.random(300) < 0.5
-    probability[:3] = 0.25, 1.0, 0.0  # one that lies on a threshold
+    probability[:4] = 0.25, 0.35, 1.0, 0.0  # one that lies on a threshold
     found = curve(probability, right)
     for number, threshold in enumerate(THRESHOLDS):
-        accepted = probability >= threshold
+        accepted = probability >= np.float32(threshold)
         assert (found.accepted[number], found.right[number]) == (accepted.sum(), right[accepted].sum())
 
 
