@@ -119,8 +119,9 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
         "images_per_second": rate,  # of this run, from the first unit on; null where there was no second one
     }
     output.publish(manifest)
-    _report(output, tally, evaluation, manifest)
-    return Predictions(output.uri, manifest, evaluation, tally.held_out())
+    done = Predictions(output.uri, manifest, evaluation, tally.held_out())
+    _report(done, tally)
+    return done
 
 
 def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -338,12 +339,12 @@ def _answer(config: PredictConfig, asked: Answer, tally: Tally) -> dict[str, Any
     }
 
 
-def _report(output: Output, tally: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]) -> None:
+def _report(done: Predictions, tally: Tally) -> None:
     """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        write_prediction_report(output.uri, tally, evaluation, manifest)
+        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer)
     except Exception as error:
         reason = first_line(error)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")
