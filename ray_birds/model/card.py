@@ -119,8 +119,8 @@ def _trust(selective: dict[str, Any]) -> str:
     return f"""## Which predictions to accept
 
 Those whose probability reaches the threshold. It is the lowest at which the accuracy of what is accepted is, with
-95 % confidence, what is wanted; both columns of valid count images that have no copy in train. The confidence takes
-the model for one that never saw valid, where it was chosen and calibrated: {beside}
+95 % confidence, what is wanted; it counts images that have no copy in train, and that the model was chosen among those
+of its sweep by them. That its epoch and its temperature were chosen by them too is not in it: {beside}
 
 {_table(columns, rows)}"""
 

@@ -81,7 +81,8 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
             seen = copied(images.paths, data["copies_in_train"][split])
             held[split] = held_out(split, right, seen)
             distance = reference.distance(features)
-            known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen])
+            models = len(results.runs(trials)) if split == "valid" else 1  # test had no say in the choice
+            known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
                 directory.write_predictions(name, images, classes, scores)
         curves = {split: one.curve() for split, one in known.items()}

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import special
 from statsmodels.stats.proportion import proportion_confint
 
 from ray_birds.evaluation import selective
@@ -55,6 +56,29 @@ def test_the_target_is_missed_in_five_percent_of_draws_at_most(population: str, 
         assert np.mean([one is not None for one in found]) > 0.5
 
 
+@pytest.mark.parametrize(("models", "most"), [(1, 1.0), (8, ALLOWED)])
+def test_it_holds_of_the_best_of_several_models_too(models: int, most: float) -> None:
+    """Eight that are as good as one another and right on much the same images; the best on 263 of them is taken."""
+    random = np.random.default_rng(2)
+
+    def sample(images: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        both = 0.8**0.5 * random.standard_normal((2, images, 1))
+        own = 0.2**0.5 * random.standard_normal((2, images, number))
+        chance = 1 / (1 + np.exp(-1.6 - 2.2 * (both + own)[0]))
+        return chance, special.ndtr((both + own)[1]) < chance
+
+    chance, right = sample(300_000, 1)
+    everything = curve(chance[:, 0], right[:, 0])
+    accuracy, missed = everything.right / everything.accepted, 0
+    for _ in range(DRAWS):
+        chance, right = sample(263, 8)
+        best = right.mean(axis=0).argmax()
+        found = curve(chance[:, best], right[:, best], models).threshold(0.9)
+        missed += found is not None and accuracy[round(100 * found)] < 0.9
+    assert missed / DRAWS <= most
+    assert models > 1 or missed / DRAWS > 0.05  # which is why
+
+
 def test_no_threshold_where_images_are_few_or_wrong() -> None:
     few, wrong = curve(np.full(30, 0.99), np.full(30, True)), curve(np.full(500, 0.99), np.arange(500) % 2 > 0)
     for one in (few, wrong, Known().curve()):
@@ -89,11 +113,13 @@ def test_they_are_kept_as_arrays_and_nothing_else() -> None:
     again = Known.from_bytes(KNOWN.to_bytes())
     assert again.right.tolist() == [True, True, False] and again.distance.tolist() == [3, 1, 2]
     columns = {"probability": KNOWN.probability, "right": KNOWN.right, "distance": KNOWN.distance}
+    columns |= {"models": np.array(1)}
     for odd in (
         columns | {"right": np.array([0, 1, 1])},
         columns | {"right": np.array([True])},
         columns | {"distance": np.array([None, None, None])},
         columns | {"more": np.zeros(1)},
+        columns | {"models": np.array(0)},
         {"right": KNOWN.right},
     ):
         made = io.BytesIO()
