@@ -73,8 +73,8 @@ class Bundle:
     variant: Variant
     digest: str
     seen: np.ndarray = field(compare=False, repr=False)
-    known: Known = field(compare=False, repr=False)
-    reference: Reference = field(compare=False, repr=False)
+    known: Known = field(default_factory=Known, compare=False, repr=False)
+    reference: Reference = field(default_factory=Reference, compare=False, repr=False)
 
 
 def save(

@@ -98,7 +98,9 @@ def test_metrics_say_what_a_threshold_does_on_valid_and_on_test() -> None:
     assert valid.threshold(0.8) < threshold < valid.threshold(0.99)
 
 
-KNOWN = Known(np.float32([0.9, 0.8, 0.4]), np.array([True, True, False]), np.float32([3, 1, 2]))
+KNOWN = Known(
+    np.array([0.9, 0.8, 0.4], np.float32), np.array([True, True, False]), np.array([3, 1, 2], np.float32)
+)
 
 
 def test_distances_are_told_as_percentages_of_valid_images() -> None:

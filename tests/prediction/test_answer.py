@@ -18,7 +18,9 @@ from ray_birds.sweep.factors import Variant
 
 CLASSES = ("ATLAS FINCH", "CORAL FINCH", "CORAL OWL", "MOSS TERN")
 FEATURES = np.eye(4, 5, dtype=np.float32)  # of an image of each class
-SCORES = np.float32([[0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1], [0.3, 0.25, 0.35, 0.1], [0.25, 0.25, 0.25, 0.25]])
+SCORES = np.array(
+    [[0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1], [0.3, 0.25, 0.35, 0.1], [0.25, 0.25, 0.25, 0.25]], np.float32
+)
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_what_reaches_the_threshold_is_accepted(model: Bundle) -> None:
 
 def test_the_threshold_of_a_target_is_that_of_valid(model: Bundle) -> None:
     found = asked(model, target_accuracy=0.9).threshold
-    assert found == model.known.curve().threshold(0.9) and 0.5 < found < 0.95
+    assert found is not None and found == model.known.curve().threshold(0.9) and 0.5 < found < 0.95
     near = asked(model, target_accuracy=0.9, reject_unknown=80).threshold
     assert near == model.known.curve(80).threshold(0.9) != found  # of those images that can be accepted
 
@@ -74,7 +76,7 @@ def test_a_target_that_none_reaches_is_refused_with_what_can_be_had(model: Bundl
 
 
 def test_what_lies_further_away_is_not_accepted(model: Bundle) -> None:
-    features = np.float32([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0.8], [1, 0, 0, 0, 2], [0, 0, 0, 0, 1]])
+    features = np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0.8], [1, 0, 0, 0, 2], [0, 0, 0, 0, 1]], np.float32)
     found = rows(model, features=features, reject_unknown=90)
     scores = [row["ood_score"] for row in found]
     assert scores == sorted(scores) and scores[0] < 1 and 20 < scores[1] < 90 and scores[2:] == [100, 100]
@@ -99,7 +101,7 @@ def test_only_some_classes_have_a_say(model: Bundle, tmp_path: Path) -> None:
     assert made.only == ("ATLAS FINCH", "CORAL OWL") and made.most(5) == 2
     np.testing.assert_allclose(made.among(SCORES)[2], [0.3 / 0.65, 0, 0.35 / 0.65, 0], rtol=1e-6)
     np.testing.assert_allclose(
-        made.among(np.float32([[0, 1, 0, 0]])), [[0.5, 0, 0.5, 0]]
+        made.among(np.array([[0, 1, 0, 0]], np.float32)), [[0.5, 0, 0.5, 0]]
     )  # nothing is left of them
     assert made.sentences == ["2 of 4 classes have a say, the others get none"]
 
