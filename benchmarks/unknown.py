@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from ray_birds.data import decode
 from ray_birds.data.dataset import scan
 from ray_birds.evaluation import ood
-from ray_birds.model import backbones, device, probe
+from ray_birds.model import backbones, device
 
 Images = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: features (n, d) of norm sqrt(d), and labels (n,)
 
@@ -52,10 +52,11 @@ def mahalanobis(train: np.ndarray, labels: np.ndarray, images: np.ndarray, shrun
 
 def doubt(train: np.ndarray, labels: np.ndarray, images: np.ndarray) -> np.ndarray:
     """One minus the probability of the prediction, by a head that is solved with a fixed penalty."""
+    from ray_birds.model import probe  # TensorFlow
+
     known = np.unique(labels)
-    numbers = np.searchsorted(known, labels).astype(np.int32)
-    everything: probe.Batches = lambda: [(train, numbers)]
-    found = probe.solve(everything, everything, np.ones(len(known), np.float32), [1e-4])
+    batch = train, np.searchsorted(known, labels).astype(np.int32)
+    found = probe.solve(lambda: [batch], lambda: [batch], np.ones(len(known), np.float32), [1e-4])
     logits = images @ found.head.kernel + found.head.bias
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return 1 - powers.max(axis=1) / powers.sum(axis=1)

@@ -278,7 +278,7 @@ class PredictConfig(Settings):
     reject_unknown: float | None = None
     """Accept no image whose ood_score is above this percentage."""
     taxonomy: str = ""
-    """CSV file of classes and their ranks from fine to coarse: adds the finest taxon that reaches the threshold."""
+    """CSV file of classes and their ranks, fine to coarse: adds the finest taxon that reaches the threshold."""
     only_classes: str = ""
     """Text file of the classes that can occur, one a line: the others get no say."""
     decoders: int | None = None

@@ -141,7 +141,7 @@ def test_questions_about_predictions_are_answered(tmp_path: Path, monkeypatch: p
     Output(str(tmp_path / "predictions")).write_part(0, rows, columns)
     Output(str(tmp_path / "predictions")).publish({})
     monkeypatch.chdir(tmp_path)
-    (python,), (sql,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "sql"))
+    python, sql = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[-1] for kind in ("python", "sql"))
     known: dict[str, Any] = {}
     *before, last = ast.parse(python).body
     assert isinstance(last, ast.Expr)

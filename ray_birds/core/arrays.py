@@ -1,4 +1,4 @@
-"""Named arrays as the bytes of an .npz file and back: nothing is pickled, nothing is packed, the types are told."""
+"""Named arrays as the bytes of an .npz file and back: nothing is pickled or packed, and the types are told."""
 
 import io
 import zipfile

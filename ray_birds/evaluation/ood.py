@@ -1,9 +1,9 @@
 """Out of distribution: how far an image lies from those that a model was trained on, by its pooled features.
 
-The distance is one minus the cosine of the angle to the nearest class mean: the nearest class mean of T. Mensink et
-al., Distance-Based Image Classification (PAMI 2013), with the cosine, which leaves out how long features are: that says
-how bright an image is. Tried beside it (benchmarks/unknown.py): Mahalanobis with one shrunk covariance (K. Lee et al.,
-2018) and the nearest training image (Y. Sun et al., 2022), which need megabytes more and tell strangers no better.
+The distance is one minus the cosine between them and the nearest class mean (T. Mensink et al., Distance-Based
+Image Classification, PAMI 2013); the cosine leaves out how long features are, which says how bright an image is.
+Tried beside it (benchmarks/unknown.py): Mahalanobis with one shrunk covariance (K. Lee et al., 2018), the nearest
+training image (Y. Sun et al., 2022). Both need megabytes more, and tell strangers no better.
 """
 
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
 """Which predictions to act on: those at least as probable as a threshold, and what it guarantees of them.
 
 Selective classification with guaranteed risk (Y. Geifman, R. El-Yaniv, Selective Classification for Deep Neural
-Networks, NIPS 2017), its search over thresholds by fixed-sequence testing (A. Angelopoulos et al., Learn then Test:
-Calibrating Predictive Algorithms to Achieve Risk Control, 2021), which pays nothing for the number of thresholds:
-from strict to loose each one is tested at the full level, and the first that fails ends it.
+Networks, NIPS 2017), its search over thresholds by fixed-sequence testing (A. Angelopoulos et al., Learn then
+Test: Calibrating Predictive Algorithms to Achieve Risk Control, 2021), which pays nothing for their number: from
+strict to loose each one is tested at the full level, and the first that fails ends it.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _COLUMNS = {"probability": ("float32", 1), "right": ("bool", 1), "distance": ("f
 
 
 def at_least(right: np.ndarray | int, images: np.ndarray | int, level: float = ALPHA) -> np.ndarray:
-    """The accuracy that is exceeded with 95 % confidence (1 - `level`) where `right` of `images` are: one-sided, exact.
+    """The accuracy that is exceeded with confidence 1 - `level` where `right` of `images` are: one-sided, exact.
 
     C. Clopper, E. Pearson, The use of confidence or fiducial limits, Biometrika 26, 1934.
     """
@@ -35,8 +35,8 @@ def at_least(right: np.ndarray | int, images: np.ndarray | int, level: float = A
 class Curve:
     """Coverage against accuracy, of labelled images: (100,) int64 `accepted` at each of THRESHOLDS, and `right`.
 
-    `models` is how many were compared on these images before this one was chosen: what is said holds of all of them
-    at once (a union bound), and so of the one that was picked.
+    `models` is how many were compared on these images before this one was chosen: what is said holds of all of
+    them at once (a union bound), and so of the one that was picked.
     """
 
     accepted: np.ndarray
@@ -95,8 +95,8 @@ def curve(probability: np.ndarray, right: np.ndarray, models: int = 1) -> Curve:
 class Known:
     """Labelled images that a model was chosen by, as it sees them: what thresholds are told from.
 
-    These are (n,): `probability` float32 of the prediction, `right` bool, `distance` float32 from what it was trained
-    on (`ood.Reference.distance`). It was chosen among `models` by these images.
+    These are (n,): `probability` float32 of the prediction, `right` bool, `distance` float32 from what it was
+    trained on (`ood.Reference.distance`). It was chosen among `models` by these images.
     """
 
     probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))

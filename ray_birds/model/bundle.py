@@ -64,8 +64,8 @@ Score = Callable[[str], Measured]
 class Bundle:
     """A verified bundle: everything but the network itself. `digest` stands for all of it.
 
-    `seen` (n,) uint64 lists the images that it was trained on and chosen by, see data.seen; empty where unknown, as
-    are `known` and `reference`.
+    `seen` (n,) uint64 lists the images that it was trained on and chosen by, see data.seen; empty where unknown,
+    as are `known` and `reference`.
     """
 
     uri: str

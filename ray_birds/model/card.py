@@ -110,8 +110,13 @@ The interval on valid is that of one model; where the best of several was picked
 
 def _trust(selective: dict[str, Any]) -> str:
     tested = any(one and "test" in one for one in selective.values())
-    beside = "test, which had no say, shows what came of it." if tested else "images of your own can tell."
-    columns = ("accuracy wanted", "probability at least", "accepted of valid", "accuracy at least")
+    beside = "Test had no say in anything." * tested
+    columns: tuple[str, ...] = (
+        "accuracy wanted",
+        "probability at least",
+        "accepted of valid",
+        "accuracy at least",
+    )
     columns += ("accepted of test", "accuracy there", "95 % interval") * tested
     rows = [
         (f"{float(target):.0%}".replace("%", " %"), *_threshold(one, tested)) for target, one in selective.items()
@@ -119,8 +124,8 @@ def _trust(selective: dict[str, Any]) -> str:
     return f"""## Which predictions to accept
 
 Those whose probability reaches the threshold. It is the lowest at which the accuracy of what is accepted is, with
-95 % confidence, what is wanted; it counts images that have no copy in train, and that the model was chosen among those
-of its sweep by them. That its epoch and its temperature were chosen by them too is not in it: {beside}
+95 % confidence, what is wanted; it takes into account that the model was chosen among those of its sweep by these
+images, though not that its epoch and its temperature were. Images with a copy in train do not count. {beside}
 
 {_table(columns, rows)}"""
 
@@ -228,8 +233,8 @@ def _use(classes: int) -> str:
     return f"""## Intended use and limits
 
 It tells which of its {classes} classes an image shows. An image of something else gets one of these classes too,
-sometimes with a high probability; `ray-birds predict --ood-score` says how far an image lies from those it was trained
-on, which tells some of them. The results hold for images like those of
+sometimes with a high probability; `ray-birds predict --ood-score` says how far an image lies from those it was
+trained on, which tells some of them. The results hold for images like those of
 the data set; where yours differ in camera, distance or place, measure on some of your own first. One best guess is
 no identification: where a mistake has consequences, a person should look.
 

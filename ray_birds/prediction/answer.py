@@ -40,7 +40,7 @@ class Answer:
     """Without anything asked for it leaves probabilities as they are and adds no column.
 
     A prediction is accepted where its probability reaches `threshold` and the image lies no further away than
-    `reject_unknown` percent of `known`; None asks for nothing. `only` are the classes that can occur, empty for all.
+    `reject_unknown` percent of `known`; None asks for nothing. `only` are the classes that can occur; empty: all.
     """
 
     threshold: float | None = None
@@ -119,8 +119,8 @@ class Answer:
 def answer(config: PredictConfig, model: Bundle) -> Answer:
     """What a job is asked for, of this model.
 
-    Raises SettingsError where no threshold reaches --target-accuracy, ModelError where the bundle does not hold what
-    is needed, DataError for a file of --taxonomy or --only-classes that does not fit the model.
+    Raises SettingsError where no threshold reaches --target-accuracy, ModelError where the bundle does not hold
+    what is needed, DataError for a file of --taxonomy or --only-classes that does not fit the model.
     """
     if (config.ood_score or config.reject_unknown is not None) and not len(model.reference.centres):
         raise ModelError(f"{model.uri}: does not say what its training images are like; train it again")

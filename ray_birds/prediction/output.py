@@ -48,8 +48,8 @@ def schema(
     sequences: bool = False,
     answer: Iterable[pa.Field] = (),
 ) -> pa.Schema:
-    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of, `answer` are
-    those of answer.fields."""
+    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of, `answer`
+    are those of answer.fields."""
     choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
     fields = [
         ("input", pa.string()),

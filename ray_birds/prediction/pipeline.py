@@ -7,7 +7,7 @@ often: that makes a killed worker or a resumed job unable to lose or double a ro
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -46,7 +46,7 @@ class Job:
     model: Bundle
     output: Output
     roots: dict[str, str]
-    answer: Answer = Answer()
+    answer: Answer = field(default_factory=Answer)
 
     @property
     def schema(self) -> pa.Schema:

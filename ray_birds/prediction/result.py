@@ -1,7 +1,7 @@
 """What a prediction gives: one row per input file, with scores where labels are known; and how it is shown."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -47,16 +47,18 @@ class Predictions:
 
     @property
     def answer(self) -> str:
-        """How many predictions were accepted and, where labels are known, how many of these are right; or empty."""
+        """How many predictions were accepted and, where labels are known, how many are right; or empty."""
         answer = self.manifest.get("answer") or {}
         if answer.get("accepted") is None:
             return ""
-        said = f"{answer['accepted']:,} of {self.manifest['rows'] - self.manifest['failed']:,} predictions are accepted"
+        scored = self.manifest["rows"] - self.manifest["failed"]
+        said = f"{answer['accepted']:,} of {scored:,} predictions are accepted"
         if not answer["labelled"]:
             return f"{said}."
         accuracy = Estimate(*(math.nan if value is None else value for value in answer["accuracy"].values()))
         images = answer["labelled"]
-        return f"{said}; of {images:,} that have a label, and are new to the model, {held(accuracy, images)} are right."
+        right = f"{held(accuracy, images)} are right"
+        return f"{said}; of {images:,} that have a label, and are new to the model, {right}."
 
     @property
     def failures(self) -> "pd.DataFrame":
@@ -116,7 +118,7 @@ def _show_photo(predictions: Predictions, config: PredictConfig) -> None:
         terminal.say(line)
 
 
-def _answered(row: dict[str, Any]) -> Iterator[str]:
+def _answered(row: Mapping[Any, Any]) -> Iterator[str]:
     """What else a row says of a photo, where that was asked for."""
     if "accepted" in row:
         yield "accepted" if row["accepted"] else "not accepted"

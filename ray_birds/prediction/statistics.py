@@ -46,8 +46,8 @@ class Lowest:
 class Tally:
     """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order.
 
-    Labelled images that the model has seen are counted apart: scores are of the others alone. What is accepted, and
-    what lies far away, is counted where the rows say it.
+    Labelled images that the model has seen are counted apart: scores are of the others alone. What is accepted,
+    and what lies far away, is counted where the rows say it.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:

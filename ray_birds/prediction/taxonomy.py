@@ -72,7 +72,7 @@ def read(uri: str, classes: Sequence[str]) -> Taxonomy:
 
 
 def only(uri: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes named in a text file, one a line, in the model's order. Raises DataError for one that is none."""
+    """The classes named in a text file, one a line, in the model's order. Raises DataError where one is none."""
     where = f"--only-classes {uri}"
     try:
         text = storage.read(storage.resolve(uri)).decode(tables.ENCODING)

@@ -26,8 +26,9 @@ def write_prediction_report(
 ) -> str:
     """Write <output>/_report.html; returns its place.
 
-    All numbers are those of `tally`, `evaluation` and the job's `manifest`, and `answered` says what was accepted; only the images are read again,
-    and those that are gone by now are left out. Raises OSError where the page cannot be written.
+    All numbers are those of `tally`, `evaluation` and the job's `manifest`; `answered` says what was accepted.
+    Only the images are read again, and those that are gone by now are left out. Raises OSError where the page
+    cannot be written.
     """
     roots: dict[str, str] = manifest["roots"]
     uri = storage.join(output, NAME)

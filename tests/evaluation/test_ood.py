@@ -6,6 +6,7 @@ import pytest
 from ray_birds.core import arrays
 from ray_birds.evaluation import ood
 from ray_birds.evaluation.ood import Reference
+from tests.conftest import benchmark
 
 RANDOM = np.random.default_rng(0)
 MEANS = RANDOM.random((6, 64)) ** 3
@@ -33,6 +34,20 @@ def test_the_distance_is_the_cosine_to_the_nearest_mean() -> None:
     cosines = (features @ MEANS.T) / np.linalg.norm(features, axis=1)[:, None] / np.linalg.norm(MEANS, axis=1)
     np.testing.assert_allclose(ood.fit(MEANS, labels).distance(features), 1 - cosines.max(axis=1), atol=1e-3)
     assert ood.fit(MEANS, labels).distance(np.zeros((1, 64))).tolist() == [1]
+
+
+def test_the_benchmark_tells_strangers_from_known_images() -> None:
+    unknown = benchmark("unknown")
+    assert unknown.auroc(np.array([1, 2, 3]), np.array([2, 4])) == pytest.approx((1.5 + 3) / 6)
+    labels = np.repeat(np.arange(6), 40)
+    splits = {name: (images(labels), labels) for name in ("train", "valid", "test")}
+    known, strangers = unknown.halves(splits, 0)
+    assert len(strangers) == 240 and {len(split[1]) for split in known.values()} == {120}
+    everything = np.concatenate([known["test"][0], strangers])
+    for name, distance in unknown.DISTANCES.items():
+        if name != "1 - probability":  # which takes TensorFlow
+            found = distance(*known["train"], everything)
+            assert unknown.auroc(found[:120], found[120:]) > 0.9, name
 
 
 def test_a_sample_has_of_each_class_what_it_can() -> None:

