@@ -99,6 +99,8 @@ class Answer:
         """What is added to the row of each image: of probabilities (n, classes), which `among` gave, and features
         (n, d), which are needed `by_distance` alone."""
         rows: list[dict[str, Any]] = [{} for _ in scores]
+        if not rows:  # and features of no width
+            return rows
         accepted = np.full(len(scores), True)
         if self.threshold is not None:
             accepted &= scores.max(axis=1, initial=0) >= np.float32(self.threshold)

@@ -87,6 +87,12 @@ def test_what_lies_further_away_is_not_accepted(model: Bundle) -> None:
     assert [row["ood_score"] for row in alone] == scores and "accepted" not in alone[0]
 
 
+def test_a_unit_in_which_nothing_could_be_decoded_has_no_rows(model: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("CORAL OWL", encoding="utf-8")
+    made = asked(model, threshold=0.5, reject_unknown=90, only_classes=str(tmp_path / "list.txt"))
+    assert made.columns(made.among(np.zeros((0, 1))), np.zeros((0, 1))) == []
+
+
 def test_a_bundle_that_knows_no_training_images_is_refused(model: Bundle) -> None:
     bare = Bundle("best", CLASSES, Variant(), "0" * 32, model.seen, Known(), ood.Reference())
     with pytest.raises(ModelError, match="best: does not say what its training images are like"):
