@@ -98,24 +98,23 @@ class Answer:
     def columns(self, scores: np.ndarray, features: np.ndarray | None) -> list[dict[str, Any]]:
         """What is added to the row of each image: of probabilities (n, classes), which `among` gave, and features
         (n, d), which are needed `by_distance` alone."""
-        rows: list[dict[str, Any]] = [{} for _ in scores]
-        if not rows:  # and features of no width
-            return rows
+        if not len(scores):  # nor have the features a width
+            return []
+        found: dict[str, list[Any]] = {}
         accepted = np.full(len(scores), True)
         if self.threshold is not None:
-            accepted &= scores.max(axis=1, initial=0) >= np.float32(self.threshold)
+            accepted &= scores.max(axis=1) >= np.float32(self.threshold)
         if self.by_distance and features is not None:
             percentile = self.known.percentile(self.reference.distance(features))
             accepted &= percentile <= (100 if self.reject_unknown is None else self.reject_unknown)
-            for row, value in zip(rows, percentile.tolist(), strict=True):
-                row["ood_score"] = value
+            found["ood_score"] = percentile.tolist()
         if self.accepts:
-            for row, value in zip(rows, accepted.tolist(), strict=True):
-                row["accepted"] = value
-        if self.taxonomy is not None and self.threshold is not None:
-            for row, one in zip(rows, scores, strict=True):
-                row |= self.taxonomy.roll_up(one, self.threshold)
-        return rows
+            found["accepted"] = accepted.tolist()
+        rows = [{name: column[number] for name, column in found.items()} for number in range(len(scores))]
+        if self.taxonomy is None or self.threshold is None:
+            return rows
+        taxa = (self.taxonomy.roll_up(one, self.threshold) for one in scores)
+        return [row | taxon for row, taxon in zip(rows, taxa, strict=True)]
 
 
 def answer(config: PredictConfig, model: Bundle) -> Answer:

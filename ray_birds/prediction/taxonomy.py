@@ -37,9 +37,9 @@ class Taxonomy:
         threshold; null where none does.
         """
         for rank in self.ranks:
-            sums = np.bincount(rank.members, scores, len(rank.names))
+            sums = np.bincount(rank.members, scores, len(rank.names)).astype(np.float32)  # as `probability` is
             best = int(sums.argmax())
-            if sums[best] >= threshold:
+            if sums[best] >= np.float32(threshold):
                 return {"taxon": rank.names[best], "rank": rank.name, "taxon_probability": float(sums[best])}
         return {"taxon": None, "rank": None, "taxon_probability": None}
 
