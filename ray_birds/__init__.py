@@ -66,7 +66,7 @@ def predict(**options: Any) -> "Predictions":
         **options: Those of `ray-birds predict`: `model`, `input`, `output` and others.
 
     Returns:
-        The rows: `to_pandas()`, `evaluation`, `failures`, `manifest`, `report`.
+        The rows: `to_pandas()`, `evaluation`, `failures`, `answer`, `manifest`, `report`.
 
     Raises:
         RayBirdsError: A model, an input or an output that cannot be used; one line.
