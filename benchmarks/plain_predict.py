@@ -46,7 +46,7 @@ def make(plain: Plain) -> None:
     base(np.random.default_rng(0).uniform(0, 255, (16, size, size, 3)).astype("float32"), training=True)
     model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(CLASSES))
     variant = Variant(backbone=plain.backbone, image_size=size)
-    bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: {})
+    bundle.save(model, plain.bundle, CLASSES, variant, lambda classifier: bundle.Measured({}))
 
 
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

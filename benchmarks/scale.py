@@ -118,7 +118,8 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
 def _predict(options: Options, resources: cluster.Resources, folder: Path) -> float:
     names = [("birds", f"{number:08}.jpg") for number in range(options.files)]
     starts = range(0, options.files, _UNIT)
-    units = [Unit(number, tuple(names[start : start + _UNIT])) for number, start in enumerate(starts)]
+    parts = [tuple(names[start : start + _UNIT]) for start in starts]
+    units = [Unit(number, part, ((0, 0),) * len(part)) for number, part in enumerate(parts)]
     model = Bundle("", ("ONE", "TWO"), Variant(), "none", seen.NONE)
     output = Output(str(folder / f"predictions{resources.nodes}"))
     output.start({})

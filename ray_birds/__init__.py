@@ -67,7 +67,7 @@ def predict(**options: Any) -> "Predictions":
         **options: Those of `ray-birds predict`: `model`, `input`, `output` and others.
 
     Returns:
-        The rows: `to_pandas()`, `evaluation`, `failures`, `manifest`, `report`.
+        The rows: `to_pandas()`, `evaluation`, `failures`, `answer`, `manifest`, `report`.
 
     Raises:
         RayBirdsError: A model, an input or an output that cannot be used; one line.
@@ -129,15 +129,27 @@ def bundle(**options: Any) -> str:
 
 
 def export(**options: Any) -> str:
-    """Write a bundle in another form, compared with the Keras model before it is kept; returns its path.
+    """Write a bundle, or finished predictions, in another form; returns its path.
+
+    Args:
+        **options: Those of `ray-birds export`: `model` or `predictions`, `format`, `output` and others.
 
     Raises:
-        RayBirdsError: A bundle, a format or an output that cannot be used; one line.
+        RayBirdsError: A bundle, predictions, a format or an output that cannot be used; one line.
+
+    Example:
+        >>> ray_birds.export(predictions="predictions", format="csv", output="predictions.csv")
     """
     from ray_birds.config import ExportConfig
-    from ray_birds.model import export
 
-    return export.export(ExportConfig.from_options(options))
+    config = ExportConfig.from_options(options)
+    if config.predictions:
+        from ray_birds.prediction import export as rows
+
+        return rows.export(config)
+    from ray_birds.model import export as models
+
+    return models.export(config)
 
 
 def download(**options: Any) -> str:

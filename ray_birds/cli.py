@@ -165,10 +165,10 @@ def _bundle(config: Any, given: frozenset[str]) -> None:
 
 
 def _export(config: Any, given: frozenset[str]) -> None:
+    from ray_birds import export
     from ray_birds.core.terminal import say
-    from ray_birds.model.export import export
 
-    say(f"written      {export(config)}")
+    say(f"written      {export(**dataclasses.asdict(config))}")
 
 
 def _download(config: Any, given: frozenset[str]) -> None:
@@ -198,7 +198,7 @@ COMMANDS = {
     "predict": Command("score images, one Parquet row per file", _settings("PredictConfig"), _predict),
     "check": Command("say what is in a folder of labelled images", _settings("CheckConfig"), _check),
     "bundle": Command("make any trial of a finished sweep a model", _settings("BundleConfig"), _bundle),
-    "export": Command("write a model as SavedModel, ONNX or zip", _settings("ExportConfig"), _export),
+    "export": Command("write a model, or predictions, for other programs", _settings("ExportConfig"), _export),
     "download": Command("fetch a labelled data set", _settings("DownloadConfig"), _download),
     "demo": Command("draw birds, run a sweep on them, and predict", _settings("DemoConfig"), _demo),
 }

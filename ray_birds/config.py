@@ -274,6 +274,25 @@ class PredictConfig(Settings):
     """Add a column with the probabilities of all classes."""
     embeddings: bool = False
     """Add a column with the pooled features that the classes are told from."""
+    metadata: bool = False
+    """Add columns with when, where and with what each photograph was taken, by its EXIF block."""
+    sequence_seconds: float = 0.0
+    """Number the sequences: photographs of one folder and camera, each taken at most this many seconds after the
+    one before; and add what all of a sequence show together. With --metadata and --probabilities; 0: off."""
+    threshold: float | None = None
+    """Accept predictions at least as probable as this: adds the column accepted."""
+    target_accuracy: float | None = None
+    """The same, with the lowest threshold at which the accuracy of what is accepted is at least this with 95 %
+    confidence, by the model's valid images; refused where there is none."""
+    ood_score: bool = False
+    """Add a column that says how far an image lies from the training images: the percentage of valid images that
+    lie no further away."""
+    reject_unknown: float | None = None
+    """Accept no image whose ood_score is above this percentage."""
+    taxonomy: str = ""
+    """CSV file of classes and their ranks, fine to coarse: adds the finest taxon that reaches the threshold."""
+    only_classes: str = ""
+    """Text file of the classes that can occur, one a line: the others get no say."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
     gpus: int | None = None
@@ -289,7 +308,10 @@ class PredictConfig(Settings):
     overwrite: bool = False
     """Replace an existing output, once the new one is complete."""
     resume: bool = False
-    """Resume an interrupted job of this --output; nothing happens where it is complete."""
+    """Resume an interrupted job of this --output; where it is complete, say what is new since."""
+    update: bool = False
+    """Bring a complete --output up to date: files of the same path, size and time keep their row, new and changed
+    ones are scored, vanished ones leave. Model and options must be the same; without an output one is made."""
     verbose: bool = False
     """Show what TensorFlow and Ray print."""
 
@@ -297,13 +319,45 @@ class PredictConfig(Settings):
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
         for given in self.input:
             check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
-        for name in ("overwrite", "resume", "probabilities", "embeddings"):
+        for name in (
+            "overwrite",
+            "resume",
+            "update",
+            "probabilities",
+            "embeddings",
+            "metadata",
+            "sequence_seconds",
+        ):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
+        check(not (self.update and self.overwrite), "give either --update or --overwrite")
+        check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
+        self._check_answer()
+
+    def _check_answer(self) -> None:
+        """Of what is accepted and what it is called."""
+        for name in ("threshold", "target_accuracy"):
+            value = getattr(self, name)
+            check(value is None or 0 < value < 1, f"{option(name)} {value}: expected a share between 0 and 1")
+        percent = self.reject_unknown
+        check(
+            percent is None or 0 < percent <= 100, f"--reject-unknown {percent}: expected a percentage up to 100"
+        )
+        check(self.threshold is None or self.target_accuracy is None, "give --threshold or --target-accuracy")
+        decides = self.threshold is not None or self.target_accuracy is not None
+        check(not self.taxonomy or decides, "--taxonomy needs --threshold or --target-accuracy")
+        check(
+            self.tta == "none" or self.target_accuracy is None,
+            "--target-accuracy promises nothing where --tta changes the probabilities; give --threshold",
+        )
+        check(
+            not self.only_classes or self.target_accuracy is None,
+            "--target-accuracy promises nothing where --only-classes changes the probabilities; give --threshold",
+        )
 
 
 @dataclass(frozen=True)
@@ -367,21 +421,43 @@ class BundleConfig(Settings):
     """Show what TensorFlow prints."""
 
 
+# Format -> how the name of what is written ends.
+MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip"}
+ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-json": ".json"}
+
+
 @dataclass(frozen=True)
 class ExportConfig(Settings):
-    """Write a trained model in another form; it is run and compared with the Keras model before it is kept."""
+    """Write a trained model, or finished predictions, in a form that other programs read."""
 
-    model: str
-    """A bundle made by a sweep: <results>/<name>/best."""
     output: str
-    """Folder (saved_model) or file (.onnx, .zip) to write on a local disk; must not exist."""
-    format: Literal["saved_model", "onnx", "zip"]
-    """saved_model: for TensorFlow; onnx: for ONNX Runtime (needs ray-birds[onnx]); zip: the bundle in one file."""
+    """File, or folder (saved_model, camtrap-dp), to write on a local disk; must not exist."""
+    format: Literal["saved_model", "onnx", "zip", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
+    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); zip, the bundle in
+    one file. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0;
+    megadetector-json, for Timelapse."""
+    model: str = ""
+    """A bundle made by a sweep: <results>/<name>/best. What is written is compared with the Keras model."""
+    predictions: str = ""
+    """The finished --output of a prediction job."""
     images: str = ""
-    """Folder of images to compare on; by default a few drawn ones."""
+    """Folder of images to compare a model on; by default a few drawn ones."""
+    utc_offset: str = ""
+    """For camtrap-dp: zone of the cameras' clocks, such as +01:00, where photographs do not say it."""
+    deployments: str = ""
+    """For camtrap-dp: CSV table with the columns folder, latitude, longitude; it goes before the photographs."""
     verbose: bool = False
     """Show what TensorFlow prints."""
 
     def __post_init__(self) -> None:
-        extension = "" if self.format == "saved_model" else f".{self.format}"
+        check(bool(self.model) != bool(self.predictions), "give either --model BUNDLE or --predictions FOLDER")
+        source, mine = ("model", MODEL_FORMATS) if self.model else ("predictions", ROW_FORMATS)
+        check(self.format in mine, f"--format {self.format}: expected one of --{source}: {', '.join(mine)}")
+        extension = mine[self.format]
         check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")
+        check(not self.images or bool(self.model), "--images is for --model")
+        for name in ("utc_offset", "deployments"):
+            check(
+                not getattr(self, name) or self.format == "camtrap-dp",
+                f"{option(name)} is for --format camtrap-dp",
+            )

@@ -33,6 +33,8 @@ from pathlib import Path
 import keras, numpy as np
 from ray_birds.core import storage
 from ray_birds.data import seen
+from ray_birds.evaluation.ood import Reference
+from ray_birds.evaluation.selective import Known
 from ray_birds.model import head
 from ray_birds.model import device
 from ray_birds.model import cut
@@ -49,7 +51,10 @@ base(np.random.default_rng(0).uniform(0, 255, (32, size, size, 3)).astype("float
 model = head.classifier(base, cut.CutPoint(cut.PIXELS, (size, size, 3)), len(classes))
 variant = Variant(backbone="MobileNetV2-0.35", image_size=size)
 images = seen.listed(storage.digest([file.read_bytes()]) for file in data.rglob("*.jpg"))
-bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: {}, images)
+ramp = np.linspace(0, 1, 100, dtype=np.float32)
+known, reference = Known(ramp, ramp > 0.4, ramp), Reference(np.eye(len(classes), 1280, dtype=np.float16))
+measured = bundle.Measured({}, known, reference)
+bundle.save(model, str(place / "bundle"), classes, variant, lambda classifier: measured, images)
 
 pixels = keras.Input((size, size, 3))
 features = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: x * 1.0)(pixels))

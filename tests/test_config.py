@@ -80,7 +80,15 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--tta flip", "tta", "flip"),
     ("--top-k 1", "top_k", 1),
     ("--probabilities", "probabilities", True),
+    ("--threshold 0.8", "threshold", 0.8),
+    ("--target-accuracy 0.95", "target_accuracy", 0.95),
+    ("--ood-score", "ood_score", True),
+    ("--reject-unknown 99", "reject_unknown", 99.0),
+    ("--taxonomy t.csv --threshold 0.8", "taxonomy", "t.csv"),
+    ("--only-classes l.txt", "only_classes", "l.txt"),
     ("--embeddings", "embeddings", True),
+    ("--metadata", "metadata", True),
+    ("--sequence-seconds 60", "sequence_seconds", 60.0),
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
     ("--max-pixels 1", "max_pixels", 1),
@@ -88,6 +96,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--model-digest 0f", "model_digest", "0f"),
     ("--overwrite", "overwrite", True),
     ("--resume", "resume", True),
+    ("--update", "update", True),
     ("--verbose", "verbose", True),
 ]
 CHECK_VALID: list[tuple[str, str, Any]] = [
@@ -147,6 +156,14 @@ TUNE_REFUSED = [
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
+PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
+PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
+PREDICT_REFUSED += [
+    "--threshold nan",
+    "--target-accuracy 0.9 --only-classes l.txt",
+    "--target-accuracy 0.9 --tta flip",
+    "--threshold 0.8 --target-accuracy 0.9",
+]
 
 # Words of another kind: refused by the parser, which also shows a usage.
 TUNE_OTHER_KIND = [
@@ -193,7 +210,8 @@ def test_tune_takes(words: str, field: str, value: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("words", "field", "value"), PREDICT_VALID)
 def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(PredictConfig, predict_words(words), monkeypatch)
-    assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value})
+    with_it = {"threshold": 0.8} if field == "taxonomy" else {}
+    assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value} | with_it)
 
 
 @pytest.mark.parametrize(("words", "field", "value"), CHECK_VALID)

@@ -6,15 +6,21 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 import tyro
 
 import ray_birds
 from docs import tables
 from ray_birds.cli import COMMANDS
+from ray_birds.config import PredictConfig
 from ray_birds.core.settings import Settings, option
+from ray_birds.prediction import answer
+from ray_birds.prediction.output import Output, schema
 from tests.conftest import REPOSITORY
 
 PAGES = [*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")), *tables.PAGES]
@@ -113,6 +119,37 @@ def test_options_are_known(page: Path) -> None:
     for span in spans(page.read_text(encoding="utf-8")):
         name = re.match(r"--[\w-]+", span)
         assert name is None or name[0] in known | {"--from", "--version", "--help"}, span
+
+
+def test_questions_about_predictions_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of pandas and DuckDB runs on an output that has the columns."""
+    page = (REPOSITORY / "docs/predictions.md").read_text(encoding="utf-8")
+    asked = PredictConfig(model="best", input=("new",), target_accuracy=0.9, ood_score=True)
+    columns = schema(metadata=True, answer=answer.fields(asked))
+    day = datetime(2026, 5, 3, 6, 30)
+    row = {
+        "prediction": "CORAL OWL",
+        "probability": 0.9,
+        "seen": False,
+        "taken": day,
+        "error": "",
+        "accepted": True,
+    }
+    bad = {"error": "empty file", "accepted": False}
+    rows = [row | {"path": f"{number}.jpg", "ood_score": number} for number in range(3)]
+    rows += [row | {"path": "far.jpg", "accepted": False, "ood_score": 100.0}, bad | {"path": "bad.jpg"}]
+    Output(str(tmp_path / "predictions")).write_part(0, rows, columns)
+    Output(str(tmp_path / "predictions")).publish({})
+    monkeypatch.chdir(tmp_path)
+    python, sql = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[-1] for kind in ("python", "sql"))
+    known: dict[str, Any] = {}
+    *before, last = ast.parse(python).body
+    assert isinstance(last, ast.Expr)
+    exec(compile(ast.Module(before, []), "predictions.md", "exec"), known)
+    counts = eval(compile(ast.Expression(last.value), "predictions.md", "eval"), known)
+    assert counts.to_dict() == {("CORAL OWL", "2026-05"): 3}
+    look, species = (duckdb.execute(query).fetchall() for query in sql.split(";")[:2])
+    assert [one[0] for one in look] == ["far.jpg", "bad.jpg"] and species == [("CORAL OWL", "2026-05", 3)]
 
 
 @page

@@ -141,7 +141,8 @@ from ray_birds.model import bundle, card
 pixels = keras.Input((32, 32, 3))
 shown = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(pixels))
 classes = ("CAF\\xc9", "\\u9daf")
-bundle.save(keras.Model(pixels, shown), sys.argv[1], classes, Variant(image_size=32), lambda classifier: {})
+model, variant = keras.Model(pixels, shown), Variant(image_size=32)
+bundle.save(model, sys.argv[1], classes, variant, lambda classifier: bundle.Measured({}))
 found = bundle.verify(sys.argv[1])
 assert found.classes == classes, found.classes
 """

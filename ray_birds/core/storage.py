@@ -164,9 +164,14 @@ def path(uri: str) -> str:
     return uri if is_local(uri) else _split(uri)[0].partition("://")[2].rstrip("/")
 
 
-def kind(uri: str) -> fs.FileType:
+def info(uri: str) -> fs.FileInfo:
+    """Type, size and time of what is at a URI."""
     system, path = filesystem(uri)
-    return system.get_file_info(path).type
+    return system.get_file_info(path)
+
+
+def kind(uri: str) -> fs.FileType:
+    return info(uri).type
 
 
 def exists(uri: str) -> bool:

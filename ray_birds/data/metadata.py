@@ -1,4 +1,4 @@
-"""The parts of JPEG and PNG files: an image without its metadata, and what decoding must hold in memory."""
+"""The parts of image files: one without its metadata, its EXIF block, and what decoding must hold in memory."""
 
 import struct
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # chunks of a PNG that decide what it shows
 _ADOBE, _APPS, _COMMENT, _SCAN = 0xEE, range(0xE0, 0xF0), 0xFE, 0xDA
+_EXIF = 0xE1
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
@@ -36,6 +37,23 @@ def without(data: bytes) -> bytes:
     return b"".join([data[:begin], *(data[part.start : part.end] for part in kept), data[end:]])
 
 
+def exif(data: bytes) -> bytes:
+    """The EXIF block of a JPEG, PNG or WebP, without the word before it; b"" where there is none."""
+    if data.startswith(b"\xff\xd8"):
+        parts: Iterator[_Part] = (part for part in _segments(data) if part.kind == _EXIF)
+    elif data.startswith(b"\x89PNG"):
+        parts = (part._replace(end=part.end - 4) for part in _chunks(data) if part.kind == b"eXIf")
+    elif data.startswith(b"RIFF"):
+        parts = (part for part in _riff(data) if part.kind == b"EXIF")
+    else:
+        return b""
+    for part in parts:
+        block = data[part.content : part.end].removeprefix(b"Exif\0\0")
+        if block.startswith((b"II", b"MM")):  # a JPEG has XMP under the same marker
+            return block
+    return b""
+
+
 def is_held_whole(data: bytes) -> bool:
     """Whether all of a JPEG must lie in memory to be decoded, at a fraction of its size too.
 
@@ -59,6 +77,15 @@ def _chunks(data: bytes) -> Iterator[_Part]:
         end = min(at + 12 + length, len(data))
         yield _Part(kind, at, at + 8, end)
         at = end
+
+
+def _riff(data: bytes) -> Iterator[_Part]:
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        end = min(at + 8 + length, len(data))
+        yield _Part(kind, at, at + 8, end)
+        at = end + length % 2
 
 
 def _segments(data: bytes) -> Iterator[_Part]:

@@ -31,6 +31,8 @@ _LITTER = {
 _SHOWN = 5  # names in a note
 _REQUESTS = 16  # to an object store at a time
 
+Stamp = tuple[int | None, int | None]  # size in bytes, last change in microseconds since 1970 (UTC)
+UNKNOWN: Stamp = None, None
 NOT_AN_IMAGE = "not an image"
 IMAGE_FOLDER = "a folder with an image's name"
 NOT_UTF8 = "its name is not UTF-8"
@@ -54,9 +56,20 @@ class Tree:
     aside: list[Aside] = field(default_factory=list)
     litter: Counter[str] = field(default_factory=Counter)
     links: dict[str, str] = field(default_factory=dict)  # a folder reached by a link -> its real path
+    stamps: dict[str, Stamp] = field(default_factory=dict)  # of files on an object store, by its listing
 
     def uri(self, path: str) -> str:
         return storage.join(self.root, path)
+
+    def stamp(self, path: str) -> Stamp:
+        """Size and time of a file; unknown where it has vanished."""
+        if not storage.is_local(self.root):
+            return self.stamps.get(path, UNKNOWN)
+        try:
+            found = os.stat(storage.to_os(f"{self.root}/{path}"))  # noqa: PTH116
+        except OSError:
+            return UNKNOWN
+        return found.st_size, found.st_mtime_ns // 1000
 
     def real(self, path: str) -> str:
         """Where a file lies when links to folders are resolved: the same for all ways that lead to it."""
@@ -198,10 +211,16 @@ def _remote(tree: Tree, tops: Collection[str] | None) -> None:
                 passed.add("/".join(parts[: odd + 1]))
             elif info.type == fs.FileType.File:
                 tree.files.append(path)
+                tree.stamps[path] = stamp_of(info)
             elif path.strip("/"):
                 tree.folders.append(path)
     names = (path.rpartition("/")[2] for path in passed)
     tree.litter.update("._*" if name.startswith("._") else name for name in names)
+
+
+def stamp_of(info: fs.FileInfo) -> Stamp:
+    """Size and time of a file by a listing of Arrow."""
+    return info.size, None if info.mtime_ns is None else info.mtime_ns // 1000
 
 
 def _is_utf8(name: str) -> bool:

@@ -5,6 +5,8 @@ classes.json    class names in the order of the probabilities
 variant.json    the recipe it was trained by
 metrics.json    what it scored
 seen.npy        digests of the images that it was trained on and chosen by, see data.seen
+valid.npz       how sure, how right and how far away it was on valid, see evaluation.selective
+ood.npz         what its training images are like, see evaluation.ood
 README.md       the model card, see card; of all files the only one without a digest
 versions.json   versions it was made with, the earliest Keras that opens it, and the digests of the files above
 """
@@ -16,7 +18,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pyarrow import fs
@@ -24,32 +26,45 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, SettingsError, first_line
 from ray_birds.data import seen
+from ray_birds.evaluation.ood import Reference
+from ray_birds.evaluation.selective import Known
 from ray_birds.model import saved
 from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Variant
 
 if TYPE_CHECKING:
     import keras
 
-FORMAT = 2
+FORMAT = 3
 # The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.11.3, 3.12.0, 3.13.0 and 3.14.0 do
 # not, for they do not know an argument of GlorotUniform.
 LEAST_KERAS = "3.15"
-_CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json", "seen.npy")
+_CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json", "seen.npy", "valid.npz", "ood.npz")
 CARD = "README.md"
-# Bytes: 250 million parameters, ten times those of the largest backbone here; 100 million images.
-_MOST = {"model.keras": 10**9, "seen.npy": 8 * 10**8}
+# Bytes: 250 million parameters, ten times those of the largest backbone here; 100 million images, of
+# valid 10 million, and class means of 20,000 classes.
+_MOST = {"model.keras": 10**9, "seen.npy": 8 * 10**8, "valid.npz": 10**8, "ood.npz": 10**8}
 _MOST_JSON = 16_000_000  # bytes: 200,000 classes with names of 80 characters
 _AGAIN = "get the model again from where it was made, or train it again"
 _SIZES = range(16, MAX_IMAGE_SIZE + 1)  # no network here works on less than 16 pixels
 
-Score = Callable[[str], dict[str, Any]]
+
+class Measured(NamedTuple):
+    """What a saved model scored, for metrics.json; valid images as it sees them; what those of train are like."""
+
+    metrics: dict[str, Any]
+    known: Known = Known()
+    reference: Reference = Reference()
+
+
+Score = Callable[[str], Measured]
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle: everything but the network itself. `digest` stands for all of it.
 
-    `seen` (n,) uint64 lists the images that it was trained on and chosen by, see data.seen; empty where unknown.
+    `seen` (n,) uint64 lists the images that it was trained on and chosen by, see data.seen; empty where unknown,
+    as are `known` and `reference`.
     """
 
     uri: str
@@ -57,6 +72,8 @@ class Bundle:
     variant: Variant
     digest: str
     seen: np.ndarray = field(compare=False, repr=False)
+    known: Known = field(default_factory=Known, compare=False, repr=False)
+    reference: Reference = field(default_factory=Reference, compare=False, repr=False)
 
 
 def save(
@@ -76,13 +93,15 @@ def save(
         path = Path(folder)
         model.save(path / "model.keras")
         saved.check_finite(uri, (path / "model.keras").read_bytes())
-        metrics = score(str(path / "model.keras"))
+        measured = score(str(path / "model.keras"))
         (path / "classes.json").write_text(
             json.dumps(classes, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
         (path / "variant.json").write_text(variant.to_json(), encoding="utf-8")
-        (path / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (path / "metrics.json").write_text(json.dumps(measured.metrics, indent=2) + "\n", encoding="utf-8")
         (path / "seen.npy").write_bytes(seen.to_bytes(images))
+        (path / "valid.npz").write_bytes(measured.known.to_bytes())
+        (path / "ood.npz").write_bytes(measured.reference.to_bytes())
         digests = {name: storage.digest([(path / name).read_bytes()]) for name in _CONTENT}
         about = {
             "format": FORMAT,
@@ -93,7 +112,7 @@ def save(
         (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         storage.remove(uri)
         storage.copy(folder, uri)
-    return metrics
+    return measured.metrics
 
 
 def versions() -> dict[str, str]:
@@ -132,6 +151,8 @@ def verify(uri: str) -> Bundle:
         classes = _classes(uri, _json(uri, "classes.json", content["classes.json"]))
         variant = _variant(uri, _json(uri, "variant.json", content["variant.json"]))
         images = seen.from_bytes(content["seen.npy"])
+        known = Known.from_bytes(content["valid.npz"])
+        reference = Reference.from_bytes(content["ood.npz"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = first_line(error)
         raise ModelError(
@@ -139,7 +160,7 @@ def verify(uri: str) -> Bundle:
         ) from error
     saved.check(uri, content["model.keras"], len(classes), variant.image_size)
     digest = storage.digest(about["digests"][name] for name in _CONTENT)
-    return Bundle(uri, classes, variant, digest, images)
+    return Bundle(uri, classes, variant, digest, images, known, reference)
 
 
 def files(uri: str) -> dict[str, bytes]:

@@ -32,10 +32,11 @@ def write(
     data: dict[str, Any],
     evaluations: dict[str, Evaluation],
     said: Sequence[str],
+    selective: dict[str, Any],
     epoch: int,
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    text = markdown(variant, weights, data, evaluations, said, epoch)
+    text = markdown(variant, weights, data, evaluations, said, selective, epoch)
     storage.write(storage.join(uri, CARD), text.encode())
 
 
@@ -45,13 +46,15 @@ def markdown(
     data: dict[str, Any],
     evaluations: dict[str, Evaluation],
     said: Sequence[str],
+    selective: dict[str, Any],
     epoch: int,
 ) -> str:
     """The card as Markdown.
 
     `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
     dataset.json. `evaluations` are the scores by split: valid, and test where there is one; `said` are the
-    sentences of the sweep's significance. `epoch` is the one whose weights these are.
+    sentences of the sweep's significance, `selective` what `evaluation.selective.summary` says of thresholds.
+    `epoch` is the one whose weights these are.
     """
     name = _name(data["root"])
     made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
@@ -59,6 +62,7 @@ def markdown(
         f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
         _results(evaluations, said),
+        _trust(selective),
         _weak(evaluations),
         _recipe(variant, weights, epoch),
         _data(data),
@@ -102,6 +106,44 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
 
 The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
 {" ".join([*few, ""])}`metrics.json` has all numbers."""
+
+
+def _trust(selective: dict[str, Any]) -> str:
+    tested = any(one and "test" in one for one in selective.values())
+    beside = "Test had no say in anything." * tested
+    columns: tuple[str, ...] = (
+        "accuracy wanted",
+        "probability at least",
+        "accepted of valid",
+        "accuracy at least",
+    )
+    columns += ("accepted of test", "accuracy there", "95 % interval") * tested
+    rows = [
+        (f"{float(target):.0%}".replace("%", " %"), *_threshold(one, tested)) for target, one in selective.items()
+    ]
+    return f"""## Which predictions to accept
+
+Those whose probability reaches the threshold. It is the lowest at which the accuracy of what is accepted is, with
+95 % confidence, what is wanted; it takes into account that the model was chosen among those of its sweep by these
+images, though not that its epoch and its temperature were. Images with a copy in train do not count. {beside}
+
+{_table(columns, rows)}"""
+
+
+def _threshold(one: dict[str, Any] | None, tested: bool) -> tuple[str, ...]:
+    if one is None:
+        return "none", *("–",) * (5 if tested else 2)
+    valid = one["valid"]
+    cells = (f"{one['threshold']:.2f}", _share(valid), f"{valid['at_least']:.1%}".replace("%", " %"))
+    if not tested:
+        return cells
+    accuracy = one["test"]["accuracy"]
+    numbers = Estimate(*(math.nan if value is None else value for value in accuracy.values()))
+    return *cells, _share(one["test"]), *_estimate(numbers)
+
+
+def _share(one: dict[str, Any]) -> str:
+    return f"{one['accepted']:,} of {one['images']:,}"
 
 
 def _few(evaluation: Evaluation) -> bool:
@@ -190,8 +232,9 @@ Fingerprint of its files: `{data["fingerprint"]}`.{made}
 def _use(classes: int) -> str:
     return f"""## Intended use and limits
 
-It tells which of its {classes} classes an image shows. It has no answer for anything else: an image of something
-else gets one of these classes too, sometimes with a high probability. The results hold for images like those of
+It tells which of its {classes} classes an image shows. An image of something else gets one of these classes too,
+sometimes with a high probability; `ray-birds predict --ood-score` says how far an image lies from those it was
+trained on, which tells some of them. The results hold for images like those of
 the data set; where yours differ in camera, distance or place, measure on some of your own first. One best guess is
 no identification: where a mistake has consequences, a person should look.
 

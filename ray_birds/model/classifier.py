@@ -29,6 +29,7 @@ class Classifier:
         both = keras.Model(model.input, [model.output, model.layers[-1].input])
         self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
         self.output_shape: tuple[int, ...] = tuple(model.output.shape[1:])
+        self.features: int = model.layers[-1].input.shape[-1]
         signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.uint8)]
         self._function = tf.function(
             lambda pixels: both(tf.cast(pixels, tf.float32), training=False), input_signature=signature
@@ -87,6 +88,9 @@ def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
             classifier = Classifier(path, batch_size, tta)
             if classifier.output_shape != (len(bundle.classes),):
                 raise ValueError(f"gives {classifier.output_shape}, not {len(bundle.classes)} probabilities")
+            known, width = bundle.reference.centres, classifier.features
+            if len(known) and known.shape[1] != width:
+                raise ValueError(f"has {width} features, ood.npz has {known.shape[1]}")
         except Exception as error:  # of a description that is not its own Keras makes whatever it can
             reason = first_line(error)
             raise ModelError(

@@ -8,7 +8,6 @@ folder assets.extra of a SavedModel (TensorFlow's place for files of one's own) 
 
 import importlib.util
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -20,8 +19,8 @@ from PIL import Image
 from pyarrow import fs
 
 from ray_birds.config import ExportConfig
-from ray_birds.core import storage, terminal
-from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
+from ray_birds.core import artifact, storage, terminal
+from ray_birds.core.errors import DataError, ModelError, SettingsError, first_line
 from ray_birds.data import decode, walk
 from ray_birds.model import bundle, classifier, lines
 from ray_birds.model.bundle import Bundle
@@ -49,32 +48,16 @@ def export(config: ExportConfig) -> str:
     output exists or cannot be written, DataError for --images without images, SettingsError for --format
     onnx without its packages.
     """
-    output = _new(config.output)
+    output = artifact.new(config.output)
     if config.format == "onnx":
         _require_onnx()
     model = bundle.verify(config.model)
     pixels = _images(config.images, model.variant)
     terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(pixels)} images")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            made = Path(folder, output.name)
-            with terminal.quiet(config.verbose):
-                difference = _make(config.format, model, made, pixels)
-            made.rename(output)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    with artifact.writing(output) as made, terminal.quiet(config.verbose):
+        difference = _make(config.format, model, made, pixels)
     terminal.say(f"Its probabilities differ from those of the Keras model by {difference:.1e} at most")
     return str(output)
-
-
-def _new(uri: str) -> Path:
-    uri = storage.resolve(uri)
-    if not storage.is_local(uri):
-        raise SettingsError(f"--output {uri}: an export is written to a local disk; copy it from there")
-    if os.path.lexists(storage.to_os(uri)):
-        raise OutputError(f"{uri}: exists; choose another --output or remove it")
-    return storage.local(uri)
 
 
 def _require_onnx() -> None:

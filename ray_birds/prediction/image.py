@@ -1,28 +1,34 @@
-"""An input file decoded, and whether the model has seen it: one way for the batch job and for one photo."""
+"""An input file decoded, what its metadata say and whether the model has seen it: one way for all jobs."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from ray_birds.data import decode, seen
+from ray_birds.data import decode, exif, seen
 from ray_birds.model.bundle import Bundle
 
 
 class Image(NamedTuple):
-    """What decoding gives, see `decode.Decoded`; `seen` is None where it cannot be known."""
+    """What decoding gives, see `decode.Decoded`; `seen` is None where it cannot be known; `facts` of EXIF."""
 
     pixels: np.ndarray | None
     width: int
     height: int
     error: str
     seen: bool | None
+    facts: exif.Facts = exif.Facts()
+    read: bool = True
 
 
-def load(uri: str, model: Bundle, max_pixels: int, max_bytes: int) -> Image:
-    """Read a file once, for the model's input and for its digest. Never raises on what the file is or is not."""
+def load(uri: str, model: Bundle, max_pixels: int, max_bytes: int, *, metadata: bool = False) -> Image:
+    """Read a file once, for the model's input, for its digest and, where `metadata` are asked for, for its facts.
+
+    Never raises on what the file is or is not; the facts of an image that cannot be decoded are read all the same.
+    """
     data, reason = decode.read(uri, max_bytes)
     if reason:
-        return Image(None, 0, 0, reason, None)
+        return Image(None, 0, 0, reason, None, read=False)
     variant = model.variant
     decoded = decode.decode(data, variant.image_size, max_pixels, variant.resize)
-    return Image(*decoded, seen.holds(model.seen, data))
+    image = Image(*decoded, seen.holds(model.seen, data))
+    return image._replace(facts=exif.read(data)) if metadata else image

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from fsspec.utils import glob_translate
@@ -14,7 +14,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import formats, labels, walk
 from ray_birds.data.dataset import SPLIT_FOLDERS
-from ray_birds.data.walk import Aside
+from ray_birds.data.walk import Aside, Stamp
 
 _WILDCARD = re.compile(r"[*?\[]")
 _ARCHIVE = re.compile(rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|.{257}ustar", re.DOTALL)
@@ -27,12 +27,16 @@ _COMPARED = 1000  # folders whose names are compared with those of all classes
 
 @dataclass(frozen=True)
 class Found:
-    """Images as (input, path) pairs, `path` below the input's root; what is no image: (URI, why); notes."""
+    """Images as (input, path) pairs, `path` below the input's root; what is no image: (URI, why); notes.
+
+    `stamps` are the images' sizes and times.
+    """
 
     images: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...]
     roots: dict[str, str]  # input -> absolute folder
     notes: tuple[str, ...] = ()
+    stamps: tuple[Stamp, ...] = ()
 
 
 def find(inputs: Iterable[str]) -> Found:
@@ -43,6 +47,7 @@ def find(inputs: Iterable[str]) -> Found:
     """
     inputs = tuple(dict.fromkeys(inputs))
     wanted: dict[str, tuple[str, str]] = {}
+    stamps: list[Stamp] = []
     ignored: dict[str, str] = {}
     litter = Counter[str]()
     roots = {given: root(given) for given in inputs}
@@ -50,12 +55,16 @@ def find(inputs: Iterable[str]) -> Found:
         tree, images, aside = _list(given, folder)
         litter += tree.litter
         for path in images:
-            wanted.setdefault(tree.real(path), (given, path))
+            real = tree.real(path)
+            if real not in wanted:
+                wanted[real] = (given, path)
+                stamps.append(tree.stamp(path))
         for path, reason, _ in aside:
             ignored.setdefault(walk.readable(storage.join(folder, path)), reason)
     if not wanted:
         raise DataError(_no_image(inputs, ignored, walk.litter_note(litter)))
-    return Found(tuple(wanted.values()), tuple(ignored.items()), roots, tuple(walk.litter_note(litter)))
+    notes = tuple(walk.litter_note(litter))
+    return Found(tuple(wanted.values()), tuple(ignored.items()), roots, notes, tuple(stamps))
 
 
 def _no_image(inputs: Sequence[str], ignored: dict[str, str], notes: list[str]) -> str:
@@ -164,6 +173,8 @@ def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, list[str], li
     """A file given by itself: it gets its row, damaged or not, where its name or its content is an image's."""
     name = PurePosixPath(storage.path(uri)).name
     tree = walk.Tree(folder, [name], links={"": _real(folder)})
+    if not storage.is_local(uri):
+        tree.stamps[name] = walk.stamp_of(storage.info(uri))
     if storage.is_local(uri) and not storage.local(uri).is_file():
         return tree, [], [Aside(name, "not a regular file", True)]
     reason = "" if formats.by_name(name) else walk.look(uri)
@@ -196,7 +207,7 @@ def _matching(pattern: str, tree: walk.Tree) -> tuple[walk.Tree, list[Aside]]:
 
     files = [path for path in tree.files if matches(path)]
     aside = [one for one in tree.aside if matches(one.path)]
-    return walk.Tree(tree.root, files, tree.folders, aside, tree.litter, tree.links), aside
+    return replace(tree, files=files, aside=aside), aside
 
 
 def reasons(found: Found) -> Iterator[str]:

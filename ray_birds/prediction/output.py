@@ -23,11 +23,33 @@ from ray_birds.core.errors import OutputError, first_line
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 JOB = "_job.json"  # of a job under way: settings and file list, for --resume
-_PART = re.compile(r"part-(\d{6})\.parquet$")
+_PART = re.compile(r"part-(\d{6})\.parquet")
 
 
-def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
-    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of."""
+_METADATA = [  # see exif.Facts
+    ("taken", pa.timestamp("us")),
+    ("taken_offset", pa.int16()),
+    ("latitude", pa.float64()),
+    ("longitude", pa.float64()),
+    ("camera", pa.string()),
+]
+_SEQUENCES = [
+    ("sequence", pa.int32()),
+    ("sequence_prediction", pa.string()),
+    ("sequence_probability", pa.float32()),
+]
+
+
+def schema(
+    probabilities: int = 0,
+    *,
+    embeddings: bool = False,
+    metadata: bool = False,
+    sequences: bool = False,
+    answer: Iterable[pa.Field] = (),
+) -> pa.Schema:
+    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of, `answer`
+    are those of answer.fields."""
     choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
     fields = [
         ("input", pa.string()),
@@ -40,14 +62,26 @@ def schema(probabilities: int = 0, *, embeddings: bool = False) -> pa.Schema:
         ("seen", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("size", pa.int64()),
+        ("modified", pa.timestamp("us", "UTC")),
         ("error", pa.string()),
         ("model", pa.string()),
+        *answer,
     ]
+    if metadata:
+        fields += _METADATA
+    if sequences:
+        fields += _SEQUENCES
     if probabilities:
         fields.append(("probabilities", pa.list_(pa.float32(), probabilities)))
     if embeddings:
         fields.append(("embeddings", pa.list_(pa.float32())))
     return pa.schema(fields)
+
+
+def optional(columns: pa.Schema) -> list[str]:
+    """Of the columns of some parts those that not all parts have."""
+    return [name for name in columns.names if name not in schema().names]
 
 
 def top_k(scores: np.ndarray, classes: Sequence[str], k: int) -> list[dict[str, Any]]:
@@ -101,18 +135,21 @@ class Output:
             storage.write(storage.join(self.staging, name), data)
 
     def write_part(self, number: int, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
+        self.write_table(number, pa.Table.from_pylist(rows, schema=columns))
+
+    def write_table(self, number: int, part: pa.Table) -> None:
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=columns), buffer)
+        pq.write_table(part, buffer)
         self.write(f"part-{number:06d}.parquet", buffer.getvalue())
 
     def parts(self) -> dict[int, str]:
         """Number -> URI of the parts in staging; a part under its final name is whole."""
         return _parts(self.staging)
 
-    def published(self) -> Iterator[pa.Table]:
-        """The parts of a complete output, with all their columns, one at a time."""
+    def published(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The parts of a complete output, one at a time, with all columns or these."""
         for uri in _parts(self.uri).values():
-            yield pq.read_table(io.BytesIO(storage.read(uri)))
+            yield pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Complete the output and put it in its place; an existing one is removed only then.
@@ -160,21 +197,25 @@ class Output:
 def _parts(folder: str) -> dict[int, str]:
     found = {}
     for info in storage.find(folder):
-        match = _PART.search(info.path)
+        match = _PART.fullmatch(storage.relative(info, folder))
         if match:
             found[int(match[1])] = storage.join(folder, match[0])
     return dict(sorted(found.items()))
 
 
-def checked(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str) -> Iterator[pa.Table]:
+def checked(
+    output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str, more: Iterable[str] = ()
+) -> Iterator[pa.Table]:
     """The parts in staging, each compared with the files, (input, path), that it should hold, in order.
+
+    They have the columns of `read_part`.
 
     Raises OutputError where a part is missing, damaged or holds something else.
     """
     uris = output.parts()
     for number, expected in enumerate(units):
         try:
-            table = read_part(uris[number])
+            table = read_part(uris[number], more)
         except (KeyError, OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
@@ -188,9 +229,9 @@ def checked(output: Output, units: Iterable[tuple[tuple[str, str], ...]], model:
         yield table
 
 
-def read_part(uri: str) -> pa.Table:
-    """A part's rows, without the large columns that are asked for by name alone."""
-    names = [field.name for field in schema()]
+def read_part(uri: str, more: Iterable[str] = ()) -> pa.Table:
+    """A part's rows, with the columns that all parts have and, of the others, those named in `more`."""
+    names = [*schema().names, *more]
     return pq.read_table(io.BytesIO(storage.read(uri)), columns=names)
 
 

@@ -7,7 +7,8 @@ often: that makes a killed worker or a resumed job unable to lose or double a ro
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,10 +20,13 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.prefetch import REQUESTS, prefetch
+from ray_birds.data import exif
+from ray_birds.data.walk import Stamp
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
-from ray_birds.prediction import image, inputs
+from ray_birds.prediction import answer, image, inputs
+from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.output import Output, schema, scored
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
@@ -42,11 +46,18 @@ class Job:
     model: Bundle
     output: Output
     roots: dict[str, str]
+    answer: Answer = field(default_factory=Answer)
 
     @property
     def schema(self) -> pa.Schema:
         everything = len(self.model.classes) if self.config.probabilities else 0
-        return schema(everything, embeddings=self.config.embeddings)
+        return schema(
+            everything,
+            embeddings=self.config.embeddings,
+            metadata=self.config.metadata,
+            sequences=self.config.sequence_seconds > 0,
+            answer=answer.fields(self.config),
+        )
 
     @property
     def pixels(self) -> int:
@@ -56,14 +67,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Unit:
-    """Files that become one part: pairs of (input, path)."""
+    """Files that become one part: pairs of (input, path), and their stamps."""
 
     number: int
     files: tuple[tuple[str, str], ...]
+    stamps: tuple[Stamp, ...]
 
     def row(self) -> dict[str, Any]:
-        given, paths = zip(*self.files, strict=True)
-        return {"unit": self.number, "input": list(given), "path": list(paths)}
+        given, paths = map(list, zip(*self.files, strict=True))
+        size, modified = map(list, zip(*self.stamps, strict=True))
+        return {"unit": self.number, "input": given, "path": paths, "size": size, "modified": modified}
 
 
 def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator[dict[str, int]]:
@@ -129,16 +142,24 @@ class Decoder:
         uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
         threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
         most = config.max_pixels, config.max_bytes
-        images = list(prefetch(lambda uri: image.load(uri, model, *most), uris, threads))
+        load = partial(image.load, metadata=config.metadata)
+        images = list(prefetch(lambda uri: load(uri, model, *most), uris, threads))
         good = [one.pixels for one in images if one.pixels is not None]
         size = model.variant.image_size
+        for name in ("size", "modified"):  # without bytes that were read they say nothing of the row
+            row[name] = [value if one.read else None for value, one in zip(row[name], images, strict=True)]
         return row | {
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
             "width": [one.width for one in images],
             "height": [one.height for one in images],
             "error": [one.error for one in images],
             "seen": [one.seen for one in images],
+            **(_columns([one.facts for one in images]) if config.metadata else {}),
         }
+
+
+def _columns(facts: list[exif.Facts]) -> dict[str, list[Any]]:
+    return {name: [getattr(one, name) for one in facts] for name in exif.Facts._fields}
 
 
 class Scorer:
@@ -148,7 +169,7 @@ class Scorer:
 
     def __init__(self, shared: Shared, threads: int) -> None:
         job: Job = ray.get(shared[0])
-        self._embeddings = job.config.embeddings
+        self._features = job.config.embeddings or job.answer.by_distance
         use_threads(threads)
         try:
             self._classifier = classifier.load(job.model, job.config.batch_size, job.config.tta)
@@ -161,7 +182,7 @@ class Scorer:
             raise self._error
         pixels = row.pop("pixels")
         scores, features = self._classifier.embed(pixels) if len(pixels) else (np.zeros((0, 1)), np.zeros((0, 1)))
-        return row | {"scores": scores} | ({"features": features} if self._embeddings else {})
+        return row | {"scores": scores} | ({"features": features} if self._features else {})
 
 
 class Writer:
@@ -173,22 +194,27 @@ class Writer:
     def __call__(self, unit: dict[str, Any]) -> dict[str, int]:
         job = self._job
         known = frozenset(job.model.classes)
-        features = unit["features"] if job.config.embeddings else unit["scores"]
-        scored = iter(zip(unit["scores"], features, strict=True))
+        scores = job.answer.among(unit["scores"])
+        features = unit.get("features", scores)
+        scored = iter(zip(scores, features, job.answer.columns(scores, features), strict=True))
         rows = []
-        columns = ("input", "path", "width", "height", "error", "seen")
-        for given, path, width, height, error, seen in zip(*(unit[name] for name in columns), strict=True):
-            row = {"input": given, "path": path, "label": inputs.label(job.roots[given], path, known)}
-            row |= {"width": int(width), "height": int(height), "error": error, "seen": seen}
-            row["model"] = job.model.digest
-            rows.append(row if error else row | _prediction(job, row["label"], *next(scored)))
+        columns = [name for name in job.schema.names if name in unit]
+        for values in zip(*(unit[name] for name in columns), strict=True):
+            row: dict[str, Any] = dict(zip(columns, values, strict=True)) | {"model": job.model.digest}
+            row["label"] = inputs.label(job.roots[row["input"]], row["path"], known)
+            rows.append(
+                row | (job.answer.failed if row["error"] else _prediction(job, row["label"], *next(scored)))
+            )
         job.output.write_part(unit["unit"], rows, job.schema)
         return {"rows": len(rows), "failed": sum(bool(row["error"]) for row in rows)}
 
 
-def _prediction(job: Job, label: str | None, scores: np.ndarray, features: np.ndarray) -> dict[str, Any]:
+def _prediction(
+    job: Job, label: str | None, scores: np.ndarray, features: np.ndarray, answered: dict[str, Any]
+) -> dict[str, Any]:
     """The columns that a scored row has; those that the schema does not name are left out of the part."""
-    return scored(scores, job.model.classes, label, job.config.top_k) | {
+    found = scored(scores, job.model.classes, label, job.answer.most(job.config.top_k))
+    return (found | answered) | {
         "probabilities": scores if job.config.probabilities else None,
         "embeddings": features if job.config.embeddings else None,
     }

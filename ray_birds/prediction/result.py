@@ -1,5 +1,7 @@
 """What a prediction gives: one row per input file, with scores where labels are known; and how it is shown."""
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,8 @@ from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode
 from ray_birds.evaluation.leakage import HeldOut
-from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.evaluation.leakage import said as held
+from ray_birds.evaluation.metrics import Estimate, Evaluation
 from ray_birds.prediction.output import Output
 
 if TYPE_CHECKING:
@@ -43,6 +46,21 @@ class Predictions:
         return pd.concat([part.to_pandas() for part in Output(self.uri).published()], ignore_index=True)
 
     @property
+    def answer(self) -> str:
+        """How many predictions were accepted and, where labels are known, how many are right; or empty."""
+        answer = self.manifest.get("answer") or {}
+        if answer.get("accepted") is None:
+            return ""
+        scored = self.manifest["rows"] - self.manifest["failed"]
+        said = f"{answer['accepted']:,} of {scored:,} predictions are accepted"
+        if not answer["labelled"]:
+            return f"{said}."
+        accuracy = Estimate(*(math.nan if value is None else value for value in answer["accuracy"].values()))
+        images = answer["labelled"]
+        right = f"{held(accuracy, images)} are right"
+        return f"{said}; of {images:,} that have a label, and are new to the model, {right}."
+
+    @property
     def failures(self) -> "pd.DataFrame":
         """The rows of files that could not be scored: `input`, `path` and `error`."""
         rows = self.to_pandas()
@@ -63,11 +81,18 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
     manifest = predictions.manifest
     if predictions.uri:
         terminal.say(f"{manifest['rows']:,} rows, {manifest['failed']:,} of them files that could not be decoded")
+        if counts := manifest.get("update"):
+            terminal.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
         for reason, count in list(manifest["failures"].items())[:5]:
             terminal.say(f"  {count:,} x {reason}")
+        if made := manifest.get("sequences"):
+            timed, rest = made["images"], manifest["rows"] - made["images"]
+            terminal.say(f"{made['number']:,} sequences of {timed:,} images; {rest:,} have no time")
         if predictions.held_out and predictions.held_out.seen:
             terminal.say(predictions.held_out.sentence)
         _show_scores(predictions.evaluation)
+        if predictions.answer:
+            terminal.say(predictions.answer)
         terminal.say(f"predictions  {predictions.uri}")
         if storage.exists(predictions.report):
             terminal.say(f"report       {predictions.report}")
@@ -89,6 +114,18 @@ def _show_photo(predictions: Predictions, config: PredictConfig) -> None:
     row = predictions.to_pandas().iloc[0]
     uri = storage.join(predictions.manifest["roots"][row["input"]], row["path"])
     show_photo(config, uri, row["label"], list(row["top_k"]))
+    for line in _answered(row.to_dict()):
+        terminal.say(line)
+
+
+def _answered(row: Mapping[Any, Any]) -> Iterator[str]:
+    """What else a row says of a photo, where that was asked for."""
+    if "accepted" in row:
+        yield "accepted" if row["accepted"] else "not accepted"
+    if "ood_score" in row:
+        yield f"{row['ood_score']:.0f} % of valid's images lie no further from the training images"
+    if row.get("taxon"):
+        yield f"{row['taxon']} ({row['rank']}), {row['taxon_probability']:.1%}"
 
 
 def show_photo(config: PredictConfig, uri: str, label: str | None, choices: list[dict[str, Any]]) -> None:

@@ -4,23 +4,30 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+
+import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
+from ray_birds.core.errors import ModelError, OutputError, RayBirdsError, SettingsError, first_line, resumable
 from ray_birds.core.settings import option
+from ray_birds.data import decode
+from ray_birds.data.walk import UNKNOWN
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import inputs, pipeline, single, statistics
+from ray_birds.prediction import answer, inputs, pipeline, sequences, single, statistics, update
+from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.inputs import Found
-from ray_birds.prediction.output import Output, checked
+from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.pipeline import Job, Unit
 from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
+from ray_birds.prediction.update import Changes
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
 _UNIT_BYTES = 80_000_000  # of decoded pixels
@@ -28,14 +35,16 @@ _UNIT_BYTES = 80_000_000  # of decoded pixels
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """The files of a job, and how many make a unit."""
+    """The files of a job, and how many make a unit; `changes` where the job brings an output up to date."""
 
     found: Found
     unit: int
+    changes: Changes | None = None
 
     def units(self) -> Iterator[Unit]:
         for number, start in enumerate(range(0, len(self.found.images), self.unit)):
-            yield Unit(number, self.found.images[start : start + self.unit])
+            here = slice(start, start + self.unit)
+            yield Unit(number, self.found.images[here], self.found.stamps[here])
 
 
 def predict(config: PredictConfig) -> Predictions:
@@ -49,13 +58,16 @@ def predict(config: PredictConfig) -> Predictions:
     model = bundle.verify(config.model)
     if config.model_digest and model.digest != config.model_digest:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
+    asked = answer.answer(config, model)
     if config.show:
         _check_shown()
     if not config.output:
         return single.predict(config)
     output = Output(storage.resolve(config.output))
+    if config.sequence_seconds:
+        config = config.replace(metadata=True, probabilities=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
-        return _predict(config, model, output)
+        return _predict(config, model, output, asked)
 
 
 def _check_shown() -> None:
@@ -69,32 +81,47 @@ def _check_shown() -> None:
         ) from error
 
 
-def _predict(config: PredictConfig, model: Bundle, output: Output) -> Predictions:
+def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer) -> Predictions:
     started, clock = datetime.now(UTC), time.monotonic()
     work = _open(config, output, model)
     if work is None:
-        terminal.say(f"{output.uri} is complete already; nothing to do")
         tally = statistics.count(output.published(), model.classes)
         return Predictions(output.uri, output.manifest() or {}, tally.evaluation(), tally.held_out())
-    count = len(work.found.images)
-    terminal.say(f"{count:,} images to score, {len(work.found.ignored):,} other files; model {model.digest}")
+    count, also = len(work.found.images), f"{len(work.found.ignored):,} other files; model {model.digest}"
+    if work.changes:
+        kept = int(work.changes.kept.sum())
+        terminal.say(f"{count - kept:,} images to score, {kept:,} rows stay ({work.changes}); {also}")
+    else:
+        terminal.say(f"{count:,} images to score, {also}")
     for line in inputs.reasons(work.found):
         terminal.say(f"  {line}")
     for line in inputs.notes(work.found, model.classes):
         terminal.say(f"note: {line}")
-    rate = _score(config, output, model, work)
-    tally = statistics.count(checked(output, (unit.files for unit in work.units()), model.digest), model.classes)
+    for line in asked.sentences:
+        terminal.say(line)
+    score = _update if work.changes else _score
+    rate = score(config, output, model, work, asked)
+    parts = partial(_parts, output, model, work)
+    found = None
+    if config.sequence_seconds:
+        columns = _schema(config, model)
+        found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
+    tally = statistics.count(parts([field.name for field in answer.fields(config)]), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
         **_manifest(config, model, work.found, tally),
+        "answer": _answer(config, asked, tally),
+        "sequences": found and found._asdict(),
+        "update": work.changes and work.changes.counts(),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "images_per_second": rate,  # of this run, from the first unit on; null where there was no second one
     }
     output.publish(manifest)
-    _report(output, tally, evaluation, manifest)
-    return Predictions(output.uri, manifest, evaluation, tally.held_out())
+    done = Predictions(output.uri, manifest, evaluation, tally.held_out())
+    _report(done, tally)
+    return done
 
 
 def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -104,39 +131,92 @@ def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     if note is not None and config.resume:
         _compare(output, note["settings"], settings)
         images, ignored = (tuple(map(tuple, note[name])) for name in ("images", "ignored"))
-        return Work(Found(images, ignored, note["roots"], tuple(note["notes"])), note["unit"])
+        stamps = tuple(map(tuple, note.get("stamps", ()))) or (UNKNOWN,) * len(images)
+        changes = Changes.from_json(note["changes"]) if note.get("changes") else None
+        return Work(Found(images, ignored, note["roots"], tuple(note["notes"]), stamps), note["unit"], changes)
     if note is not None and not config.overwrite:
         raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
     if note is None and output.exists():
         manifest = output.manifest()
-        if config.resume and manifest is not None and output.complete():
+        if (config.resume or config.update) and manifest is not None and output.complete():
             _compare(output, manifest["job"], settings)
-            return None
+            return _open_complete(config, output, model, manifest)
         if not config.overwrite:
-            raise OutputError(f"{output.uri}: exists; choose another --output, or --overwrite to replace it")
+            raise OutputError(
+                f"{output.uri}: exists; choose another --output, --update to bring it up to date, or --overwrite "
+                "to replace it"
+            )
         if manifest is None:
             raise OutputError(
                 f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
             )
-    found = inputs.find(config.input)
+    return _start(config, output, model, inputs.find(config.input))
+
+
+def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifest: dict[str, Any]) -> Work | None:
+    """What has changed since the output was made, with --update as work; None where nothing is to be done."""
+    try:
+        found = inputs.find(config.input)
+        _check_same(output, manifest, found.roots, _schema(config, model))
+    except RayBirdsError:
+        if config.update:
+            raise
+        terminal.say(f"{output.uri} is complete already; nothing to do")
+        return None
+    changes = update.compare(output, found)
+    if changes and config.update:
+        return _start(config, output, model, found, changes)
+    if changes:
+        terminal.say(
+            f"{output.uri} is complete, but its images are no longer the same: {changes}; --update scores these"
+        )
+    else:
+        terminal.say(f"{output.uri} is complete already; nothing to do")
+    return None
+
+
+def _check_same(output: Output, manifest: dict[str, Any], roots: dict[str, str], columns: pa.Schema) -> None:
+    """Raises OutputError where rows of an earlier job cannot stand beside those of this one."""
+    if manifest["roots"] != roots:
+        had, now = next((had, roots[given]) for given, had in manifest["roots"].items() if roots[given] != had)
+        raise OutputError(f"{output.uri}: its --input led to {had}, not {now}; --overwrite starts anew")
+    if (manifest["schema"], manifest.get("decoder")) != (_types(columns), decode.VERSION):
+        raise OutputError(
+            f"{output.uri}: another version of ray-birds made its rows, which --update cannot keep; "
+            "--overwrite starts anew"
+        )
+
+
+def _start(
+    config: PredictConfig, output: Output, model: Bundle, found: Found, changes: Changes | None = None
+) -> Work:
     unit = _unit(len(found.images), model.variant.image_size, config.batch_size)
-    output.start({"settings": settings, "unit": unit, **dataclasses.asdict(found)})
-    return Work(found, unit)
+    note = {"settings": _settings(config, model), "unit": unit, "changes": changes and changes.to_json()}
+    output.start(note | dataclasses.asdict(found))
+    return Work(found, unit, changes)
+
+
+def _parts(output: Output, model: Bundle, work: Work, more: Iterable[str] = ()) -> Iterator[pa.Table]:
+    """All parts in staging, see `checked`."""
+    return checked(output, (unit.files for unit in work.units()), model.digest, more)
 
 
 def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
-    names = ("input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "max_pixels", "max_bytes")
+    names = ["input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
+    names += ["max_pixels", "max_bytes"]
     values: dict[str, Any] = json.loads(config.to_json())
-    return {"model": model.digest} | {name: values[name] for name in names}
+    return {"model": model.digest} | {name: values[name] for name in names} | answer.settings(config)
 
 
 def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
     for name, value in now.items():
-        if before[name] != value:
+        had = before.get(name, defaults[name])  # an option that is younger than the job was off
+        if had != value:
             raise OutputError(
-                f"{output.uri}: its job had another {option(name)} ({before[name]}, not {value}); "
-                "--resume needs the same, --overwrite starts anew"
+                f"{output.uri}: its job had another {option(name)} ({had}, not {value}); "
+                "--resume and --update need the same, --overwrite starts anew"
             )
 
 
@@ -146,7 +226,21 @@ def _unit(count: int, size: int, batch: int) -> int:
     return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
 
 
-def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> float | None:
+def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
+    """Score what is new or changed, beside the parts, and then write these; as `_score`."""
+    assert work.changes is not None
+    fresh, rate = update.fresh(output), None
+    if len(output.parts()) < math.ceil(len(work.found.images) / work.unit):  # else it was cut short after this
+        todo = work.changes.todo(work.found)
+        new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
+        rate = _score(config, fresh, model, new, asked)
+        made = _parts(fresh, model, new, optional(_schema(config, model)))
+        update.merge(output, made, work.found, work.changes, work.unit)
+    storage.remove(fresh.staging)
+    return rate
+
+
+def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
     """Make the parts that are missing; images per second once the actors are at work."""
     done = output.parts()
     todo = [unit for unit in work.units() if unit.number not in done]
@@ -160,8 +254,17 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work) -> 
             "--input": storage.join(work.found.roots[given], path),
         }
         cluster.check_reachable({"--output": output.staging}, read)
-        units = pipeline.score(Job(config, model, output, work.found.roots), todo, _with_gpus(config, resources))
+        job = Job(config, model, output, work.found.roots, asked)
+        units = pipeline.score(job, todo, _with_gpus(config, resources))
         return _follow(units, len(work.found.images), left)
+
+
+def _schema(config: PredictConfig, model: Bundle) -> pa.Schema:
+    return Job(config, model, Output(""), {}).schema
+
+
+def _types(columns: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in columns}
 
 
 def _with_gpus(config: PredictConfig, resources: cluster.Resources) -> cluster.Resources:
@@ -212,7 +315,8 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "notes": inputs.notes(found, model.classes),
         "roots": found.roots,
-        "schema": {field.name: str(field.type) for field in Job(config, model, Output(""), {}).schema},
+        "schema": _types(_schema(config, model)),
+        "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
         "job": _settings(config, model),
         "settings": dataclasses.asdict(config),
@@ -220,12 +324,27 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
     }
 
 
-def _report(output: Output, tally: Tally, evaluation: metrics.Evaluation | None, manifest: dict[str, Any]) -> None:
+def _answer(config: PredictConfig, asked: Answer, tally: Tally) -> dict[str, Any]:
+    """What was accepted and by what rule; accuracy of images that the model has seen stands apart."""
+    held = tally.accepted_held_out()
+    return {
+        "threshold": asked.threshold,
+        "target_accuracy": config.target_accuracy,
+        "reject_unknown": asked.reject_unknown,
+        "only_classes": list(asked.only),
+        "accepted": tally.accepted if asked.accepts else None,
+        "labelled": held and held.unseen,
+        "accuracy": held and held.accuracy.to_json(),
+        "seen": held and {"images": held.seen, "accuracy": held.of_seen.to_json()},
+    }
+
+
+def _report(done: Predictions, tally: Tally) -> None:
     """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        write_prediction_report(output.uri, tally, evaluation, manifest)
+        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer)
     except Exception as error:
         reason = first_line(error)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

@@ -14,8 +14,10 @@ from ray_birds.config import PredictConfig, Tta
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
+from ray_birds.data.walk import UNKNOWN
 from ray_birds.model import bundle, classifier
-from ray_birds.prediction import inputs
+from ray_birds.prediction import answer, inputs
+from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.image import load
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import schema, scored
@@ -47,26 +49,30 @@ class Model:
         """
         several = (images,) if isinstance(images, (str, os.PathLike)) else images
         found = inputs.find(tuple(os.fspath(one) for one in several))
-        rows = [self._row(found, given, path, top_k) for given, path in found.images]
+        rows = [self._row(found, number, top_k) for number in range(len(found.images))]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
     def _row(
         self,
         found: Found,
-        given: str,
-        path: str,
+        number: int,
         top_k: int,
         max_pixels: int = decode.MAX_PIXELS,
         max_bytes: int = decode.MAX_BYTES,
+        asked: Answer = Answer(),  # noqa: B008
     ) -> dict[str, Any]:
+        given, path = found.images[number]
         root = found.roots[given]
         image = load(storage.join(root, path), self.bundle, max_pixels, max_bytes)
         label = inputs.label(root, path, frozenset(self.classes))
         row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
+        row["size"], row["modified"] = found.stamps[number] if image.read else UNKNOWN
         row |= {"error": image.error, "seen": image.seen, "model": self.bundle.digest}
         if image.pixels is None:
             return row
-        return row | scored(self.probabilities(image.pixels[None])[0], self.classes, label, top_k)
+        scores, features = self._classifier.embed(image.pixels[None])
+        scores = asked.among(scores)
+        return row | scored(scores[0], self.classes, label, asked.most(top_k)) | asked.columns(scores, features)[0]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(n, size, size, 3) uint8 -> (n, classes) float32."""
@@ -88,8 +94,11 @@ def predict(config: PredictConfig) -> Predictions:
     model = Model(config.model, config.tta)
     for line in inputs.notes(found, model.classes):
         terminal.say(f"note: {line}")
-    row = model._row(found, given, path, config.top_k, config.max_pixels, config.max_bytes)
+    asked = answer.answer(config, model.bundle)
+    row = model._row(found, 0, config.top_k, config.max_pixels, config.max_bytes, asked)
     if row["error"]:
         raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
     manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}
-    return Predictions("", manifest, None, None, pa.Table.from_pylist([row], schema=schema()))
+    return Predictions(
+        "", manifest, None, None, pa.Table.from_pylist([row], schema=schema(answer=answer.fields(config)))
+    )

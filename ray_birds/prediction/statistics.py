@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.leakage import HeldOut
 from ray_birds.evaluation.metrics import Evaluation
-from ray_birds.prediction.output import schema
 
 SAMPLE = 24  # rows drawn at random
 EXTREMES = 12  # of the least certain, and of the most confident mistakes
@@ -19,6 +18,7 @@ EXAMPLES = 3  # files of each reason
 COPY = "byte-for-byte copy among the images that the model was trained on or chosen by"
 
 _COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "error", "seen"]
+_ASKED = ("accepted", "ood_score")  # where the job was asked for them
 _SEED = 0
 
 
@@ -28,13 +28,14 @@ class Lowest:
     def __init__(self, size: int) -> None:
         self._size = size
         self._keys = np.zeros(0)
-        self._rows = pa.schema([schema().field(name) for name in _COLUMNS]).empty_table()
+        self._rows = pa.table({})
 
     def add(self, keys: np.ndarray, rows: pa.Table) -> None:
         """`keys` (n,) float64 are those of the n rows."""
         keys = np.concatenate([self._keys, keys])
         order = np.argsort(keys, kind="stable")[: self._size]
-        self._keys, self._rows = keys[order], pa.concat_tables([self._rows, rows]).take(order)
+        rows = pa.concat_tables([self._rows, rows]) if len(self._rows) else rows
+        self._keys, self._rows = keys[order], rows.take(order)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -45,7 +46,8 @@ class Lowest:
 class Tally:
     """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order.
 
-    Labelled images that the model has seen are counted apart: scores are of the others alone.
+    Labelled images that the model has seen are counted apart: scores are of the others alone. What is accepted,
+    and what lies far away, is counted where the rows say it.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -58,6 +60,9 @@ class Tally:
         nothing = calibration.certainty(np.zeros(0), np.zeros(0, bool))
         self.labelled = self.labelled_seen = self.unlabelled = nothing
         self.sample, self.unsure, self.mistakes = Lowest(SAMPLE), Lowest(EXTREMES), Lowest(EXTREMES)
+        self.accepted = 0
+        self.taken, self.left, self.unknown = Lowest(EXTREMES), Lowest(EXTREMES), Lowest(EXTREMES)
+        self._accepted = np.zeros((2, 2), np.int64)  # labelled ones by whether they were seen, and named right
         self.named_right: dict[str, dict[str, Any]] = {}  # the first row of each class that was
         self._matrix = np.zeros((len(classes), len(classes)), np.int64)
         self._hits, self._k = 0, 1
@@ -80,6 +85,13 @@ class Tally:
         counts = (everything.images, everything.right, seen.images, seen.right)
         images, right, again, again_right = (int(one.sum()) for one in counts)
         return HeldOut("labelled", images, right, again, again_right, COPY) if images else None
+
+    def accepted_held_out(self) -> HeldOut | None:
+        """As `held_out`, of what is accepted; None where nothing accepted has a label."""
+        if not self._accepted.any():
+            return None
+        (new, seen), right = self._accepted.sum(axis=1).tolist(), self._accepted[:, 1]
+        return HeldOut("accepted labelled", new + seen, int(right.sum()), seen, int(right[1]), COPY)
 
     def add(self, part: pa.Table) -> None:
         """Count the rows of a part; `part` has _COLUMNS."""
@@ -111,7 +123,17 @@ class Tally:
         np.add.at(self._matrix, (label[known], prediction[known]), 1)
         self._hits, self._k = self._hits + metrics.in_top_k(label[known], ranked[known]), ranked.shape[1]
 
-        self.sample.add(self._random.random(len(rows)), rows)
+        keys = self._random.random(len(rows))
+        self.sample.add(keys, rows)
+        if "accepted" in rows.column_names:
+            accepted = rows["accepted"].to_numpy()
+            self.accepted += int(accepted.sum())
+            chosen = accepted & (label >= 0)
+            np.add.at(self._accepted, (seen[chosen].astype(int), right[chosen].astype(int)), 1)
+            self.taken.add(keys[accepted], rows.filter(accepted))
+            self.left.add(keys[~accepted], rows.filter(~accepted))
+        if "ood_score" in rows.column_names:
+            self.unknown.add(-rows["ood_score"].to_numpy().astype(np.float64), rows)
         self.unsure.add(probability, rows)
         self.mistakes.add(-probability[wrong], rows.filter(wrong))
         for number, first in zip(*np.unique(prediction[right], return_index=True), strict=True):
@@ -123,5 +145,5 @@ def count(parts: Iterable[pa.Table], classes: tuple[str, ...]) -> Tally:
     """Count the rows of these parts, one at a time."""
     tally = Tally(classes)
     for part in parts:
-        tally.add(part.select(_COLUMNS))
+        tally.add(part.select([*_COLUMNS, *(name for name in _ASKED if name in part.column_names)]))
     return tally

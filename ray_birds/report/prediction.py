@@ -22,12 +22,13 @@ Row = dict[str, Any]  # of a part
 
 
 def write_prediction_report(
-    output: str, tally: Tally, evaluation: Evaluation | None, manifest: dict[str, Any]
+    output: str, tally: Tally, evaluation: Evaluation | None, manifest: dict[str, Any], answered: str = ""
 ) -> str:
     """Write <output>/_report.html; returns its place.
 
-    All numbers are those of `tally`, `evaluation` and the job's `manifest`; only the images are read again,
-    and those that are gone by now are left out. Raises OSError where the page cannot be written.
+    All numbers are those of `tally`, `evaluation` and the job's `manifest`; `answered` says what was accepted.
+    Only the images are read again, and those that are gone by now are left out. Raises OSError where the page
+    cannot be written.
     """
     roots: dict[str, str] = manifest["roots"]
     uri = storage.join(output, NAME)
@@ -43,8 +44,17 @@ def write_prediction_report(
         ],
         "held": tally.held_out(),
         "seen": manifest["seen"],
+        "sequences": manifest.get("sequences"),
         "certainty": score_charts.certainty(tally.labelled + tally.labelled_seen, tally.unlabelled),
         "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
+        "answer": manifest.get("answer") or {},
+        "answered": answered,
+        "coverage": score_charts.coverage(tally.labelled, (manifest.get("answer") or {}).get("threshold"))
+        if evaluation
+        else None,
+        "taken": _tiles(tally.taken.rows, roots),
+        "left": _tiles(tally.left.rows, roots),
+        "unknown": _tiles(tally.unknown.rows, roots),
         "sample": _tiles(tally.sample.rows, roots),
         "unsure": _tiles(tally.unsure.rows, roots),
         "scores": score(evaluation, tally.labelled, "labelled images that it has not seen")
@@ -81,6 +91,8 @@ def _uri(row: Row, roots: dict[str, str]) -> str:
 def _caption(row: Row) -> tuple[str, str, str]:
     """(caption, note, mark)."""
     prediction, label, sure = row["prediction"], row["label"], f"{row['probability']:.0%} sure"
+    if row.get("ood_score") is not None:
+        sure += f", further than {row['ood_score']:.0f} % of valid"
     if label is None:
         return prediction, sure, ""
     right = label == prediction

@@ -168,6 +168,34 @@ def reliability(seen: Certainty) -> Chart:
     return charts.draw("reliability", "Accuracy by certainty", WIDTH, 3.2, paint)
 
 
+def coverage(labelled: Certainty, threshold: float | None) -> Chart:
+    """Accuracy among the most certain predictions against their share of all, with intervals; where the job's
+    threshold lies on it, to the nearest sixtieth of certainty."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        images, right = (np.cumsum(column[::-1]) for column in (labelled.images, labelled.right))
+        filled = images > 0
+        share = images[filled] / images[-1]
+        found = np.array([wilson(*pair) for pair in zip(right[filled], images[filled], strict=True)])
+        axes.plot(share, found[:, 0], color=BLUE, label="accuracy")
+        axes.fill_between(share, found[:, 1], found[:, 2], color=BLUE, alpha=0.2, linewidth=0, label="95 %")
+        if threshold is not None:
+            bins = len(labelled.images)
+            accepted = images[max(bins - 1 - round(threshold * bins), 0)] / images[-1]
+            axes.axvline(accepted, color=VERMILLION, linestyle="--", label=f"probability {threshold:g}")
+        axes.set_xlim(0, 1)
+        charts.percent(axes.xaxis)
+        charts.percent(axes.yaxis)
+        axes.grid()
+        axes.set_xlabel("coverage: share of the images, the most certain first")
+        axes.set_ylabel("accuracy among them")
+        charts.title(axes, "Coverage against accuracy")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+
+    return charts.draw("coverage", "Accuracy by coverage", WIDTH, 2.9, paint)
+
+
 def most_found(names: Sequence[str], counts: Sequence[int]) -> Chart:
     """The classes that were predicted most often."""
 

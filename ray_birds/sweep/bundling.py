@@ -4,21 +4,23 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ray_birds.config import BundleConfig, Tta, TuneConfig
 from ray_birds.core import storage, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError
+from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.core.text import nearest
-from ray_birds.data import decode
+from ray_birds.data import dataset, decode
 from ray_birds.data.dataset import Dataset, Split
-from ray_birds.evaluation import metrics, wording
+from ray_birds.evaluation import metrics, ood, selective, wording
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
+from ray_birds.evaluation.selective import Known
 from ray_birds.evaluation.temperature import fit
 from ray_birds.model import backbones, bundle, card, device, head
+from ray_birds.model.bundle import Measured
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep import results
 from ray_birds.sweep.directory import SweepDirectory
@@ -31,11 +33,13 @@ _PART = 256  # images given to the model at a time, as many decoded meanwhile
 
 @dataclass(frozen=True)
 class Source:
-    """What a bundle is made from: a sweep, and the splits of `data` that its model is scored on."""
+    """What a bundle is made from: a sweep, the splits of `data` that its model is scored on, and those it learned
+    from."""
 
     directory: SweepDirectory
     config: TuneConfig
     data: Dataset
+    train: Split
     threads: int
 
 
@@ -61,27 +65,42 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     data = directory.dataset()
     evaluations: dict[str, metrics.Evaluation] = {}
 
-    def score(path: str) -> dict[str, Any]:
+    known: dict[str, Known] = {}
+
+    def score(path: str) -> Measured:
         classifier = Classifier(path)
+        learned = source.train.select(ood.sample(source.train.labels, variant.seed))
+        features = _seen_by(classifier, _pixels(source, learned, variant)).features
+        reference = ood.fit(features, learned.labels)
         held: dict[str, HeldOut] = {}
         honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
-            scores, mean = _scores(classifier, _pixels(source, images, variant), config.tta)
+            scores, features, mean = _seen_by(classifier, _pixels(source, images, variant), config.tta)
             predictions = scores.argmax(axis=1)
+            right = predictions == images.labels
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
             honest[split] = temperature.measured(scores, images.labels)
             if mean is not None:
                 with_tta = metrics.evaluate(images.labels, mean.argmax(axis=1), classes).to_json()
                 honest[split] |= {"tta": {"method": config.tta} | with_tta}
             seen = copied(images.paths, data["copies_in_train"][split])
-            held[split] = held_out(split, predictions == images.labels, seen)
+            held[split] = held_out(split, right, seen)
+            distance = reference.distance(features)
+            models = len(results.runs(trials)) if split == "valid" else 1  # test had no say in the choice
+            known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
                 directory.write_predictions(name, images, classes, scores)
+        curves = {split: one.curve() for split, one in known.items()}
         measured: dict[str, Any] = {
             split: one.to_json() | held[split].to_json() | honest[split] for split, one in evaluations.items()
-        } | {"temperature": dataclasses.asdict(temperature)}
+        } | {
+            "temperature": dataclasses.asdict(temperature),
+            "selective": selective.summary(curves["valid"], curves.get("test")),
+        }
         before = trial.valid.accuracy if trial.valid else None
-        return measured if before == evaluations["valid"].accuracy.value else measured | {TRIAL: before}
+        if before != evaluations["valid"].accuracy.value:
+            measured[TRIAL] = before
+        return Measured(measured, known["valid"], reference)
 
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
@@ -93,9 +112,30 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         data,
         evaluations,
         (*said, *wording.tta(kept), temperature.sentence),
+        kept["selective"],
         results.kept(last.history, variant).epoch,
     )
     return kept
+
+
+class _Seen(NamedTuple):
+    """What a model makes of n images, float32: probabilities (n, classes) and pooled features (n, d); `mean` (n,
+    classes) with test-time augmentation, None without."""
+
+    scores: np.ndarray
+    features: np.ndarray
+    mean: np.ndarray | None
+
+
+def _seen_by(classifier: Classifier, parts: Iterable[np.ndarray], tta: Tta = "none") -> _Seen:
+    scores, features, mean = [], [], []
+    for pixels in parts:
+        plain, pooled = classifier.embed(pixels)
+        scores.append(plain)
+        features.append(pooled)
+        if tta == "flip":
+            mean.append(classifier.with_mirror(pixels, plain))
+    return _Seen(np.concatenate(scores), np.concatenate(features), np.concatenate(mean) if mean else None)
 
 
 def _pixels(source: Source, split: Split, variant: Variant) -> Iterator[np.ndarray]:
@@ -106,16 +146,6 @@ def _pixels(source: Source, split: Split, variant: Variant) -> Iterator[np.ndarr
     )
     while part := list(islice(images, _PART)):
         yield np.stack(part)
-
-
-def _scores(classifier: Classifier, parts: Iterable[np.ndarray], tta: Tta) -> tuple[np.ndarray, np.ndarray | None]:
-    """Probabilities (n, classes) of the images of all parts; those with test-time augmentation, if asked."""
-    plain, mean = [], []
-    for pixels in parts:
-        plain.append(classifier(pixels))
-        if tta == "flip":
-            mean.append(classifier.with_mirror(pixels, plain[-1]))
-    return np.concatenate(plain), np.concatenate(mean) if mean else None
 
 
 def note(found: dict[str, Any]) -> str:
@@ -155,7 +185,7 @@ def make_of(config: BundleConfig) -> Bundled:
     terminal.say(f"Making the bundle of {trial.name}; scoring {' and '.join(_scored(trial))}")
     splits = {name: _split(name, rows, sweep.dataset["classes"]) for name, rows in _scored(trial).items()}
     data = Dataset(sweep.dataset["root"], tuple(sweep.dataset["classes"]), splits)
-    source = Source(sweep.directory, sweep.config, data, sweep.run["cpus_per_trial"])
+    source = Source(sweep.directory, sweep.config, data, _train(sweep), sweep.run["cpus_per_trial"])
     with terminal.quiet(config.verbose):
         kept = make(source, trial.name, sweep.trials, uri)
     copies = sweep.dataset["copies_in_train"]
@@ -184,6 +214,16 @@ def _trial(sweep: Results, name: str) -> Trial:
 def _scored(trial: Trial) -> dict[str, Predictions]:
     """What a trial has predicted, by split."""
     return {name: rows for name, rows in (("valid", trial.valid), ("test", trial.test)) if rows is not None}
+
+
+def _train(sweep: Results) -> Split:
+    """The images that the sweep's trials learned from. Raises DataError where its folder has other classes now."""
+    data = dataset.scan(sweep.dataset["root"], sweep.config.exclude_class, sweep.config.max_bytes)
+    if data.classes != tuple(sweep.dataset["classes"]):
+        raise DataError(f"{data.root}: its classes are no longer those of the sweep; bring its images back")
+    train, made = data.splits["train"], sweep.splits
+    bad = {row["path"] for row in sweep.directory.bad_images()}
+    return train.select(np.array([path not in bad and made.get(path, "train") == "train" for path in train.paths]))
 
 
 def _split(name: str, rows: Predictions, classes: Iterable[str]) -> Split:

@@ -20,10 +20,11 @@ def choose(trials: Iterable[Trial]) -> str | None:
 
 def export_winner(plan: Plan, name: str, trials: tuple[Trial, ...]) -> None:
     """Make the winner's bundle and score it on valid and test; `trials` are all."""
-    splits = {split: images for split, images in plan.data.splits.items() if split != "train"}
+    splits = dict(plan.data.splits)
+    train = splits.pop("train")
     terminal.say(f"Winner on valid: {name}; making its bundle and scoring {' and '.join(splits)}")
     source = bundling.Source(
-        plan.directory, plan.config, dataclasses.replace(plan.data, splits=splits), plan.threads
+        plan.directory, plan.config, dataclasses.replace(plan.data, splits=splits), train, plan.threads
     )
     make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(bundling.make)
     with cluster.user_errors():

@@ -113,7 +113,7 @@ def save(uri: Path) -> Path:
     features = layers.Conv2D(4, 3, strides=4, activation="relu")(layers.Rescaling(1 / 255)(pixels))
     features = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(features))
     network = keras.Model(pixels, layers.Dense(len(CLASSES), activation="softmax")(features))
-    bundle.save(network, str(uri), CLASSES, Variant(image_size=SIZE), lambda path: {})
+    bundle.save(network, str(uri), CLASSES, Variant(image_size=SIZE), lambda path: bundle.Measured({}))
     return uri
 
 

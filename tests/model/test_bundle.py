@@ -27,7 +27,7 @@ def test_a_model_without_numbers_is_not_written(tmp_path: Path) -> None:
     model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(pixels)))
     model.layers[-1].bias.assign([1.0, np.inf])
     with pytest.raises(ModelError, match=r"best: its weights are not finite .*--learning-rate"):
-        bundle.save(model, str(tmp_path / "best"), ("a", "b"), Variant(), lambda path: {})
+        bundle.save(model, str(tmp_path / "best"), ("a", "b"), Variant(), lambda path: bundle.Measured({}))
     assert not (tmp_path / "best").exists()
 
 
@@ -110,7 +110,7 @@ CLASSES_JSON = r"classes\.json: expected a list of different names; get the mode
         ("variant.json", '{"a":' * 100_000, r"variant\.json: not JSON"),
         ("versions.json", "[" * 100_000, r"versions\.json: not JSON"),
         ("versions.json", "[]", "not a bundle"),
-        ("versions.json", '{"format": 2, "digests": 5}', "not a bundle"),
+        ("versions.json", '{"format": 3, "digests": 5}', "not a bundle"),
         ("metrics.json", " " * 16_000_001, r"metrics\.json: has 16,000,001 bytes"),
         ("model.keras", "", r"model\.keras: not what Keras saves of a classifier \(File is not a zip file\); get"),
     ],

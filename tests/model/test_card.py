@@ -28,6 +28,17 @@ DATA: dict[str, Any] = {
 
 
 SAID = ("The winner is a_b.", "Of the 12 valid images ...")
+_ON_VALID = {"images": 12, "accepted": 9, "accuracy": {"value": 1.0, "low": 0.7, "high": 1.0}, "at_least": 0.9051}
+_ON_TEST = {
+    "images": 12,
+    "accepted": 8,
+    "accuracy": {"value": 0.875, "low": 0.529, "high": 0.978},
+    "at_least": 0.5,
+}
+SELECTIVE: dict[str, Any] = {
+    "0.9": {"threshold": 0.62, "valid": _ON_VALID, "test": _ON_TEST},
+    "0.99": None,
+}
 
 
 def evaluation(*wrong: int, times: int = 1) -> Evaluation:
@@ -64,7 +75,7 @@ def scores() -> dict[str, Evaluation]:
 
 @pytest.fixture
 def text(scores: dict[str, Evaluation]) -> str:
-    return card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4)
+    return card.markdown(VARIANT, "imagenet", DATA, scores, SAID, SELECTIVE, 4)
 
 
 def test_it_names_the_earliest_keras_that_opens_the_model(text: str) -> None:
@@ -81,10 +92,22 @@ def test_results_are_those_measured(text: str, scores: dict[str, Evaluation]) ->
     assert "(no interval: 4 images a class; with so few it comes out too low on average)" in text
 
 
+def test_thresholds_are_those_measured_or_none(text: str) -> None:
+    trust = section(text, "Which predictions to accept")
+    assert rows(trust) == [
+        ["90 %", "0.62", "9 of 12", "90.5 %", "8 of 12", "87.5 %", "52.9 to 97.8 %"],
+        ["99 %", "none", *["–"] * 5],
+    ]
+    assert "Test had no say" in trust
+    alone = {"0.9": {"threshold": 0.62, "valid": _ON_VALID}, "0.99": None}
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1)}, SAID, alone, 4)
+    assert rows(section(text, "Which predictions to accept"))[0] == ["90 %", "0.62", "9 of 12", "90.5 %"]
+
+
 def test_weak_classes_are_those_of_test_worst_first(scores: dict[str, Evaluation]) -> None:
     scores = scores | {"test": evaluation(0, 3, 2, 5, 8, times=2)}
     third, first = scores["test"].per_class[2], scores["test"].per_class[0]
-    weak = section(card.markdown(VARIANT, "imagenet", DATA, scores, SAID, 4), "Weak classes")
+    weak = section(card.markdown(VARIANT, "imagenet", DATA, scores, SAID, SELECTIVE, 4), "Weak classes")
     assert rows(weak) == [
         ["RED\\|BLUE\\_FINCH", "8", *percent(third.recall)],
         ["CORAL OWL", "8", *percent(first.recall)],
@@ -103,7 +126,13 @@ def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
     labels = np.array([0] * 40 + [1] * 1 + [2] * 9)
     predictions = np.array([0] * 20 + [2] * 20 + [2] + [2] * 9)
     text = card.markdown(
-        VARIANT, "imagenet", DATA, {"valid": metrics.evaluate(labels, predictions, NAMES)}, SAID, 4
+        VARIANT,
+        "imagenet",
+        DATA,
+        {"valid": metrics.evaluate(labels, predictions, NAMES)},
+        SAID,
+        SELECTIVE,
+        4,
     )
     assert [row[:3] for row in rows(section(text, "Weak classes"))] == [
         ["CORAL OWL", "40", "50.0 %"],
@@ -112,20 +141,24 @@ def test_many_images_make_a_class_weak_more_surely_than_few() -> None:
 
 
 def test_without_test_it_takes_valid() -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1, times=2)}, SAID, 4)
+    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1, times=2)}, SAID, SELECTIVE, 4)
     assert "| test |" not in section(text, "Results")
     assert [row[0] for row in rows(section(text, "Weak classes"))] == ["MOSS TERN"]
 
 
 def test_without_mistakes_no_class_is_called_weak() -> None:
-    text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, SAID, 4)
+    text = card.markdown(
+        VARIANT, "imagenet", DATA, {"valid": evaluation(), "test": evaluation()}, SAID, SELECTIVE, 4
+    )
     assert section(text, "Weak classes").strip() == "None is known: every image of test was recognised."
     assert "nan" not in text
 
 
 def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     def recipe(**changes: Any) -> str:
-        return section(card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, SAID, 4), "Recipe")
+        return section(
+            card.markdown(replace(VARIANT, **changes), "imagenet", DATA, scores, SAID, SELECTIVE, 4), "Recipe"
+        )
 
     assert "EfficientNetB0 with ImageNet weights, 96 x 96 pixels" in recipe()
     assert "1 epoch with Adam at 0.002" in recipe(head="adam")
@@ -146,7 +179,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "bad_images": 7, "made": ["valid", "test"]}
-    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, SAID, 4)
+    text = card.markdown(VARIANT, "/home/somebody/weights/birds.weights.h5", data, scores, SAID, SELECTIVE, 4)
     assert "`birds`, 4 classes, 7 unreadable images left out." in section(text, "Data")
     assert rows(section(text, "Data")) == [["train", "1,234"], ["valid", "12"], ["test", "12"]]
     assert DATA["fingerprint"] in text and "`birds.weights.h5`" in text
@@ -156,12 +189,14 @@ def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> N
 
 def test_a_place_in_an_object_store_is_named_by_its_last_part(scores: dict[str, Evaluation]) -> None:
     data = {**DATA, "root": "s3://bucket/photos/birds?region=eu-west-1"}
-    text = card.markdown(VARIANT, "none", data, scores, SAID, 4)
+    text = card.markdown(VARIANT, "none", data, scores, SAID, SELECTIVE, 4)
     assert "# 4 classes of birds\n" in text and "random weights" in text and "bucket" not in text
 
 
 def test_names_that_are_markdown_are_shown_as_they_are(scores: dict[str, Evaluation]) -> None:
-    text = card.markdown(VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID, 4)
+    text = card.markdown(
+        VARIANT, "/w/`rm`\n# x", DATA | {"root": "/data/b_rds_ `x`\n## heading"}, scores, SAID, SELECTIVE, 4
+    )
     assert text.splitlines()[0] == "# 4 classes of b\\_rds\\_ \\`x\\`\\\\n\\#\\# heading"
     assert "`b_rds_ 'x'\\n## heading`" in text and "the weights `'rm'\\n# x`" in text
     assert sum(line.startswith("#") for line in text.splitlines()) == text.count("\n## ") + 1

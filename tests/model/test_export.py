@@ -49,7 +49,7 @@ def save(uri: Path, layers: Callable[[], list[object]]) -> Path:
     for layer in [normalisation, *layers()]:
         tensor = layer(tensor)
     model = keras.Model(pixels, tensor)
-    bundle.save(model, str(uri), CLASSES, VARIANT, lambda classifier: {"valid": {}})
+    bundle.save(model, str(uri), CLASSES, VARIANT, lambda classifier: bundle.Measured({"valid": {}}))
     return uri
 
 
@@ -140,7 +140,7 @@ def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
     network(np.random.default_rng(0).uniform(0, 255, (16, 96, 96, 3)).astype("float32"), training=True)
     whole = head.classifier(network, cut.CutPoint(cut.PIXELS, (96, 96, 3)), len(CLASSES))
     variant = Variant(backbone="MobileNetV2-0.35", image_size=96)
-    bundle.save(whole, str(tmp_path / "best"), CLASSES, variant, lambda classifier: {})
+    bundle.save(whole, str(tmp_path / "best"), CLASSES, variant, lambda classifier: bundle.Measured({}))
     export.export(config(tmp_path / "best", tmp_path / "model.onnx"))
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("pixels", [96, 96, 3])]
@@ -224,7 +224,7 @@ def test_the_lines_on_the_card_load_the_model(
         "made": [],
     }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
-    card.write(str(uri), about.variant, "none", data, scores, (), 1)
+    card.write(str(uri), about.variant, "none", data, scores, (), {}, 1)
     assert bundle.verify(str(uri)).digest == about.digest
     code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code

@@ -74,6 +74,8 @@ def test_schema_is_the_contract() -> None:
         "seen": "bool",
         "width": "int32",
         "height": "int32",
+        "size": "int64",
+        "modified": "timestamp[us, tz=UTC]",
         "error": "string",
         "model": "string",
     }

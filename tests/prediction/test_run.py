@@ -251,6 +251,47 @@ def test_duckdb_and_pyarrow_read_what_pandas_reads(scored: Path) -> None:
     assert set(duckdb.execute(query).fetchall()) == {(True,)}
 
 
+def test_a_job_says_what_is_accepted_unknown_and_what_it_is_called(
+    settings: PredictConfig, folder: Path, tmp_path: Path
+) -> None:
+    """And a photo by itself gets the same answer."""
+    (tmp_path / "ranks.csv").write_text("class,kind\n" + "".join(f"{name},bird\n" for name in CLASSES))
+    (tmp_path / "list.txt").write_text("\n".join(CLASSES[:2]))
+    asked = settings.replace(
+        input=(str(folder / "labelled"), str(folder / "odd/zero.jpg"), str(folder / "many/0000.jpg")),
+        output=str(tmp_path / "out"),
+        threshold=0.55,
+        reject_unknown=98.0,
+        taxonomy=str(tmp_path / "ranks.csv"),
+        only_classes=str(tmp_path / "list.txt"),
+        probabilities=True,
+    )
+    done = predict(asked)
+    rows = read(tmp_path / "out")
+    good = rows[rows["error"] == ""]
+    assert len(good) == 7 and not rows.loc[rows["error"] != "", "accepted"].any()
+    accepted = (good["probability"] >= 0.55) & (good["ood_score"] <= 98)
+    assert good["accepted"].tolist() == accepted.tolist() and good["ood_score"].between(1, 100).all()
+    everything = np.stack(good["probabilities"].tolist())
+    np.testing.assert_allclose(everything[:, :2].sum(axis=1), 1, rtol=1e-5)
+    assert (everything[:, 2] == 0).all() and (good["top_k"].str.len() == 2).all()
+    called = np.where(good["probability"] >= 0.55, good["prediction"], "bird")
+    assert good["taxon"].tolist() == called.tolist() and set(good["rank"]) <= {"class", "kind"}
+    found = manifest(tmp_path / "out")["answer"]
+    assert found["accepted"] == accepted.sum() and found["only_classes"] == list(CLASSES[:2])
+    new = good[accepted & ~good["seen"].astype(bool)]
+    assert found["labelled"] == len(new)
+    assert f"{accepted.sum()} of 7 predictions are accepted" in done.answer
+    photo = str(folder / "labelled/MOSS TERN/1.jpg")
+    table = predict(asked.replace(input=(photo,), output="", probabilities=False)).table
+    assert table is not None
+    among, (alone,) = good.set_index("path").loc["MOSS TERN/1.jpg"], table.to_pylist()
+    assert {name: alone[name] for name in ("accepted", "taxon", "rank", "prediction")} == {
+        name: among[name] for name in ("accepted", "taxon", "rank", "prediction")
+    }
+    assert same_numbers(alone["ood_score"], among["ood_score"])
+
+
 @pytest.mark.slow
 def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
     scored: Path, settings: PredictConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -626,6 +667,10 @@ def test_from_and_to_an_object_store(scored: Path, settings: PredictConfig, fold
         *keys,
     }
     assert rows["error"].to_dict() == {path: "empty file" if path == "zero.jpg" else "" for path in rows.index}
+    readable = rows["error"] != "file has vanished"
+    assert (
+        rows["size"][readable].notna().all() and rows["modified"][readable].notna().all()
+    )  # as the listing has them
     local = read(scored).set_index("path")
     for name in CLASSES:
         assert rows.loc[f"{name}/2.jpg", "label"] == name

@@ -22,6 +22,7 @@ from ray_birds.evaluation import metrics
 from ray_birds.evaluation.cost import Cost
 from ray_birds.prediction import statistics
 from ray_birds.prediction.output import Output, read_part, schema, top_k
+from ray_birds.prediction.result import Predictions
 from ray_birds.report.effects import effects
 from ray_birds.report.prediction import write_prediction_report
 from ray_birds.report.sweep import write_sweep_report
@@ -476,7 +477,16 @@ def test_many_classes(tmp_path: Path, number: int) -> None:
     assert ("SPECIES NUMBER 059" in matrix.split("taken for")[0]) == (number == 60)
 
 
-def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool = True, seen: int = 0) -> Page:
+def run_job(
+    uri: Path,
+    data: Path,
+    *,
+    labelled: bool,
+    failed: int,
+    scored: bool = True,
+    seen: int = 0,
+    threshold: float | None = None,
+) -> Page:
     """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
 
     The model has seen the first `seen` files.
@@ -501,13 +511,22 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         reason = "empty file" if number % 3 else "damaged: <broken> & cut"
         row = {"input": str(data), "path": f"bad {number}.jpg", "width": 0, "height": 0}
         rows.append(row | {"error": reason, "model": "abc"})
-    output = Output(str(uri))
+    output, more = Output(str(uri)), [pa.field("accepted", pa.bool_()), pa.field("ood_score", pa.float32())]
+    more = more if threshold else []
+    for row in rows if threshold else ():
+        row |= {"accepted": row.get("probability", 0) >= threshold, "ood_score": 50 + len(row["path"]) % 50}
     for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
-        output.write_part(number, [rows[row] for row in part], schema())
-    counts = statistics.count(map(read_part, output.parts().values()), classes)
+        output.write_part(number, [rows[row] for row in part], schema(answer=more))
+    parts = (read_part(part, [field.name for field in more]) for part in output.parts().values())
+    counts = statistics.count(parts, classes)
     evaluation = counts.evaluation()
+    held = counts.accepted_held_out()
+    about: dict[str, Any] = {"accepted": counts.accepted, "labelled": held and held.unseen, "target_accuracy": 0.9}
+    about |= {"threshold": threshold, "reject_unknown": None, "accuracy": held and held.accuracy.to_json()}
     manifest = {
         "rows": counts.rows,
+        "failed": failed,
+        "answer": about if threshold else None,
         "failures": dict(counts.failures),
         "ignored": [{"path": f"{number}.txt", "reason": "not an image"} for number in range(20)],
         "seen": counts.seen,
@@ -525,7 +544,8 @@ def run_job(uri: Path, data: Path, *, labelled: bool, failed: int, scored: bool 
         (uri / "_evaluation").mkdir()
         (uri / "_evaluation/metrics.json").write_text(json.dumps(evaluation.to_json()))
         (uri / "_evaluation/per_class.csv").write_text(evaluation.per_class_csv())
-    page = Page(write_prediction_report(str(uri), counts, evaluation, manifest))
+    said = Predictions(str(uri), manifest, evaluation, counts.held_out()).answer
+    page = Page(write_prediction_report(str(uri), counts, evaluation, manifest, said))
     check_page(page)
     assert page.uri == uri / "_report.html"
     assert pq.read_table(uri).num_rows == len(rows)  # the page is no obstacle to readers of the folder
@@ -590,6 +610,27 @@ def test_prediction_report_of_images_that_the_model_has_seen(tmp_path: Path) -> 
     assert everything.sections["The most confident mistakes"].count("though it has seen it") == sum(
         not row["correct"] for row in rows
     )
+
+
+def test_prediction_report_of_what_is_accepted_and_what_is_unknown(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 10, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=2, seen=3, threshold=0.8)
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    accepted = [row for row in rows if row["accepted"]]
+    new = [row["correct"] for row in accepted if not row["seen"]]
+    assert 3 < len(new) < len(accepted) < 20
+    said = f"{len(accepted)} of 20 predictions are accepted; of {len(new)} that have a label, and are new to"
+    assert said in page.sections["What is accepted"] and f"{np.mean(new):.1%}".replace("%", " %") in page.source
+    assert "probability of at least 0.8: by its valid images" in page.sections["What is accepted"]
+    taken, left = page.sections["What is accepted"].split("Not accepted, at random")
+    assert taken.count("[image]") == min(len(accepted), 12) and left.count("[image]") == min(
+        20 - len(accepted), 12
+    )
+    furthest = max(row["ood_score"] for row in rows if not row["error"])
+    assert f"further than {furthest:.0f} % of valid" in page.sections["The most unknown"]
+    assert "coverage: share of the images" in page.sections["Coverage against accuracy"]
+    none = run_job(tmp_path / "none", data, labelled=False, failed=0, threshold=1.1)
+    assert "0 of 20 predictions are accepted." in none.source and "None is." in none.source
 
 
 def test_prediction_report_without_labels(tmp_path: Path) -> None:

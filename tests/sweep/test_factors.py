@@ -127,7 +127,7 @@ def test_a_toy_has_its_effect_in_the_report(sweep: Results) -> None:
 
 
 def test_a_toy_has_its_line_in_the_card() -> None:
-    text = card.markdown(Toy(focal_gamma=2.0), "imagenet", DATA, {"valid": evaluation()}, ["It won."], 1)
+    text = card.markdown(Toy(focal_gamma=2.0), "imagenet", DATA, {"valid": evaluation()}, ["It won."], {}, 1)
     assert "- Focal gamma: 2.0\n" in text
 
 

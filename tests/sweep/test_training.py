@@ -497,7 +497,8 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     directory, state = SweepDirectory(str(tmp_path)), undisturbed.states[-1]
     config = TuneConfig(data=data.root, weights=DRAWN_WEIGHTS, image_size=VARIANT.image_size)
     splits = {split: data.splits[split] for split in ("valid", "test")}
-    source = bundling.Source(directory, config, dataclasses.replace(data, splits=splits), threads=1)
+    scored, train = dataclasses.replace(data, splits=splits), data.splits["train"]
+    source = bundling.Source(directory, config, scored, train, threads=1)
 
     def make(tta: Tta) -> dict[str, Any]:
         asked = dataclasses.replace(source, config=config.replace(tta=tta))
@@ -510,7 +511,10 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     directory.write_predictions(name, data.splits["valid"], data.classes, undisturbed.scores[-1])
     same = make("none")
     assert same["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
-    assert same.keys() == {"valid", "test", "temperature"}
+    made = bundle.verify(directory.best)
+    assert made.known.right.mean() == state.history[-1].valid_accuracy
+    assert made.reference.centres.shape == (len(data.classes), 1280) and (made.known.distance < 1).all()
+    assert same.keys() == {"valid", "test", "temperature", "selective"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
@@ -558,7 +562,7 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     made = bundle.verify(uri)
     assert made.classes == classes and made.seen.tolist() == [0] and not Path(directory.best).exists()
     scores = storage.read_json(f"{uri}/metrics.json")
-    assert scores.keys() == {"valid", "temperature"} and directory.predictions(other, "test") is None
+    assert scores.keys() == {"valid", "temperature", "selective"} and directory.predictions(other, "test") is None
     assert scores["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     card = Path(uri, "README.md").read_text(encoding="utf-8")
     assert f"This is {other}, which did not win its sweep: {winner} did." in card
@@ -569,5 +573,5 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     directory.write_predictions(other, data.splits["test"], classes, np.eye(len(classes))[[0] * 6])  # --score-all
     again = ray_birds.bundle(sweep=directory.uri, trial=other, output=tmp_path / "again")
     scores = storage.read_json(f"{again}/metrics.json")
-    assert scores.keys() == {"valid", "test", "temperature"}
+    assert scores.keys() == {"valid", "test", "temperature", "selective"}
     assert "Every variant was scored on test (--score-all)" in Path(again, "README.md").read_text(encoding="utf-8")
