@@ -282,8 +282,8 @@ class PredictConfig(Settings):
     only_classes: str = ""
     """Text file of the classes that can occur, one a line: the others get no say."""
     engine: Literal["auto", "local", "ray"] = "auto"
-    """Where images are scored: in this process, or by a Ray's workers. By itself (auto) a job of up to 4,096 images
-    runs in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
+    """Where images are scored: in this process, or by a Ray's workers. By itself (auto) up to 4,096 images are
+    scored in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
     gpus: int | None = None

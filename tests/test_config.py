@@ -153,7 +153,7 @@ TUNE_REFUSED = [
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
-PREDICT_REFUSED += ["--engine dask", "--engine local --gpus 1"]
+PREDICT_REFUSED += ["--engine local --gpus 1"]
 PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
 PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
 PREDICT_REFUSED += [

@@ -1,5 +1,4 @@
-"""The steps of a prediction in this process: threads decode ahead of the model. A small job has ended here before
-a Ray has started."""
+"""The steps of a prediction in this process, where threads decode ahead of the model; no Ray."""
 
 import os
 from collections.abc import Iterator
