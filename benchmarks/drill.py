@@ -112,7 +112,7 @@ class Drill:
 
     def _command(self, output: Path, *more: str) -> Sequence[str]:
         where = ["--model", str(self._bundle), "--input", str(self._images), "--output", str(output)]
-        return [sys.executable, "jobs/predict.py", *where, *more]
+        return [sys.executable, "jobs/predict.py", *where, "--engine", "ray", *more]
 
     def _start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(self._command(self._output, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -2,8 +2,8 @@
 
 Every part runs in a process of its own; ours, Keras and the forward pass alone take turns, and the medians
 count. `start` is from the process's start to its end, Ray's and TensorFlow's start included; `steady` is
-images per second once the model is at work. With --decoders ours runs once for each number of decoding tasks;
-with --grow it shows the driver's peak memory at each number of images instead.
+images per second once the model is at work. Ours runs in one process and on Ray; with --decoders on Ray, once for
+each number of decoding tasks. With --grow the driver's peak memory is shown at each number of images instead.
 """
 
 import json
@@ -65,7 +65,7 @@ class Bench:
 
     def speed(self) -> dict[str, object]:
         links = self._links(self._options.count)
-        kinds = [f"ours, {count} decoders" for count in self._options.decoders] or ["ours"]
+        kinds = [f"ray, {count} decoders" for count in self._options.decoders] or ["local", "ray"]
         seconds: dict[str, list[float]] = {kind: [] for kind in (*kinds, "keras")}
         rates: dict[str, list[float]] = {kind: [] for kind in (*kinds, "keras", "forward")}
         for repeat in range(self._options.repeat):
@@ -89,7 +89,7 @@ class Bench:
         peaks = {}
         for count in self._options.grow:
             self._peak = 0
-            self._ours(self._links(count), (), watch=True)
+            self._ours(self._links(count), ("--engine", "ray"), watch=True)
             peaks[count] = round(self._peak / 1e6, 1)
             terminal.say(f"{count:,} images: {peaks[count]} MB")
         return {"driver_mb": peaks, "ratio": round(max(peaks.values()) / min(peaks.values()), 3)}
@@ -102,9 +102,10 @@ class Bench:
 
     def _measure(self, kind: str, links: Path) -> tuple[float, float]:
         """Images per second in the steady state, and seconds from start to end."""
-        if kind.startswith("ours"):
-            decoders = ("--decoders", kind.split()[1]) if kind != "ours" else ()
-            return self._ours(links, decoders)
+        engine, _, decoders = kind.partition(", ")
+        if engine in ("local", "ray"):
+            more = ("--decoders", decoders.split()[0]) if decoders else ()
+            return self._ours(links, ("--engine", engine, *more))
         more = ("--folder", str(links)) if kind == "keras" else ("--count", str(self._options.count))
         timed = self.plain(kind, *more)
         return float(timed.lines[-1][1]), timed.seconds

@@ -30,7 +30,7 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import pipeline
 from ray_birds.prediction.output import Output
-from ray_birds.prediction.pipeline import Job, Unit
+from ray_birds.prediction.steps import Job, Unit
 from ray_birds.sweep import trials
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant

@@ -293,6 +293,9 @@ class PredictConfig(Settings):
     """CSV file of classes and their ranks, fine to coarse: adds the finest taxon that reaches the threshold."""
     only_classes: str = ""
     """Text file of the classes that can occur, one a line: the others get no say."""
+    engine: Literal["auto", "local", "ray"] = "auto"
+    """Where images are scored: in this process, or by a Ray's workers. By itself (auto) up to 4,096 images are
+    scored in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
     decoders: int | None = None
     """Tasks that read and decode images at a time; by default one per CPU."""
     gpus: int | None = None
@@ -336,6 +339,7 @@ class PredictConfig(Settings):
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
+        check(self.gpus is None or self.engine != "local", "--gpus is for Ray's workers, not for --engine local")
         self._check_answer()
 
     def _check_answer(self) -> None:

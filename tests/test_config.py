@@ -91,6 +91,7 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--sequence-seconds 60", "sequence_seconds", 60.0),
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
+    ("--engine local", "engine", "local"),
     ("--max-pixels 1", "max_pixels", 1),
     ("--max-bytes 1", "max_bytes", 1),
     ("--model-digest 0f", "model_digest", "0f"),
@@ -156,6 +157,7 @@ TUNE_REFUSED = [
     "--preset article --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
+PREDICT_REFUSED += ["--engine local --gpus 1"]
 PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
 PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
 PREDICT_REFUSED += [

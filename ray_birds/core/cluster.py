@@ -70,6 +70,13 @@ def session(verbose: bool) -> Iterator[Resources]:
             ray.shutdown()
 
 
+def is_running() -> bool:
+    """Whether a Ray would be joined, none started."""
+    return (
+        ray.is_initialized() or "://" in os.environ.get("RAY_ADDRESS", "") or bool(ray_compat.bootstrap_address())
+    )
+
+
 def check_address() -> bool:
     """Say which running Ray will be joined; false where there is none.
 

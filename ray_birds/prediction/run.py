@@ -20,16 +20,17 @@ from ray_birds.data.walk import UNKNOWN
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, pipeline, sequences, single, statistics, update
+from ray_birds.prediction import answer, inputs, local, pipeline, sequences, single, statistics, update
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
-from ray_birds.prediction.pipeline import Job, Unit
 from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
+from ray_birds.prediction.steps import Job, Unit
 from ray_birds.prediction.update import Changes
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
+_LOCAL = 4_096  # images that one process scores by itself: more of them than a Ray's start would repay
 _UNIT_BYTES = 80_000_000  # of decoded pixels
 
 
@@ -246,7 +247,10 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, ask
     todo = [unit for unit in work.units() if unit.number not in done]
     if not todo:
         return None
-    left = sum(len(unit.files) for unit in todo)
+    left, total = sum(len(unit.files) for unit in todo), len(work.found.images)
+    job = Job(config, model, output, work.found.roots, asked)
+    if _is_local(config, left):
+        return _follow(local.score(job, todo), total, left)
     with cluster.session(config.verbose) as resources, cluster.user_errors():
         given, path = work.found.images[0]
         read = {
@@ -254,9 +258,17 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, ask
             "--input": storage.join(work.found.roots[given], path),
         }
         cluster.check_reachable({"--output": output.staging}, read)
-        job = Job(config, model, output, work.found.roots, asked)
-        units = pipeline.score(job, todo, _with_gpus(config, resources))
-        return _follow(units, len(work.found.images), left)
+        return _follow(pipeline.score(job, todo, _with_gpus(config, resources)), total, left)
+
+
+def _is_local(config: PredictConfig, images: int) -> bool:
+    """Whether the steps run in this process; says which and why where that was for us to choose."""
+    if config.engine != "auto":
+        return config.engine == "local"
+    if images > _LOCAL or config.gpus is not None or cluster.is_running():
+        return False
+    terminal.say(f"Scoring in this process, for {images:,} images and no Ray that runs; --engine ray starts one")
+    return True
 
 
 def _schema(config: PredictConfig, model: Bundle) -> pa.Schema:

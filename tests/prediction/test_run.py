@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -35,7 +35,7 @@ from ray_birds.data import formats
 from ray_birds.prediction import inputs
 from ray_birds.prediction.output import JOB, SUCCESS, Output, checked, schema
 from ray_birds.prediction.result import show
-from ray_birds.prediction.run import _with_gpus, predict
+from ray_birds.prediction.run import _is_local, _with_gpus, predict
 from tests.conftest import CLASSES, REPOSITORY, own_s3
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -114,7 +114,7 @@ def folder(birds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(bundles: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PredictConfig:
     output = tmp_path_factory.mktemp("outputs") / "predictions"
-    return PredictConfig(model=str(bundles / "bundle"), input=(str(folder),), output=str(output))
+    return PredictConfig(model=str(bundles / "bundle"), input=(str(folder),), output=str(output), engine="ray")
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +292,45 @@ def test_a_job_says_what_is_accepted_unknown_and_what_it_is_called(
     assert same_numbers(alone["ood_score"], among["ood_score"])
 
 
+def test_this_process_writes_what_the_workers_of_ray_write(
+    scored: Path, settings: PredictConfig, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    predict(settings.replace(output=str(here), engine="local"))
+    pd.testing.assert_frame_equal(read(here), read(scored), check_exact=True)
+    assert sorted(path.name for path in here.iterdir()) == sorted(path.name for path in scored.iterdir())
+    times = {"started", "finished", "seconds", "images_per_second", "settings"}
+    ours, theirs = ({k: v for k, v in manifest(one).items() if k not in times} for one in (here, scored))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "running", "local"),
+    [
+        (4096, {}, False, True),
+        (4097, {}, False, False),
+        (1, {}, True, False),
+        (1, {"gpus": 0}, False, False),
+        (1, {"engine": "ray"}, False, False),
+        (10**7, {"engine": "local"}, True, True),
+    ],
+)
+def test_the_engine_is_chosen_by_what_there_is(
+    settings: PredictConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    images: int,
+    given: dict[str, Any],
+    running: bool,
+    local: bool,
+) -> None:
+    monkeypatch.setattr(cluster, "is_running", lambda: running)
+    config = settings.replace(**({"engine": "auto"} | given))
+    assert _is_local(config, images) is local
+    said = "Scoring in this process, for 4,096 images and no Ray that runs; --engine ray starts one\n"
+    assert capsys.readouterr().out == (said if local and config.engine == "auto" else "")
+
+
 @pytest.mark.slow
 def test_a_photo_by_itself_with_everything_and_one_that_vanishes(
     scored: Path, settings: PredictConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -461,6 +500,7 @@ def test_a_report_that_fails_loses_nothing_and_a_single_photo_is_shown(
 
 def command(config: PredictConfig, *more: str) -> list[str]:
     options = ["--model", config.model, "--input", *config.input, "--output", config.output]
+    options += ["--engine", config.engine]
     return [sys.executable, str(REPOSITORY / "jobs/predict.py"), *options, *more]
 
 
@@ -547,8 +587,11 @@ def test_a_killed_actor_changes_nothing_and_a_replacement_is_never_mixed(
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_resumed_where_it_was(scored: Path, settings: PredictConfig, tmp_path: Path) -> None:
-    config = settings.replace(output=str(tmp_path / "out"))
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_a_killed_driver_is_resumed_where_it_was(
+    scored: Path, settings: PredictConfig, tmp_path: Path, engine: Literal["ray", "local"]
+) -> None:
+    config = settings.replace(output=str(tmp_path / "out"), engine=engine)
     driver = subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: parts(config.output) >= 2 or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
@@ -557,7 +600,7 @@ def test_a_killed_driver_is_resumed_where_it_was(scored: Path, settings: Predict
     time.sleep(2)  # its orphans may finish a part before Ray ends them
     staged = {p: p.stat().st_mtime_ns for p in Path(f"{config.output}.partial").glob("part-*")}
     assert len(staged) < 10
-    predict(config.replace(resume=True))
+    predict(config.replace(resume=True, engine="ray"))
     pd.testing.assert_frame_equal(read(config.output), read(scored), check_exact=True)
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("part-*")}
     assert all(kept[path.name] == written for path, written in staged.items()), "a finished part was scored again"

@@ -126,7 +126,7 @@ def test_an_image_is_resized_as_the_model_was_trained(bundles: Path, tmp_path: P
     np.testing.assert_array_equal(found.pixels, made)
     data = Dataset(str(tmp_path), ("a",), {})
     split = Split("valid", ("wide.png",), np.zeros(1, np.int32), np.zeros(1, np.int64))
-    source = bundling.Source(SweepDirectory(""), TuneConfig(), data, threads=1)
+    source = bundling.Source(SweepDirectory(""), TuneConfig(), data, split, threads=1)
     (kept,) = bundling._pixels(source, split, verified.variant)  # what the winner is measured on
     np.testing.assert_array_equal(kept[0], made)
     np.testing.assert_array_equal(export._images(str(tmp_path), verified.variant)[0], made)
