@@ -115,7 +115,8 @@ class TuneConfig(_Factors):
     samples: int = 0
     """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
     scheduler: Literal["none", "asha"] = "none"
-    """asha stops the worse half of the recipes, each with all its seeds, before fine-tuning starts."""
+    """asha stops the worse half of the recipes, each with all its seeds, after a quarter of fine-tuning and after
+    half of it."""
     time_limit: str = ""
     """Compare what has ended by then, such as 90s, 30m or 1h30m after the start; variants begin with the cheapest,
     those whose backbone stays frozen. Empty: no limit."""

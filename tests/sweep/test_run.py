@@ -418,12 +418,14 @@ def test_the_default_recipe_ranks_and_keeps_the_best_epoch(settings: TuneConfig,
 
 
 @pytest.mark.slow
-def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
-    rates = (0.01, 0.005, 0.00001)  # trained one after the other: the last falls behind
-    sweep(settings.replace(name="asha", scheduler="asha", augment=("off",), unfreeze=(10,), learning_rate=rates))
+def test_asha_stops_in_fine_tuning_what_falls_behind_and_no_head(settings: TuneConfig, stored: Path) -> None:
+    """Rates are trained one after the other; from a solved head the last one unlearns what that had."""
+    ours = settings.replace(name="asha", scheduler="asha", augment=("off",), head=("probe",), fine_tune_factor=0.5)
+    sweep(ours.replace(unfreeze=(0, 10), fine_tune_epochs=4, learning_rate=(0.001, 0.002, 3.0)))
     rows = trials(stored.with_name("asha"))
     stopped = rows[rows["status"] == "stopped"]
-    assert len(stopped) and (stopped["epochs"] == 2).all()
+    assert "plain-unfreeze10-lr3" in stopped.index and stopped["epochs"].isin([2, 3]).all()  # rungs 1 and 2
+    assert rows["epochs"]["plain-unfreeze0-lr0.001"] == 1 and "plain-unfreeze0-lr0.001" not in stopped.index
     assert winner(stored.with_name("asha")) in rows.index[rows["status"] == "finished"]
 
 
