@@ -18,7 +18,7 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
-from ray_birds.sweep import factors, results
+from ray_birds.sweep import factors, results, search
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
@@ -32,20 +32,25 @@ _HALF = 2  # of the recipes goes on at each of ASHA's rungs, and the next is at 
 _SCORES = ("valid_accuracy", "valid_macro_f1", "valid_loss")  # one of them is Tune's metric
 
 
-def run(plan: Plan, seconds: float = math.inf) -> dict[str, str]:
-    """Train every variant, as far as the seconds reach; returns the reason of each trial that failed, by name."""
+def run(plan: Plan, seconds: float = math.inf) -> tuple[Plan, dict[str, str]]:
+    """Train the variants, as far as the seconds reach.
+
+    Returns the plan of those that were to be tried, which are all unless a search chose among them, and the reason
+    of each trial that failed, by name.
+    """
     uri = plan.directory.uri
     storage.remove(plan.directory.path("tensorboard"))  # trials report again what they have: it is written anew
     with tempfile.TemporaryDirectory() as folder:
         # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
         local = uri if storage.is_local(uri) else folder
-        errors = _train(plan, local, seconds)
+        progress = _train(plan, local, seconds)
         if local != uri:
             storage.copy(local, uri)
-    return errors
+    tried = {name: variant for name, variant in plan.variants.items() if name in progress.trials}
+    return dataclasses.replace(plan, variants=tried, stored=plan.stored & tried.keys()), progress.errors
 
 
-def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
+def _train(plan: Plan, local: str, seconds: float = math.inf) -> Progress:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard") as progress:
@@ -53,15 +58,17 @@ def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
             tune.with_resources(
                 tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
             ),
-            param_space={"trial": tune.grid_search(list(plan.variants))},
+            param_space=search.space(plan),
             tune_config=tune.TuneConfig(
+                search_alg=search.algorithm(plan),
+                num_samples=plan.trials,
                 metric=f"valid_{plan.config.select_by}",
                 mode="min" if plan.config.select_by == "loss" else "max",
                 scheduler=_scheduler(plan),
                 reuse_actors=True,
                 time_budget_s=seconds if math.isfinite(seconds) else None,
-                trial_name_creator=lambda trial: trial.config["trial"],
-                trial_dirname_creator=lambda trial: trial.config["trial"],
+                trial_name_creator=lambda trial: plan.name(trial.config),
+                trial_dirname_creator=lambda trial: plan.name(trial.config),
             ),
             run_config=tune.RunConfig(
                 name="tune",
@@ -73,7 +80,7 @@ def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
             ),
         )
         tuner.fit()  # does not raise for trials that failed
-    return progress.errors
+    return progress
 
 
 def _scheduler(plan: Plan) -> TrialScheduler:
@@ -143,7 +150,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     from ray_birds.sweep import checkpoint, tasks, training
 
     device.use_threads(plan.threads)
-    name, directory = config["trial"], plan.directory
+    name, directory = plan.name(config), plan.directory
     if not directory.exists():
         raise cluster.unseen(directory.uri)
 
@@ -153,6 +160,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         about |= {"ended": results.ended(history, plan.variants[name])}
         about |= {"fine_tuned": max(len(history) - plan.variants[name].head_phase, 0)}
         about |= {"kept_epoch": kept.epoch, "kept_accuracy": kept.valid_accuracy}
+        about |= {search.SCORE: kept.score(plan.config.select_by)}
         tune.report(dataclasses.asdict(history[-1]) | about)
 
     def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:

@@ -430,6 +430,21 @@ def test_asha_stops_in_fine_tuning_what_falls_behind_and_no_head(settings: TuneC
 
 
 @pytest.mark.slow
+def test_optuna_tries_as_many_as_it_may_and_results_are_of_these(settings: TuneConfig, stored: Path) -> None:
+    rates = (0.001, 0.002, 0.005, 0.01)
+    one = settings.replace(name="optuna", search="optuna", augment=("off",), unfreeze=(0,), learning_rate=rates)
+    done = sweep(one.replace(samples=3))
+    rows = trials(stored.with_name("optuna"))
+    assert len(rows) == 3 and (rows["status"] == "finished").all() and not done.left_out
+    written = [
+        json.loads(path.read_text()) for path in (stored.with_name("optuna") / "tune").glob("*/params.json")
+    ]
+    assert {point["learning_rate"] for point in written} == set(rows["learning_rate"]) <= set(rates)
+    again = sweep(one.replace(samples=3, resume=True))
+    assert {trial.name for trial in again.trials} == set(rows.index)
+
+
+@pytest.mark.slow
 def test_a_time_limit_compares_what_has_ended(
     settings: TuneConfig, stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -465,6 +480,6 @@ def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfi
         "article-unfreeze10-lr0.001",
         "plain-unfreeze100-lr0.001",
     ]
-    sampled = settings.replace(samples=5, learning_rate=(1e-4, 1e-2))
+    sampled = settings.replace(search="random", samples=5, learning_rate=(1e-4, 1e-2))
     assert list(variants(sampled)) == list(variants(sampled)) and len(variants(sampled)) <= 5
     assert all(1e-4 <= variant.learning_rate <= 1e-2 for variant in variants(sampled).values())
