@@ -90,6 +90,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         evaluations,
         (*said, temperature.sentence),
         results.kept(last.history, variant).epoch,
+        results.compare_recall(complete, name, data),
     )
     return kept
 
