@@ -47,6 +47,12 @@ def tried(made: Untried, one: Plan) -> list[str]:
     return names
 
 
+def trials_of(made: Untried) -> Any:
+    """What Optuna knows of trials."""
+    study: Any = made._optuna._ot_study
+    return study.trials
+
+
 def test_a_space_has_each_factor_by_name_with_all_that_variants_have_of_it(tmp_path: Path) -> None:
     found = search.space(plan(tmp_path, **GRID))
     assert list(found) == list(Variant().values)
@@ -68,8 +74,7 @@ def test_optuna_learns_from_what_it_did_not_suggest_too(tmp_path: Path) -> None:
     one = plan(tmp_path, search="optuna", samples=18, **GRID)
     made = Untried(one)
     tried(made, one)
-    study = made._optuna._ot_study
-    told = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    told = [trial for trial in trials_of(made) if trial.state.name == "COMPLETE"]
     assert len(told) == 18
     for trial in told:
         point = settled(one.config, next(iter(one.variants.values())).values | trial.params)
@@ -83,7 +88,7 @@ def test_a_trial_that_failed_teaches_optuna_nothing(tmp_path: Path) -> None:
     for number in range(18):
         made.suggest(str(number))
         made.on_trial_complete(str(number), error=True)
-    assert {trial.state.name for trial in made._optuna._ot_study.trials} == {"FAIL"}
+    assert {trial.state.name for trial in trials_of(made)} == {"FAIL"}
 
 
 def test_a_sweep_that_is_resumed_begins_with_what_it_had(tmp_path: Path) -> None:
@@ -131,7 +136,7 @@ def test_tune_s_own_results_have_the_factors_as_columns(
     found = ended.get_dataframe()
     assert len(found) == one.trials
     rows = found[[f"config/{name}" for name in Variant().values]].to_dict("records")
-    names = [one.name({key.partition("/")[2]: value for key, value in row.items()}) for row in rows]
+    names = [one.name({str(key).partition("/")[2]: value for key, value in row.items()}) for row in rows]
     assert len(set(names)) == one.trials
     if not options:
         assert names == list(one.variants)

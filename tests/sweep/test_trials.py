@@ -12,13 +12,6 @@ from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.trials import _Halving, _rungs, _scheduler
 
 RECIPES = {"best": "best", "worse-seed0": "worse", "worse-seed1": "worse", "resumed": "resumed", "diverged": "bad"}
-OTHERS: Any = (
-    SweepDirectory("d"),
-    "",
-    Dataset("d", ("a", "b"), {}),
-    {},
-    {},
-)  # of a plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +22,11 @@ class Trial:
 
     def __str__(self) -> str:
         return self.trial_id
+
+
+def planned(config: TuneConfig) -> Plan:
+    data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
+    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
 
 
 @pytest.fixture
@@ -101,7 +99,7 @@ def test_a_trial_without_numbers_decides_nothing(halving: _Halving) -> None:
 def test_rungs_are_epochs_of_fine_tuning(epochs: int, warmup: float, rungs: tuple[int, ...]) -> None:
     config = TuneConfig(scheduler="asha", fine_tune_epochs=epochs, warmup_epochs=warmup)
     assert _rungs(config) == rungs
-    made = _scheduler(Plan(config, *OTHERS, variants(config), frozenset(), threads=1, gpus=0.0))
+    made = _scheduler(planned(config))
     assert isinstance(made, _Halving) == bool(rungs)
 
 
@@ -115,7 +113,7 @@ def test_a_recipe_is_a_variant_without_its_seed() -> None:
         learning_rate=(0.01, 0.02),
         seed=(0, 1),
     )
-    made = _scheduler(Plan(config, *OTHERS, variants(config), frozenset(), threads=1, gpus=0.0))
+    made = _scheduler(planned(config))
     recipes = [f"plain-unfreeze0-lr{rate}" for rate in (0.01, 0.02)]
     assert isinstance(made, _Halving)
     assert made._recipes == {f"{recipe}-seed{seed}": recipe for recipe in recipes for seed in (0, 1)}
