@@ -432,15 +432,16 @@ def test_asha_stops_in_fine_tuning_what_falls_behind_and_no_head(settings: TuneC
 @pytest.mark.slow
 def test_optuna_tries_as_many_as_it_may_and_results_are_of_these(settings: TuneConfig, stored: Path) -> None:
     rates = (0.001, 0.002, 0.005, 0.01)
-    one = settings.replace(name="optuna", search="optuna", augment=("off",), unfreeze=(0,), learning_rate=rates)
-    done = sweep(one.replace(samples=3))
+    one = settings.replace(name="optuna", search="optuna", samples=3, learning_rate=rates)
+    one = one.replace(augment=("off",), unfreeze=(0,))
+    done = sweep(one)
     rows = trials(stored.with_name("optuna"))
     assert len(rows) == 3 and (rows["status"] == "finished").all() and not done.left_out
     written = [
         json.loads(path.read_text()) for path in (stored.with_name("optuna") / "tune").glob("*/params.json")
     ]
     assert {point["learning_rate"] for point in written} == set(rows["learning_rate"]) <= set(rates)
-    again = sweep(one.replace(samples=3, resume=True))
+    again = sweep(one.replace(resume=True))
     assert {trial.name for trial in again.trials} == set(rows.index)
 
 
