@@ -96,14 +96,14 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         gpus=0.0,
     )
     with mock.patch.object(trials, "_trainable", _trial(options.seconds)):
-        errors = trials._train(plan, uri)
+        errors = trials._train(plan, uri).errors
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 
 
 def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
     def trainable(config: dict[str, Any], plan: Plan) -> None:
-        epochs = plan.variants[config["trial"]].epochs
+        epochs = plan.variants[plan.name(config)].epochs
         for number in range(1, epochs + 1):
             time.sleep(seconds / epochs)
             tune.report(

@@ -115,10 +115,14 @@ class TuneConfig(_Factors):
     """What makes an epoch, and the winner, the best on valid; macro_f1 counts each class alike."""
     patience: int = 0
     """End a trial after this many epochs of its last phase without a better one; 0: never."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """grid: every combination of the values; random: --samples drawn from them, learning rates from their range;
+    optuna: --samples of the combinations, chosen by what others have scored (needs ray-birds[optuna])."""
     samples: int = 0
-    """Try this many variants drawn at random from the grid's ranges instead of the whole grid; 0: the grid."""
+    """How many variants --search random and optuna try; of a grid all are tried."""
     scheduler: Literal["none", "asha"] = "none"
-    """asha stops the worse half of the recipes, each with all its seeds, before fine-tuning starts."""
+    """asha stops the worse half of the recipes, each with all its seeds, after a quarter of fine-tuning and after
+    half of it."""
     time_limit: str = ""
     """Compare what has ended by then, such as 90s, 30m or 1h30m after the start; variants begin with the cheapest,
     those whose backbone stays frozen. Empty: no limit."""
@@ -202,8 +206,16 @@ class TuneConfig(_Factors):
         check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
         check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
         check(
-            self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and not self.samples),
-            f"--preset article fixes {', '.join(map(option, ARTICLE[0]))} and has no --samples: leave these out",
+            bool(self.samples) == (self.search != "grid"),
+            f"--search {self.search} --samples {self.samples}: random and optuna need samples, the grid has none",
+        )
+        check(
+            self.search != "optuna" or len(self.grid["seed"]) == 1,
+            "--search optuna takes one --seed: it tries no variant again, and seeds of some alone compare badly",
+        )
+        check(
+            self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and self.search == "grid"),
+            f"--preset article fixes {', '.join(map(option, ARTICLE[0]))} and has no --search: leave these out",
         )
 
     @property

@@ -45,8 +45,12 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--weight-decay 0 0.1", "weight_decay", (0.0, 0.1)),
     ("--schedule constant", "schedule", ("constant",)),
     ("--label-smoothing 0", "label_smoothing", (0.0,)),
+    ("--dropout 0 0.2", "dropout", (0.0, 0.2)),
+    ("--ema 0.99", "ema", (0.99,)),
+    ("--clip-norm 1", "clip_norm", (1.0,)),
     ("--seed 0 1 2", "seed", (0, 1, 2)),
-    ("--samples 8", "samples", 8),
+    ("--search random --samples 8", "samples", 8),
+    ("--search optuna --samples 8", "search", "optuna"),
     ("--scheduler asha", "scheduler", "asha"),
     ("--loss focal cross_entropy", "loss", ("focal", "cross_entropy")),
     ("--class-weights none balanced", "class_weights", ("none", "balanced")),
@@ -71,6 +75,12 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--name first --resume", "resume", True),
     ("--verbose", "verbose", True),
 ]
+# Options that these need.
+TUNE_WITH: dict[str, dict[str, Any]] = {
+    "resume": {"name": "first"},
+    "samples": {"search": "random"},
+    "search": {"samples": 8},
+}
 PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("", "model", "m"),
     ("--input a s3://b/c *.jpg", "input", ("a", "s3://b/c", "*.jpg")),
@@ -136,7 +146,14 @@ TUNE_REFUSED = [
     "--patience -1",
     "--weight-decay -0.1",
     "--label-smoothing 1",
+    "--dropout 1",
+    "--ema 1",
+    "--clip-norm -1",
+    "--clip-norm inf",
     "--samples -1",
+    "--samples 3",
+    "--search random",
+    "--search optuna --samples 3 --seed 0 1",
     "--augment-views -1",
     "--max-failures -1",
     "--time-limit soon",
@@ -154,7 +171,7 @@ TUNE_REFUSED = [
     "--preset article --unfreeze 10",
     "--preset article --head probe adam",
     "--preset article --keep best --patience 2",
-    "--preset article --samples 3",
+    "--preset article --search random --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
 PREDICT_REFUSED += ["--engine local --gpus 1"]
@@ -177,6 +194,7 @@ TUNE_OTHER_KIND = [
     "--image-size 9.5",
     "--seed one",
     "--scheduler fifo",
+    "--search bayes",
     "--head linear",
     "--optimizer sgd",
     "--keep first",
@@ -204,8 +222,7 @@ def predict_words(words: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(("words", "field", "value"), TUNE_VALID)
 def test_tune_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(TuneConfig, words, monkeypatch)
-    named = {"name": "first"} if field == "resume" else {}
-    assert config == TuneConfig(**{field: value}, **named)
+    assert config == TuneConfig(**{field: value}, **TUNE_WITH.get(field, {}))
     assert getattr(config, field) == value
 
 

@@ -36,7 +36,8 @@ NAMES = {dotted(module): module for module in MODULES}
 
 RAY = {
     *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute"),
-    *("sweep.prepare", "sweep.trials", "sweep.callbacks", "sweep.selection", "prediction.pipeline"),
+    *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
+    "prediction.pipeline",
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
 KERAS = {

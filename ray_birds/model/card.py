@@ -11,6 +11,7 @@ from ray_birds.core import storage
 from ray_birds.core.text import markdown as escaped
 from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import FEW, Estimate, Evaluation, wilson
+from ray_birds.evaluation.recalls import Recalls
 from ray_birds.model import lines
 from ray_birds.model.bundle import CARD, LEAST_KERAS
 from ray_birds.sweep import factors
@@ -34,9 +35,10 @@ def write(
     said: Sequence[str],
     selective: dict[str, Any],
     epoch: int,
+    recalls: Recalls | None = None,
 ) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    text = markdown(variant, weights, data, evaluations, said, selective, epoch)
+    text = markdown(variant, weights, data, evaluations, said, selective, epoch, recalls)
     storage.write(storage.join(uri, CARD), text.encode())
 
 
@@ -48,13 +50,14 @@ def markdown(
     said: Sequence[str],
     selective: dict[str, Any],
     epoch: int,
+    recalls: Recalls | None = None,
 ) -> str:
     """The card as Markdown.
 
     `weights` is what the backbone began with: imagenet, none or the path of a file. `data` is the sweep's
     dataset.json. `evaluations` are the scores by split: valid, and test where there is one; `said` are the
     sentences of the sweep's significance, `selective` what `evaluation.selective.summary` says of thresholds.
-    `epoch` is the one whose weights these are.
+    `epoch` is the one whose weights these are; `recalls` are there where classes are uneven.
     """
     name = _name(data["root"])
     made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
@@ -64,6 +67,7 @@ def markdown(
         _results(evaluations, said),
         _trust(selective),
         _weak(evaluations),
+        *([_rare(recalls)] if recalls else []),
         _recipe(variant, weights, epoch),
         _data(data),
         _use(len(data["classes"])),
@@ -176,6 +180,19 @@ class from bad luck.
 {_table(columns, [(escaped(one.name), str(one.support), *_estimate(one.recall)) for one in worst])}
 
 Most often taken one for another: {pairs}."""
+
+
+def _rare(recalls: Recalls) -> str:
+    columns = ("class", "training images", "valid images", "before", "95 % interval", "after", "95 % interval")
+    rows = [
+        (escaped(one.name), f"{one.trained:,}", f"{one.images:,}", *_estimate(one.before), *_estimate(one.after))
+        for one in recalls.classes[:_WEAK]
+    ]
+    return f"""## Classes of few training images
+
+{escaped(recalls.sentence)}
+
+{_table(columns, rows)}"""
 
 
 def _recipe(variant: Variant, weights: str, epoch: int) -> str:

@@ -21,8 +21,8 @@ def _of_layer(layer: "keras.Layer") -> int:
 
     if isinstance(layer, keras.Model):
         return multiply_adds(layer)
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
-        return 0
-    places = math.prod(layer.output.shape[1:-1])
-    return int(places * math.prod(kernel.shape))
+    separable = isinstance(layer, keras.layers.SeparableConv2D)  # two convolutions, one behind the other
+    names = ("depthwise_kernel", "pointwise_kernel") if separable else ("kernel",)
+    kernels = [kernel for name in names if (kernel := getattr(layer, name, None)) is not None]
+    places = math.prod(layer.output.shape[1:-1]) if kernels else 0
+    return int(places * sum(math.prod(kernel.shape) for kernel in kernels))

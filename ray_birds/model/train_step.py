@@ -4,7 +4,7 @@ Compiling a step costs some ten seconds: trials of the same shape share a stage,
 """
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Literal
 
@@ -21,23 +21,33 @@ Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a step does, beside its learning rate; the default is the article's, which trains heads too."""
+    """What a step does beside its rate, by factors; the default is the article's, which trains heads too."""
 
     optimizer: Literal["adamw", "adam"] = "adam"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    dropout: float = 0.0
+    ema: float = 0.0
+    clip_norm: float = 0.0
+
+    @classmethod
+    def of(cls, variant: Variant) -> "Recipe":
+        """That of a variant's fine-tuning."""
+        return cls(**{field.name: getattr(variant, field.name) for field in fields(cls)})
 
     @property
     def is_plain(self) -> bool:
         """Whether what is made small is cross-entropy as it is."""
         return self.loss == "cross_entropy" and not self.label_smoothing
 
-    def make_optimizer(self, trained: list[keras.Variable]) -> keras.Optimizer:
-        """Not yet built; the learning rate is set before each step."""
+    def make_optimizer(self, trained: list[keras.Variable], replicas: int = 1) -> keras.Optimizer:
+        """Not yet built; the learning rate is set before each step. Each replica clips its equal share."""
+        clip = self.clip_norm / replicas or None
+        options = {"use_ema": self.ema > 0, "ema_momentum": self.ema, "global_clipnorm": clip}
         if self.optimizer == "adam":
-            return keras.optimizers.Adam()
-        optimizer = keras.optimizers.AdamW(weight_decay=self.weight_decay)
+            return keras.optimizers.Adam(**options)
+        optimizer = keras.optimizers.AdamW(weight_decay=self.weight_decay, **options)
         # Biases, and scales and shifts of normalisation, have one axis: decay would pull them off their place.
         optimizer.exclude_from_weight_decay(var_list=[each for each in trained if len(each.shape) < 2])
         return optimizer
@@ -93,11 +103,15 @@ class Stage:
             self._model = shape.model(in_head)
             self._trained = list(self._model.trainable_variables)
             self._recipe = Recipe() if in_head else shape.fine_tuning
-            optimizer = self._recipe.make_optimizer(self._trained)
+            self._seed = tf.Variable(0, dtype=tf.int64)
+            optimizer = self._recipe.make_optimizer(self._trained, self._replicas)
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
             self.optimizer.build(self._trained)
+        self._steps = optimizer.iterations
+        averages = [one for one in optimizer.variables if one.path.endswith("_average")]
+        self._averaged = list(zip(self._trained, averages, strict=False))  # none without --ema
         self._first = [variable.numpy() for variable in self._trained]
         self._first_optimizer = [variable.numpy() for variable in self.optimizer.variables]
         dtype = tf.uint8 if self._model.input.name.startswith(PIXELS) else tf.float32
@@ -107,12 +121,9 @@ class Stage:
         xla = True if tf.config.list_physical_devices("GPU") and not several else None
         self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
         self.predict = tf.function(self._predict, input_signature=[features])
-        read = keras.Model(self._model.input, self._model.get_layer("head").input)
-        # What the head reads, (n, d) float32.
-        self.pool = tf.function(
-            lambda x: tf.cast(read(tf.cast(x, tf.float32), training=False), tf.float32),
-            input_signature=[features],
-        )
+        self._head = self._model.get_layer("head")
+        self._below = keras.Model(self._model.input, self._head.input)
+        self.pool = tf.function(self._pool, input_signature=[features])
 
     def step(
         self, features: np.ndarray, labels: np.ndarray, rate: float, weights: np.ndarray | float = 1.0
@@ -149,21 +160,57 @@ class Stage:
         """A device's share of a step; `weights` are shares of the whole batch, and gradients are added."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self._trained])
-            scores = self._predict(features)
+            scores = self._scores(features)
             losses = keras.losses.sparse_categorical_crossentropy(labels, scores)
             costs = losses if self._recipe.is_plain else self._recipe.losses(labels, scores)
             loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
+        if self._recipe.clip_norm and self._replicas > 1:
+            # Keras clips before it adds up, and the norm of the sum is what counts: it gets equal shares of that.
+            total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            gradients = [each / self._replicas for each in total]
         self.optimizer.apply(gradients, self._trained)
         counts = tf.cast(weights > 0, tf.float32)
         hits = tf.cast(tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels), tf.float32)
         return tf.reduce_sum(losses * counts), tf.reduce_sum(hits * counts)
 
+    def _scores(self, features: tf.Tensor) -> tf.Tensor:
+        """Probabilities in training: with dropout, drawn from the seed, the number of the step and the replica.
+
+        So a trial that resumes draws what it would have drawn. It is not a layer of the model, called with
+        training=True, because that would reach the frozen layers too.
+        """
+        if not self._recipe.dropout:
+            return self._predict(features)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        number = tf.cast(self._steps.value, tf.int64) * self._replicas + tf.cast(replica, tf.int64)
+        seed = tf.stack([self._seed, number])
+        return self._head(tf.nn.experimental.stateless_dropout(self._pool(features), self._recipe.dropout, seed))
+
     def _predict(self, features: tf.Tensor) -> tf.Tensor:
         return self._model(tf.cast(features, tf.float32), training=False)
 
+    def _pool(self, features: tf.Tensor) -> tf.Tensor:
+        """What the head reads, (n, d) float32."""
+        return tf.cast(self._below(tf.cast(features, tf.float32), training=False), tf.float32)
+
+    def swap(self) -> None:
+        """Exchange the weights with their moving averages, where there are any.
+
+        Steps are made from the weights; what is scored and kept are the averages, and the weights wait meanwhile
+        where the optimizer has its averages: so a state holds both.
+        """
+        for variable, average in self._averaged:
+            value = variable.numpy()
+            variable.assign(average)
+            average.assign(value)
+
     def reset(self, seed: int) -> None:
-        """Back to the first weights: the pretrained ones, and a head drawn from `seed` (Glorot uniform)."""
+        """Back to the first weights: the pretrained ones, and a head drawn from `seed` (Glorot uniform).
+
+        Dropout is drawn from the seed too.
+        """
+        self._seed.assign(seed)
         for variable, value in zip(self._trained, self._first, strict=True):
             if variable.path == "head/kernel":
                 variable.assign(keras.initializers.GlorotUniform(seed)(variable.shape))
@@ -173,11 +220,14 @@ class Stage:
             variable.assign(value)
 
     def load(self, weights: Weights, optimizer: list[np.ndarray] | None = None) -> None:
-        """Take over the weights that are trained here, and within a phase the optimizer's moments."""
+        """Take over the weights that are trained here, and within a phase the optimizer's moments and averages."""
         for variable in self._trained:
             if variable.path in weights:
                 variable.assign(weights[variable.path])
-        if optimizer is not None:
+        if optimizer is None:
+            for variable, average in self._averaged:
+                average.assign(variable)
+        else:
             for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
                 variable.assign(value)
 

@@ -114,6 +114,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         (*said, *wording.tta(kept), temperature.sentence),
         kept["selective"],
         results.kept(last.history, variant).epoch,
+        results.compare_recall(complete, name, data),
     )
     return kept
 

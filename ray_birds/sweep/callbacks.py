@@ -60,9 +60,15 @@ class Progress(Callback):
         self._failures: list[dict[str, Any]] = list(plan.directory.failures())
         self._told_of_gpu = False
         self._last: dict[str, dict[str, Any]] = {}
-        self._state = dict.fromkeys(plan.variants, "waiting")
+        # A search begins with none and chooses one after the other.
+        self._state = dict.fromkeys(plan.variants if plan.trials == len(plan.variants) else (), "waiting")
         self._start = self._worked = self._said = time.monotonic()
         self._live = Live(get_renderable=self._table, console=terminal.out, refresh_per_second=1, transient=True)
+
+    @property
+    def trials(self) -> list[str]:
+        """Those that there are so far, by name."""
+        return list(self._state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune keeps its callbacks for a restore of its own, which is never made
@@ -79,6 +85,8 @@ class Progress(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Say what is waited for where no trial runs, as until an autoscaler has started a node."""
+        for trial in trials:
+            self._state.setdefault(str(trial), "waiting")
         now, waiting = time.monotonic(), sum(state == "waiting" for state in self._state.values())
         if not waiting or "running" in self._state.values():
             self._worked = now
@@ -173,21 +181,24 @@ class Progress(Callback):
 
     def _title(self) -> str:
         """Trials done, rate and time to go; the epochs of all trials are the measure."""
-        ended = [name for name, state in self._state.items() if state in ("finished", "stopped", "failed")]
+        states = dict(self._state)  # the table is drawn in a thread of its own
+        ended = [name for name, state in states.items() if state in ("finished", "stopped", "failed")]
         epochs = sum(result["epoch"] for result in self._last.values())
         left = sum(
-            variant.epochs - self._last.get(name, {}).get("epoch", 0)
-            for name, variant in self._variants.items()
+            self._variants[name].epochs - self._last.get(name, {}).get("epoch", 0)
+            for name in states
             if name not in ended
         )
+        mean = sum(variant.epochs for variant in self._variants.values()) / len(self._variants)
+        left += (self._plan.trials - len(states)) * mean  # of those that a search has not chosen yet
         seconds = time.monotonic() - self._start
         to_go = f", {terminal.duration(left * seconds / epochs)} to go" if epochs and left else ""
         rate = f", {epochs / seconds * 60:.1f} epochs/min" if epochs else ""
         failures = f", {len(self._failures)} failure(s)" if self._failures else ""
-        return f"{len(ended)}/{len(self._variants)} trials{rate}{failures}{to_go}"
+        return f"{len(ended)}/{self._plan.trials} trials{rate}{failures}{to_go}"
 
     def _table(self) -> Table:
-        rows = [self._row(name) for name in self._variants]
+        rows = [self._row(name) for name in self.trials]
         return terminal.table(f"Sweep: {self._title()}", _COLUMNS, rows)
 
     def _row(self, name: str) -> list[str]:

@@ -155,6 +155,7 @@ class SweepDirectory:
             "weights": weights,
             "classes": list(data.classes),
             "splits": {name: len(split) for name, split in data.splits.items()},
+            "train_images": np.bincount(data.splits["train"].labels, minlength=len(data.classes)).tolist(),
             "notes": list(data.notes),
             "made": list(inspection.made),
             "bad_images": len(inspection.bad),

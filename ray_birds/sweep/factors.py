@@ -178,6 +178,37 @@ class Variant(Settings):
         accepts=lambda share: 0 <= share < 1,
         expected="a share from 0, such as 0.1",
     )
+    dropout: float = factor(
+        0.0,
+        label="dropout",
+        help="Share of the features that the head does without in each step of fine-tuning; 0: none.",
+        tried=(0.0,),
+        short=lambda share: f"dropout{number(share)}",
+        phase="fine-tune",
+        accepts=lambda share: 0 <= share < 1,
+        expected="a share from 0, such as 0.2",
+    )
+    ema: float = factor(
+        0.0,
+        label="weight averaging",
+        help="Momentum of the exponential moving average of the weights in fine-tuning: it is what is scored and "
+        "kept; 0: the weights themselves.",
+        tried=(0.0,),
+        short=lambda momentum: f"ema{number(momentum)}",
+        phase="fine-tune",
+        accepts=lambda momentum: 0 <= momentum < 1,
+        expected="a momentum from 0, such as 0.99",
+    )
+    clip_norm: float = factor(
+        0.0,
+        label="gradient clipping",
+        help="Norm, over all weights, that larger gradients of fine-tuning are scaled down to; 0: none.",
+        tried=(0.0,),
+        short=lambda norm: f"clip{number(norm)}",
+        phase="fine-tune",
+        accepts=lambda norm: 0 <= norm < float("inf"),
+        expected="a number from 0, such as 1",
+    )
     loss: Literal["cross_entropy", "focal"] = factor(
         "cross_entropy",
         label="loss",

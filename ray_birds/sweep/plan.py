@@ -5,6 +5,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ray_birds.config import ARTICLE, TuneConfig
@@ -40,6 +41,19 @@ class Plan:
     gpus: float
 
     @property
+    def trials(self) -> int:
+        """How many of the variants are tried: all of them, unless a search chooses among them."""
+        return self.config.samples if self.config.search == "optuna" else len(self.variants)
+
+    def name(self, point: Point) -> str:
+        """The trial with these values of the factors."""
+        return self._names[tuple(sorted(point.items()))]
+
+    @cached_property
+    def _names(self) -> dict[tuple[tuple[str, Any], ...], str]:
+        return {tuple(sorted(variant.values.items())): name for name, variant in self.variants.items()}
+
+    @property
     def scored(self) -> list[str]:
         """Splits that every trial scores."""
         return ["valid", "test"] if self.config.score_all and "test" in self.data.splits else ["valid"]
@@ -60,9 +74,14 @@ class Plan:
 def variants(config: TuneConfig) -> dict[str, Variant]:
     """The variants that the settings ask for, by trial name; those that share a compiled step side by side.
 
-    Raises SettingsError where two have the same name.
+    Of these --search optuna tries some. Raises SettingsError where two have the same name, or fewer are left than
+    --samples.
     """
-    points = _samples(config) if config.samples else _points(config)
+    points = _samples(config) if config.search == "random" else _points(config)
+    if config.search == "optuna" and len(points) < config.samples:
+        raise SettingsError(
+            f"--samples {config.samples}: only {len(points)} different variants; give fewer samples"
+        )
     seed = config.grid["seed"][0]
     points.sort(key=lambda point: (config.grid["backbone"].index(point["backbone"]), _depth(point["unfreeze"])))
     shared = {name: getattr(config, name) for name in _SHARED}
@@ -80,7 +99,7 @@ def _points(config: TuneConfig) -> list[Point]:
     """Every combination of the factors' values that differs in one that counts; of the article's only its four."""
     fixed = ARTICLE if config.preset == "article" else ({},)
     points = [
-        _settled(config, dict(zip(free, values, strict=True)) | pair)
+        settled(config, dict(zip(free, values, strict=True)) | pair)
         for pair in fixed
         for free in [[name for name in config.grid if name not in pair]]
         for values in itertools.product(*(config.grid[name] for name in free))
@@ -88,7 +107,7 @@ def _points(config: TuneConfig) -> list[Point]:
     return list({tuple(point.values()): point for point in points}.values())
 
 
-def _settled(config: TuneConfig, point: Point) -> Point:
+def settled(config: TuneConfig, point: Point) -> Point:
     """The point with the first value of each factor that changes nothing there: no trial is run twice."""
     idle = (name for name in config.variant(**point).idle if len(config.grid[name]) > 1)
     return point | {name: config.grid[name][0] for name in idle}
@@ -104,7 +123,7 @@ def _samples(config: TuneConfig) -> list[Point]:
     drawn: dict[tuple[Any, ...], Point] = {}
     for _ in range(_DRAWS * config.samples):
         values = {name: _draw(draw, config, name) for name in config.grid if name != "seed"}
-        point = _settled(config, values)
+        point = settled(config, values)
         drawn.setdefault(tuple(point.values()), point)
         if len(drawn) == config.samples:
             return [point | {"seed": seed} for point in drawn.values() for seed in seeds]

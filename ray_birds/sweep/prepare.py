@@ -17,6 +17,7 @@ from ray_birds.features.compute import Source
 from ray_birds.features.store import FeatureSpec
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
+from ray_birds.sweep import search
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan, variants
 
@@ -30,6 +31,7 @@ def check_locally(config: TuneConfig, directory: SweepDirectory) -> str:
     the images of a sweep have gone, and ModelError where its weights are no longer those that it began with.
     """
     variants(config)
+    search.require(config)
     if config.resume and not storage.exists(config.data):
         raise DataError(f"{config.data}: no such folder; where the images have moved, give their folder by --data")
     weights = backbones.weights_digest(config.weights)
@@ -86,8 +88,9 @@ def prepare(
         threads=threads,
         gpus=gpus,
     )
+    among = f" of {len(plan.variants)} variants" if plan.trials < len(plan.variants) else ""
     terminal.say(
-        f"{len(plan.variants)} trials, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
+        f"{plan.trials} trials{among}, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
     )
     return plan if config.features == "none" else _with_features(plan, resources)
 

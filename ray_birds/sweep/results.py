@@ -21,6 +21,7 @@ from ray_birds.core.errors import OutputError
 from ray_birds.evaluation import significance, wording
 from ray_birds.evaluation.cost import Cost
 from ray_birds.evaluation.leakage import copied, held_out
+from ray_birds.evaluation.recalls import Recalls, by_class, uneven
 from ray_birds.evaluation.significance import Run, Significance
 from ray_birds.evaluation.temperature import Temperature
 from ray_birds.sweep import factors
@@ -248,6 +249,11 @@ class Results:
             return None
         return compare(self.trials, self.winner.name, self.config.margin, self.dataset["copies_in_train"])
 
+    @cached_property
+    def recalls(self) -> Recalls | None:
+        """Recall by class of the plain head and of the winner; None where classes are even, or one is missing."""
+        return None if self.winner is None else compare_recall(self.trials, self.winner.name, self.dataset)
+
 
 def runs(found: Iterable[Trial]) -> list[Run]:
     """The finished trials, to be compared on valid."""
@@ -277,6 +283,27 @@ def compare(
         return significance.state(runs(found), winner, margin / 100, untested="test" in copies, by=by)
     seen = copied(test.path.tolist(), copies.get("test", ()))
     return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen), by=by)
+
+
+def compare_recall(found: Iterable[Trial], name: str, data: Mapping[str, Any]) -> Recalls | None:
+    """Recall by class of the trial called `name`, and of what it started from: the head on its frozen backbone.
+
+    That is the trial with the same backbone and seed, nothing unfrozen, images as they are, all weighing alike.
+    None where it was not tried, or is the same, or classes are even; `data` is the sweep's dataset.json.
+    """
+    named = {one.name: one for one in found if one.status == "finished" and one.valid is not None}
+    if name not in named or not uneven(data.get("train_images", ())):
+        return None
+    after = named.pop(name)
+    wanted = {factor: after.variant.values[factor] for factor in ("backbone", "seed")}
+    wanted |= {"augment": "off", "unfreeze": 0, "class_weights": "none"}
+    before = next((one for one in named.values() if wanted.items() <= one.variant.values.items()), None)
+    if before is None or before.valid is None or after.valid is None:
+        return None
+    index = {one: number for number, one in enumerate(data["classes"])}
+    columns = (after.valid.label, before.valid.prediction, after.valid.prediction)
+    numbers = (np.array([index[one] for one in column]) for column in columns)
+    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers))
 
 
 def trials(

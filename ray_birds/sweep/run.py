@@ -40,7 +40,7 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
-        errors = trials.run(plan, _seconds_left(config, started))
+        plan, errors = trials.run(plan, _seconds_left(config, started))
         with directory.writing():
             found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
             best = selection.choose(found)

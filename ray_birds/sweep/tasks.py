@@ -67,7 +67,7 @@ class Task:
             self.head.cut_point,
             self.tail.cut_point,
             self.devices,
-            Recipe(variant.optimizer, variant.weight_decay, variant.label_smoothing, variant.loss),
+            Recipe.of(variant),
             variant.solved,
         )
 

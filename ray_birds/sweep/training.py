@@ -122,11 +122,13 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     rates = schedule(variant, steps, in_head=in_head)
     first = (epoch if in_head else epoch - variant.head_phase) * steps
     seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
+    stage.swap()
     totals = [
         stage.step(x, labels[part], rates.rate(step), weights[labels[part]])
         for step, (part, x) in enumerate(seen, first)
     ]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
+    stage.swap()
     trained = time.monotonic()
     valid, scores = _valid(task, stage, inputs)
     result = Epoch(

@@ -5,9 +5,10 @@ and so does a whole sweep with --resume: nothing of Tune's own is restored or un
 """
 
 import dataclasses
+import itertools
 import math
 import tempfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ray import tune
@@ -17,7 +18,7 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
-from ray_birds.sweep import factors, results
+from ray_birds.sweep import factors, results, search
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
@@ -26,23 +27,30 @@ from ray_birds.sweep.results import Epoch
 # files show; the nodes have credentials of their own.
 _SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
 
+_HALF = 2  # of the recipes goes on at each of ASHA's rungs, and the next is at twice the epochs
+
 _SCORES = ("valid_accuracy", "valid_macro_f1", "valid_loss")  # one of them is Tune's metric
 
 
-def run(plan: Plan, seconds: float = math.inf) -> dict[str, str]:
-    """Train every variant, as far as the seconds reach; returns the reason of each trial that failed, by name."""
+def run(plan: Plan, seconds: float = math.inf) -> tuple[Plan, dict[str, str]]:
+    """Train the variants, as far as the seconds reach.
+
+    Returns the plan of those that were to be tried, which are all unless a search chose among them, and the reason
+    of each trial that failed, by name.
+    """
     uri = plan.directory.uri
     storage.remove(plan.directory.path("tensorboard"))  # trials report again what they have: it is written anew
     with tempfile.TemporaryDirectory() as folder:
         # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
         local = uri if storage.is_local(uri) else folder
-        errors = _train(plan, local, seconds)
+        progress = _train(plan, local, seconds)
         if local != uri:
             storage.copy(local, uri)
-    return errors
+    tried = {name: variant for name, variant in plan.variants.items() if name in progress.trials}
+    return dataclasses.replace(plan, variants=tried, stored=plan.stored & tried.keys()), progress.errors
 
 
-def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
+def _train(plan: Plan, local: str, seconds: float = math.inf) -> Progress:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard") as progress:
@@ -50,15 +58,17 @@ def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
             tune.with_resources(
                 tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
             ),
-            param_space={"trial": tune.grid_search(list(plan.variants))},
+            param_space=search.space(plan),
             tune_config=tune.TuneConfig(
+                search_alg=search.algorithm(plan),
+                num_samples=plan.trials,
                 metric=f"valid_{plan.config.select_by}",
                 mode="min" if plan.config.select_by == "loss" else "max",
                 scheduler=_scheduler(plan),
                 reuse_actors=True,
                 time_budget_s=seconds if math.isfinite(seconds) else None,
-                trial_name_creator=lambda trial: trial.config["trial"],
-                trial_dirname_creator=lambda trial: trial.config["trial"],
+                trial_name_creator=lambda trial: plan.name(trial.config),
+                trial_dirname_creator=lambda trial: plan.name(trial.config),
             ),
             run_config=tune.RunConfig(
                 name="tune",
@@ -70,46 +80,69 @@ def _train(plan: Plan, local: str, seconds: float = math.inf) -> dict[str, str]:
             ),
         )
         tuner.fit()  # does not raise for trials that failed
-    return progress.errors
+    return progress
 
 
 def _scheduler(plan: Plan) -> TrialScheduler:
-    if plan.config.scheduler != "asha":
+    rungs = _rungs(plan.config)
+    if plan.config.scheduler != "asha" or not rungs:
         return FIFOScheduler()
     varied = factors.varied(plan.variants.values())
-    return _Halving(_decisive(plan.config), {name: one.recipe(varied) for name, one in plan.variants.items()})
+    return _Halving(rungs, {name: one.recipe(varied) for name, one in plan.variants.items()})
 
 
-def _decisive(config: TuneConfig) -> int:
-    """The epoch that ASHA judges by: the last of the head phase, or the middle of fine-tuning from solved heads.
+def _rungs(config: TuneConfig) -> tuple[int, ...]:
+    """The epochs of fine-tuning after which ASHA decides: a quarter of them, then doubled.
 
-    Solved heads say nothing of what is fine-tuned from them: they are the same.
+    Not before the warm-up is over: rates are not at their peak. After the last epoch nothing is left to save.
     """
-    return 1 + config.tuning_epochs // 2 if "probe" in config.head else config.head_epochs
+    first = max(config.tuning_epochs // 4, math.ceil(config.warmup_epochs), 1)
+    doubled = (first * _HALF**number for number in itertools.count())
+    return tuple(itertools.takewhile(lambda epoch: epoch < config.tuning_epochs, doubled))
 
 
 class _Halving(AsyncHyperBandScheduler):
-    """One decision for each recipe, at the end of this epoch.
+    """At each rung a recipe goes on if it is in the better half of those that got there before (Li et al. 2020).
 
-    The first of a recipe's seeds to get there decides for all: stopped one by one, those that are left would be
-    the lucky ones. A trial that was killed reports its epochs again: it is not stopped by one that it has resumed
-    from.
+    Rungs are epochs of fine-tuning: trials that have none are not compared, nor are heads, which are the same
+    whatever is fine-tuned from them. The first of a recipe's seeds to get to a rung decides for all: stopped one
+    by one, those that are left would be the lucky ones. A trial that was killed reports its epochs again: it is
+    not stopped by one that it has resumed from.
     """
 
-    def __init__(self, epoch: int, recipes: dict[str, str]) -> None:
-        super().__init__("epoch", max_t=epoch, grace_period=epoch, reduction_factor=2, stop_last_trials=False)
-        self._epoch, self._recipes = epoch, recipes
-        self._decided: dict[str, str] = {}  # by recipe
+    def __init__(self, rungs: tuple[int, ...], recipes: dict[str, str]) -> None:
+        super().__init__(
+            "fine_tuned", max_t=rungs[-1], grace_period=rungs[0], reduction_factor=_HALF, stop_last_trials=False
+        )
+        self._recipes = recipes
+        self._stopped: set[str] = set()  # recipes
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, self._recipe(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        recipe = self._recipes[str(trial)]
-        if recipe not in self._decided and result["epoch"] >= self._epoch and not result["failed"]:
-            decision = super().on_trial_result(tune_controller, trial, result)
-            self._decided[recipe] = self.CONTINUE if result["resumed"] else decision
-        return self._decided.get(recipe, self.CONTINUE)
+        recipe = self._recipe(trial)
+        if result["failed"]:
+            return self.CONTINUE
+        decision = super().on_trial_result(tune_controller, recipe, result)
+        if decision == self.STOP and not result["resumed"]:
+            self._stopped.add(recipe.trial_id)
+        return self.STOP if recipe.trial_id in self._stopped and result["fine_tuned"] else self.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A trial's last result is no more than the others: only those that decide are compared."""
+        """A trial's last result is no more than the others: only rungs are compared."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """One that never began says nothing of its recipe."""
+
+    def _recipe(self, trial: Any) -> Any:
+        return _Recipe(self._recipes[str(trial)])
+
+
+class _Recipe(NamedTuple):
+    """What stands for all trials of a recipe where Tune compares trials: of these it reads no more than the id."""
+
+    trial_id: str
 
 
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
@@ -117,7 +150,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     from ray_birds.sweep import checkpoint, tasks, training
 
     device.use_threads(plan.threads)
-    name, directory = config["trial"], plan.directory
+    name, directory = plan.name(config), plan.directory
     if not directory.exists():
         raise cluster.unseen(directory.uri)
 
@@ -125,7 +158,9 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         about = {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""}
         kept = results.kept(history, plan.variants[name])
         about |= {"ended": results.ended(history, plan.variants[name])}
+        about |= {"fine_tuned": max(len(history) - plan.variants[name].head_phase, 0)}
         about |= {"kept_epoch": kept.epoch, "kept_accuracy": kept.valid_accuracy}
+        about |= {search.SCORE: kept.score(plan.config.select_by)}
         tune.report(dataclasses.asdict(history[-1]) | about)
 
     def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
@@ -143,7 +178,8 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         scores = training.train(task, last, on_epoch)
     except NotFiniteError as error:  # reported, not raised: it would be the same again
         nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, **dict.fromkeys(_SCORES, math.nan)}
-        tune.report(nothing | {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error)})
+        about = {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error), "fine_tuned": 0}
+        tune.report(nothing | about)
         return
     if scores is not None:
         directory.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

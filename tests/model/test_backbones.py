@@ -1,5 +1,6 @@
 """Backbones: the article's numbers, the cut, and weights by path computing what weights by name do."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,9 @@ import pytest
 from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.model import backbones, cut, head
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.model.operations import multiply_adds
 from ray_birds.sweep.factors import BACKBONES
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     import keras
@@ -126,6 +129,22 @@ def test_every_backbone_computes_what_its_application_does_as_a_graph_of_layers(
     wanted = np.asarray(pair.plain(pair.scaled(pixels), training=False))
     assert wanted.std() > 0.05
     np.testing.assert_allclose(pair.ours(pixels), wanted, rtol=1e-3, atol=1e-3 * wanted.std())
+
+
+def _documented() -> dict[str, list[int]]:
+    """Layers, parameters, features and multiply-adds of each backbone, as docs/extending.md has them."""
+    text = (REPOSITORY / "docs/extending.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.-]+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", text, re.MULTILINE)
+    return {name: [int(number.replace(",", "")) for number in numbers] for name, *numbers in rows}
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2-0.35", "MobileNetV3Large"])
+def test_the_documentation_has_the_numbers_of_each_backbone(name: str) -> None:
+    """Of two, built; the table was made for all in one go."""
+    assert _documented().keys() == set(BACKBONES)
+    network = backbones.build(name, "none", 224)
+    counts = [len(network.layers), network.count_params(), network.output.shape[-1], multiply_adds(network)]
+    assert _documented()[name] == counts
 
 
 def test_tail_of_prefix_is_the_whole_model_in_value_and_gradient(pair: Pair) -> None:

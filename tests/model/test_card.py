@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ray_birds.config import ARTICLE_RECIPE
+from ray_birds.core.text import markdown as escaped
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.evaluation.recalls import Recall, Recalls
 from ray_birds.model import card
 from ray_birds.model.bundle import LEAST_KERAS
 from ray_birds.sweep.factors import Variant
@@ -144,6 +146,18 @@ def test_without_test_it_takes_valid() -> None:
     text = card.markdown(VARIANT, "imagenet", DATA, {"valid": evaluation(1, times=2)}, SAID, SELECTIVE, 4)
     assert "| test |" not in section(text, "Results")
     assert [row[0] for row in rows(section(text, "Weak classes"))] == ["MOSS TERN"]
+
+
+def test_of_uneven_classes_the_rarest_are_told_before_and_after(scores: dict[str, Evaluation]) -> None:
+    before, after = metrics.wilson(2, 8), metrics.wilson(6, 8)
+    found = Recalls(
+        "plain", "aug", tuple(Recall(name, 5 * n, 8, before, after) for n, name in enumerate(NAMES, 1))
+    )
+    text = card.markdown(VARIANT, "imagenet", DATA, scores, SAID, SELECTIVE, 4, found)
+    assert rows(section(text, "Classes of few training images")) == [
+        [escaped(name), str(5 * n), "8", *percent(before), *percent(after)] for n, name in enumerate(NAMES, 1)
+    ]
+    assert "few training images" not in card.markdown(VARIANT, "imagenet", DATA, scores, SAID, SELECTIVE, 4)
 
 
 def test_without_mistakes_no_class_is_called_weak() -> None:

@@ -11,10 +11,16 @@ pytestmark = pytest.mark.slow  # TensorFlow
 
 @pytest.mark.parametrize(
     ("name", "published"),
-    [("EfficientNetB0", 390e6), ("MobileNetV2-0.35", 59e6), ("MobileNetV2-1.0", 300e6), ("ResNet50V2", 3.5e9)],
+    [
+        ("EfficientNetB0", 390e6),
+        ("MobileNetV2-0.35", 59e6),
+        ("MobileNetV2-1.0", 300e6),
+        ("ResNet50V2", 3.5e9),
+        ("NASNetMobile", 564e6),
+    ],
 )
 def test_they_are_those_of_the_papers(name: str, published: float) -> None:
-    """Published with ImageNet's head, which is not there: 1.28 M, 1.28 M, 1.28 M and 2 M less."""
+    """Published with ImageNet's head, which is not there: 1 M to 2 M less."""
     assert multiply_adds(backbones.build(name, "none", 224)) == pytest.approx(published, rel=0.03)
 
 

@@ -74,3 +74,58 @@ def test_the_loss_that_is_reported_is_without_smoothing() -> None:
     loss, hits = stage.step(features, labels, 0.1)
     assert float(loss) == pytest.approx(-np.log(scores[np.arange(3), labels]).sum(), rel=1e-5)
     assert float(hits) == (scores.argmax(axis=1) == labels).sum()
+
+
+FEATURES = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+LABELS = np.arange(8, dtype=np.int32) % 4
+
+
+def stage(**recipe: float) -> train_step.Stage:
+    """One of fine-tuning, ready for a trial with seed 1."""
+    made = train_step.Stages().get(dataclasses.replace(SHAPE, fine_tuning=Recipe(**recipe)), in_head=False)  # type: ignore[arg-type]
+    made.reset(seed=1)
+    made.load({})
+    return made
+
+
+def test_dropout_is_another_one_in_each_step_and_the_same_when_it_is_done_again() -> None:
+    one = stage(dropout=0.5)
+    plain = float(stage().step(FEATURES, LABELS, 0.0)[0])
+    losses = [float(one.step(FEATURES, LABELS, 0.0)[0]) for _ in range(3)]
+    assert len({plain, *losses}) == 4
+    assert (one.predict(FEATURES).numpy() == one.predict(FEATURES).numpy()).all()
+    one.reset(seed=1)
+    one.step(FEATURES, LABELS, 0.0)
+    weights, optimizer = one.state()
+    one.reset(seed=1)
+    one.load(weights, optimizer)
+    assert [float(one.step(FEATURES, LABELS, 0.0)[0]) for _ in range(2)] == losses[1:]
+    one.reset(seed=2)
+    assert float(one.step(FEATURES, LABELS, 0.0)[0]) != losses[0]
+
+
+def test_the_average_of_weights_is_the_exponential_one() -> None:
+    """From the weights after the first step on, as Keras has it."""
+    one = stage(ema=0.8)
+    one.step(FEATURES, LABELS, 0.1)
+    average = weights = one.state()[0]["head/kernel"]
+    for _ in range(3):
+        one.step(FEATURES, LABELS, 0.1)
+        weights = one.state()[0]["head/kernel"]
+        average = 0.8 * average + 0.2 * weights
+    one.swap()
+    np.testing.assert_allclose(one.state()[0]["head/kernel"], average, rtol=1e-5, atol=1e-7)
+    one.swap()
+    np.testing.assert_array_equal(one.state()[0]["head/kernel"], weights)
+
+
+def test_a_gradient_is_scaled_down_to_the_norm_that_it_may_have() -> None:
+    """Seen through Adam's first moment, a tenth of the first gradient."""
+    norms = {}
+    for most in (0.0, 0.01, 100.0):
+        one = stage(clip_norm=most)
+        one.step(FEATURES, LABELS, 0.1)
+        moments = [variable.numpy() for variable in one.optimizer.variables if "momentum" in variable.path]
+        norms[most] = 10 * np.sqrt(sum((moment**2).sum() for moment in moments))
+    assert norms[0.01] == pytest.approx(0.01, rel=1e-4)
+    assert norms[0.0] == pytest.approx(norms[100.0]) and norms[0.0] > 0.1

@@ -283,6 +283,34 @@ def test_sweep_sections_come_in_the_order_that_was_asked_for(sweep: tuple[Path, 
     ]
 
 
+def test_where_classes_are_uneven_the_winner_s_recall_is_beside_the_plain_head_s(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ODD, train=4, other=25, splits=("train", "valid"))
+    Writer(tmp_path / "results", data, FOUR)
+    directory = SweepDirectory(str(tmp_path / "results"))
+
+    def page(train_images: list[int]) -> Page:
+        storage.write_json(directory.path("dataset.json"), directory.dataset() | {"train_images": train_images})
+        return Page(write_sweep_report(read(tmp_path / "results")))
+
+    assert "recalls" not in page([4, 4, 4, 4]).tables
+    shown = page([9, 3, 5, 4])
+    found = read(tmp_path / "results")
+    assert found.winner is not None and found.winner.name == "plain-unfreeze100-lr0.001-seed0"
+    assert found.recalls is not None and found.recalls.before == "plain-unfreeze0-lr0.001-seed0"
+    assert shown.by_id["uneven"] == found.recalls.sentence
+    names = found.dataset["classes"]
+    assert [attributes["data-class"] for attributes, _ in shown.rows("recalls")] == [
+        names[n] for n in (1, 3, 2, 0)
+    ]
+    trials = {trial.name: trial.valid for trial in found.trials}
+    for attributes, cells in shown.rows("recalls"):
+        for cell, name in ((cells[3], found.recalls.before), (cells[4], found.recalls.after)):
+            rows = trials[name]
+            assert rows is not None
+            own = rows.label == attributes["data-class"]
+            assert float(cell[0]["data-value"]) == pytest.approx(rows.correct[own].mean())
+
+
 def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
     folder, page = sweep
     with (folder / "trials.csv").open(encoding="utf-8-sig") as file:

@@ -1,5 +1,6 @@
 """What a sweep says while it runs where there is no terminal: epochs, what is waited for, trials that fail."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ def test_what_is_waited_for_is_said_while_no_trial_runs(
     progress.on_trial_start(0, [], trial)
     progress.on_step_end(0, [])
     assert not said(capsys)
+
+
+def test_of_a_search_the_trials_are_those_that_it_has_chosen(
+    progress: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = progress._plan
+    chosen: Any = plan.config.replace(search="optuna", samples=1)
+    searched, trial = Progress(dataclasses.replace(plan, config=chosen), str(tmp_path / "logs")), Trial(SECOND)
+    assert progress.trials == [*NAMES] and searched.trials == []
+    pending: Any = trial
+    searched.on_step_end(0, [pending])
+    assert searched.trials == [SECOND]
+    searched.on_trial_start(0, [], pending)
+    searched.on_trial_result(0, [], pending, result(5))
+    searched.on_trial_complete(0, [], pending)
+    assert "1/1 trials" in said(capsys)[-1]
 
 
 def test_a_trial_that_ended_without_numbers_has_failed(

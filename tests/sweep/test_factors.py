@@ -90,7 +90,7 @@ def test_a_toy_is_an_axis_of_the_grid_and_of_samples() -> None:
     points = {(one.augment, one.unfreeze, one.values["focal_gamma"]) for one in made}
     assert len(made) == len(points) == len(plan.variants(TuneConfig())) * 2
     assert len(plan.variants(Toys(preset="article"))) == 4 * 2
-    drawn = plan.variants(Toys(samples=8, focal_gamma=(0.0, 1.0, 2.0)))
+    drawn = plan.variants(Toys(search="random", samples=8, focal_gamma=(0.0, 1.0, 2.0)))
     assert {one.values["focal_gamma"] for one in drawn.values()} == {0.0, 1.0, 2.0}
 
 
@@ -177,7 +177,7 @@ def test_two_variants_of_one_name_are_refused() -> None:
 
 
 def test_samples_are_distinct_and_each_has_every_seed() -> None:
-    chosen = TuneConfig(samples=40, learning_rate=(1e-4, 1e-2), seed=(3, 5))
+    chosen = TuneConfig(search="random", samples=40, learning_rate=(1e-4, 1e-2), seed=(3, 5))
     made = plan.variants(chosen).values()
     points = {(one.augment, one.unfreeze, one.learning_rate) for one in made}
     assert len(made) == 80 and len(points) == 40
@@ -189,9 +189,9 @@ def test_samples_are_distinct_and_each_has_every_seed() -> None:
 
 
 def test_more_samples_than_there_are_variants_are_refused() -> None:
-    assert len(plan.variants(TuneConfig(samples=6))) == 6  # all there are
+    assert len(plan.variants(TuneConfig(search="random", samples=6))) == 6  # all there are
     with pytest.raises(SettingsError, match=r"^--samples 7: only 6 different variants"):
-        plan.variants(TuneConfig(samples=7))
+        plan.variants(TuneConfig(search="random", samples=7))
 
 
 def test_what_varies_is_told_from_the_variants() -> None:

@@ -99,7 +99,11 @@ def test_a_name_is_taken_or_unknown(started: TuneConfig) -> None:
         ({"results": "file"}, OutputError, r"--results .*/file: cannot be written"),
         ({"results": "/proc/results"}, OutputError, r"--results /proc/results: cannot be written"),
         ({"features_dir": "file/features"}, OutputError, r"--features-dir .*/file/features: cannot be written"),
-        ({"samples": 30, "learning_rate": (0.001,)}, SettingsError, "--samples 30: only 6 different variants"),
+        (
+            {"search": "random", "samples": 30, "learning_rate": (0.001,)},
+            SettingsError,
+            "--samples 30: only 6 different variants",
+        ),
     ],
 )
 def test_what_can_be_checked_is_checked_first_and_leaves_nothing(

@@ -418,13 +418,31 @@ def test_the_default_recipe_ranks_and_keeps_the_best_epoch(settings: TuneConfig,
 
 
 @pytest.mark.slow
-def test_asha_stops_some_trials_before_fine_tuning(settings: TuneConfig, stored: Path) -> None:
-    rates = (0.01, 0.005, 0.00001)  # trained one after the other: the last falls behind
-    sweep(settings.replace(name="asha", scheduler="asha", augment=("off",), unfreeze=(10,), learning_rate=rates))
+def test_asha_stops_in_fine_tuning_what_falls_behind_and_no_head(settings: TuneConfig, stored: Path) -> None:
+    """Rates are trained one after the other; from a solved head the last one unlearns what that had."""
+    ours = settings.replace(name="asha", scheduler="asha", augment=("off",), head=("probe",), fine_tune_factor=0.5)
+    sweep(ours.replace(unfreeze=(0, 10), fine_tune_epochs=4, learning_rate=(0.001, 0.002, 3.0)))
     rows = trials(stored.with_name("asha"))
     stopped = rows[rows["status"] == "stopped"]
-    assert len(stopped) and (stopped["epochs"] == 2).all()
+    assert "plain-unfreeze10-lr3" in stopped.index and stopped["epochs"].isin([2, 3]).all()  # rungs 1 and 2
+    assert rows["epochs"]["plain-unfreeze0-lr0.001"] == 1 and "plain-unfreeze0-lr0.001" not in stopped.index
     assert winner(stored.with_name("asha")) in rows.index[rows["status"] == "finished"]
+
+
+@pytest.mark.slow
+def test_optuna_tries_as_many_as_it_may_and_results_are_of_these(settings: TuneConfig, stored: Path) -> None:
+    rates = (0.001, 0.002, 0.005, 0.01)
+    one = settings.replace(name="optuna", search="optuna", samples=3, learning_rate=rates)
+    one = one.replace(augment=("off",), unfreeze=(0,))
+    done = sweep(one)
+    rows = trials(stored.with_name("optuna"))
+    assert len(rows) == 3 and (rows["status"] == "finished").all() and not done.left_out
+    written = [
+        json.loads(path.read_text()) for path in (stored.with_name("optuna") / "tune").glob("*/params.json")
+    ]
+    assert {point["learning_rate"] for point in written} == set(rows["learning_rate"]) <= set(rates)
+    again = sweep(one.replace(resume=True))
+    assert {trial.name for trial in again.trials} == set(rows.index)
 
 
 @pytest.mark.slow
@@ -463,6 +481,6 @@ def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfi
         "article-unfreeze10-lr0.001",
         "plain-unfreeze100-lr0.001",
     ]
-    sampled = settings.replace(samples=5, learning_rate=(1e-4, 1e-2))
+    sampled = settings.replace(search="random", samples=5, learning_rate=(1e-4, 1e-2))
     assert list(variants(sampled)) == list(variants(sampled)) and len(variants(sampled)) <= 5
     assert all(1e-4 <= variant.learning_rate <= 1e-2 for variant in variants(sampled).values())

@@ -225,6 +225,37 @@ def test_our_recipe_resumed_is_the_undisturbed_one(workplace: Workplace, ours: R
     assert_same(resumed._replace(states=[last, *resumed.states]), ours, slice(done, None))
 
 
+STEADIED = dataclasses.replace(OURS, dropout=0.3, ema=0.7, clip_norm=0.5)
+
+
+@pytest.fixture(scope="module")
+def steadied(workplace: Workplace) -> Run:
+    return train(stored(workplace, STEADIED))
+
+
+@pytest.mark.parametrize("done", [1, 3], ids=["head done", "in mid-schedule"])
+def test_dropout_averages_and_clipping_resume_as_undisturbed(
+    workplace: Workplace, ours: Run, steadied: Run, done: int
+) -> None:
+    assert numbers(steadied.states[0].history[0]) == numbers(ours.states[0].history[0])  # a head is solved without
+    assert np.abs(steadied.scores[1] - ours.scores[1]).max() > 1e-4
+    last = Checkpoint.from_bytes(steadied.states[done - 1].to_bytes())
+    train(
+        stored(workplace, dataclasses.replace(STEADIED, learning_rate=0.3, seed=5))
+    )  # the process has done others
+    resumed = train(stored(workplace, STEADIED), last)
+    assert_same(resumed._replace(states=[last, *resumed.states]), steadied, slice(done, None))
+
+
+def test_the_averages_of_weights_are_what_is_scored_and_kept(workplace: Workplace, steadied: Run) -> None:
+    from ray_birds.model import train_step
+
+    state, valid = steadied.states[-1], workplace.data.splits["valid"]
+    model = train_step.assemble(STEADIED, DRAWN_WEIGHTS, len(workplace.data.classes), state.weights)
+    pixels = np.stack([decode.load_known(workplace.data.uri(path), STEADIED.image_size) for path in valid.paths])
+    np.testing.assert_allclose(model(pixels.astype(np.float32)), steadied.scores[-1], rtol=1e-3, atol=1e-5)
+
+
 def test_balanced_class_weights_are_1_on_average(workplace: Workplace) -> None:
     task = stored(workplace, dataclasses.replace(OURS, class_weights="balanced"))
     uneven = np.array([0] * 6 + [1] * 3 + [2] * 1, np.int32)

@@ -59,6 +59,9 @@ def told(state):
 found = {"fresh": told(run())}
 run(learning_rate=0.3, seed=5)
 found |= {"used again": told(run()), "two": told(run(devices=("CPU:0", "CPU:1")))}
+steady = {"ema": 0.7, "clip_norm": 0.1}
+found |= {"steady": told(run(**steady)), "steady two": told(run(devices=("CPU:0", "CPU:1"), **steady))}
+found |= {"dropped two": [told(run(devices=("CPU:0", "CPU:1"), dropout=0.5, **steady)) for _ in range(2)]}
 found |= {"halved": told(run(most=5)), "small": told(run(batch_size=4))}
 try:
     run(most=3)
@@ -94,6 +97,16 @@ def test_two_devices_give_the_losses_of_one(found: dict[str, Any]) -> None:
     for ours, reference in zip(found["two"], found["float32"], strict=True):
         for name in ("learning_rate", "loss", "accuracy", "valid_loss", "valid_accuracy"):
             assert ours[name] == pytest.approx(reference[name], rel=1e-4)
+
+
+def test_two_devices_average_clip_and_drop_as_one(found: dict[str, Any]) -> None:
+    """A gradient's norm is that of the whole batch; what is dropped is drawn anew on each, and again the same."""
+    for ours, reference in zip(found["steady two"], found["steady"], strict=True):
+        for name in ("loss", "valid_loss"):
+            assert ours[name] == pytest.approx(reference[name], rel=1e-4)
+    assert found["steady"][1]["valid_loss"] != pytest.approx(found["float32"][1]["valid_loss"], rel=1e-3)
+    one, again = found["dropped two"]
+    assert one == again and one[1]["loss"] != pytest.approx(found["steady"][1]["loss"], rel=1e-3)
 
 
 def test_too_little_memory_halves_the_batch_once(found: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which trials are stopped before fine-tuning: recipes, each with all its seeds."""
+"""Which trials ASHA stops in fine-tuning: recipes, each with all its seeds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from ray_birds.config import TuneConfig
 from ray_birds.data.dataset import Dataset
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan, variants
-from ray_birds.sweep.trials import _Halving, _scheduler
+from ray_birds.sweep.trials import _Halving, _rungs, _scheduler
 
 RECIPES = {"best": "best", "worse-seed0": "worse", "worse-seed1": "worse", "resumed": "resumed", "diverged": "bad"}
 
@@ -24,9 +24,14 @@ class Trial:
         return self.trial_id
 
 
+def planned(config: TuneConfig) -> Plan:
+    data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
+    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
+
+
 @pytest.fixture
 def halving() -> _Halving:
-    made = _Halving(2, RECIPES)
+    made = _Halving((2, 4), RECIPES)
     made.set_search_properties("valid_accuracy", "max")
     controller: Any = None  # is asked for nothing
     for name in RECIPES:
@@ -35,17 +40,33 @@ def halving() -> _Halving:
     return made
 
 
-def decision(halving: _Halving, trial: str, epoch: int, accuracy: float, *, resumed: bool = False) -> str:
-    result = {"epoch": epoch, "valid_accuracy": accuracy, "resumed": resumed, "failed": ""}
+def decision(halving: _Halving, trial: str, fine_tuned: int, accuracy: float, *, resumed: bool = False) -> str:
+    result = {"fine_tuned": fine_tuned, "valid_accuracy": accuracy, "resumed": resumed, "failed": ""}
     return halving.on_trial_result(None, Trial(trial), result)
 
 
-def test_it_is_decided_once_and_not_by_an_epoch_that_a_trial_has_resumed_from(halving: _Halving) -> None:
-    assert decision(halving, "best", 2, 0.9) == decision(halving, "best", 4, 0.1) == halving.CONTINUE
-    assert decision(halving, "worse-seed0", 1, 0.1) == halving.CONTINUE
+def test_it_is_decided_at_each_rung_and_in_no_other_epoch(halving: _Halving) -> None:
+    for epoch in range(9):
+        assert decision(halving, "best", epoch, 0.9) == halving.CONTINUE  # the first to get anywhere
+    assert decision(halving, "worse-seed0", 0, 0.1) == decision(halving, "worse-seed0", 1, 0.1) == halving.CONTINUE
+    assert decision(halving, "worse-seed0", 2, 0.95) == halving.CONTINUE
+    assert decision(halving, "worse-seed0", 3, 0.1) == halving.CONTINUE
+    assert decision(halving, "worse-seed0", 4, 0.1) == halving.STOP
+
+
+def test_no_trial_is_stopped_by_an_epoch_that_it_has_resumed_from(halving: _Halving) -> None:
+    decision(halving, "best", 2, 0.9)
+    decision(halving, "best", 4, 0.9)
     assert decision(halving, "resumed", 2, 0.2, resumed=True) == halving.CONTINUE
     assert decision(halving, "resumed", 3, 0.1) == halving.CONTINUE
-    assert decision(halving, "worse-seed0", 2, 0.1) == halving.STOP
+    assert decision(halving, "resumed", 4, 0.1) == halving.STOP
+
+
+def test_trials_that_do_not_fine_tune_are_neither_stopped_nor_compared(halving: _Halving) -> None:
+    for epoch in range(1, 6):  # of the head
+        assert decision(halving, "best", 0, 0.99, resumed=epoch < 3) == halving.CONTINUE
+    assert decision(halving, "worse-seed0", 2, 0.1) == halving.CONTINUE  # the first to get to a rung
+    assert decision(halving, "resumed", 2, 0.0) == halving.STOP
 
 
 @pytest.mark.parametrize(("score", "verdict"), [(0.1, _Halving.STOP), (0.95, _Halving.CONTINUE)])
@@ -56,11 +77,30 @@ def test_the_seeds_of_a_recipe_live_and_die_together(halving: _Halving, score: f
     assert {decision(halving, "worse-seed1", 2, other) for other in (0.0, 0.5, 1.0)} == {verdict}
 
 
+def test_a_seed_of_a_recipe_that_was_stopped_ends_with_its_first_epoch_of_fine_tuning(halving: _Halving) -> None:
+    decision(halving, "best", 2, 0.9)
+    decision(halving, "worse-seed0", 2, 0.1)
+    assert decision(halving, "worse-seed1", 0, 0.1) == halving.CONTINUE
+    assert decision(halving, "worse-seed1", 1, 0.1) == halving.STOP
+
+
 def test_a_trial_without_numbers_decides_nothing(halving: _Halving) -> None:
-    bad = {"epoch": 2, "valid_accuracy": float("nan"), "resumed": False, "failed": "not finite"}
+    bad = {"fine_tuned": 2, "valid_accuracy": float("nan"), "resumed": False, "failed": "not finite"}
     assert halving.on_trial_result(None, Trial("diverged"), bad) == halving.CONTINUE
     halving.on_trial_complete(None, Trial("diverged"), bad)
+    halving.on_trial_remove(None, Trial("resumed"))
     assert decision(halving, "best", 2, 0.5) == halving.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "rungs"),
+    [(1, 0.5, ()), (2, 0.5, (1,)), (5, 0.5, (1, 2, 4)), (8, 0.5, (2, 4)), (8, 2.5, (3, 6)), (40, 0.5, (10, 20))],
+)
+def test_rungs_are_epochs_of_fine_tuning(epochs: int, warmup: float, rungs: tuple[int, ...]) -> None:
+    config = TuneConfig(scheduler="asha", fine_tune_epochs=epochs, warmup_epochs=warmup)
+    assert _rungs(config) == rungs
+    made = _scheduler(planned(config))
+    assert isinstance(made, _Halving) == bool(rungs)
 
 
 def test_a_recipe_is_a_variant_without_its_seed() -> None:
@@ -73,9 +113,7 @@ def test_a_recipe_is_a_variant_without_its_seed() -> None:
         learning_rate=(0.01, 0.02),
         seed=(0, 1),
     )
-    data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
-    plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
-    made = _scheduler(plan)
+    made = _scheduler(planned(config))
     recipes = [f"plain-unfreeze0-lr{rate}" for rate in (0.01, 0.02)]
     assert isinstance(made, _Halving)
     assert made._recipes == {f"{recipe}-seed{seed}": recipe for recipe in recipes for seed in (0, 1)}
