@@ -126,7 +126,7 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
     if not data:
         return Decoded(None, 0, 0, "empty file")
     kind = format_of(data)
-    opened = _class(kind)
+    opened = reader(kind)
     if opened is None:
         return Decoded(None, 0, 0, formats.not_read(kind) if kind else f"not a {formats.READ_TEXT} image")
     width = height = 0
@@ -168,7 +168,7 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
 
 
 @cache
-def _class(kind: str) -> type[ImageFile] | None:
+def reader(kind: str) -> type[ImageFile] | None:
     """Pillow's class for a kind of image; None for one that is not read, or not without an extra."""
     if kind == "HEIC" and importlib.util.find_spec("pillow_heif"):
         from pillow_heif.as_plugin import HeifImageFile

@@ -4,6 +4,7 @@ The tags are those of the EXIF specification (CIPA DC-008). The time is what the
 that this clock kept is known only where the file has an offset beside it.
 """
 
+import io
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from ray_birds.core.text import printable
-from ray_birds.data import metadata
+from ray_birds.data import decode, metadata
 
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)$")
 _MOST_OFFSET = 14 * 60  # minutes: no zone of this world is further from UTC
@@ -39,7 +40,7 @@ def read(data: bytes) -> Facts:
     """The facts of an image file's content. Never raises: a block that cannot be read says nothing."""
     exif = Image.Exif()
     try:
-        exif.load(metadata.exif(data))
+        exif.load(_block(data))
         tags = dict(exif)
     except Exception:  # Pillow raises what its parser met
         return Facts()
@@ -48,6 +49,16 @@ def read(data: bytes) -> Facts:
     latitude, longitude = _place(places)
     offset = _offset(times) if taken else None
     return Facts(taken, offset, latitude, longitude, _camera(tags))
+
+
+def _block(data: bytes) -> bytes:
+    """The EXIF block. Of AVIF and HEIC it is what their library finds; opening these decodes nothing yet."""
+    kind = decode.format_of(data)
+    reader = decode.reader(kind) if kind in ("AVIF", "HEIC") else None
+    if reader is None:
+        return metadata.exif(data)
+    with reader(io.BytesIO(data)) as image:
+        return bytes(image.info.get("exif") or b"")
 
 
 def _directory(exif: Image.Exif, which: IFD) -> _Tags:

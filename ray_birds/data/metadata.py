@@ -38,7 +38,12 @@ def without(data: bytes) -> bytes:
 
 
 def exif(data: bytes) -> bytes:
-    """The EXIF block of a JPEG, PNG or WebP, without the word before it; b"" where there is none."""
+    """The EXIF block of a JPEG, PNG or WebP, without the word before it; b"" where there is none.
+
+    Of a TIFF that is the file itself.
+    """
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return data
     if data.startswith(b"\xff\xd8"):
         parts: Iterator[_Part] = (part for part in _segments(data) if part.kind == _EXIF)
     elif data.startswith(b"\x89PNG"):

@@ -251,11 +251,11 @@ def test_heic_with_its_extra() -> None:
 
 
 def test_heic_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    decode._class.cache_clear()
+    decode.reader.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     assert_reason(decode.decode(data, SIZE), "a HEIC image, which needs an extra (pip install 'ray-birds[heic]'")
-    decode._class.cache_clear()
+    decode.reader.cache_clear()
 
 
 # Of each version of the decoder: the digest of what it makes of the images below.

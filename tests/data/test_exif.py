@@ -36,7 +36,12 @@ def block(
 
 def photo(exif_block: bytes = b"", kind: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (16, 12), "teal").save(buffer, kind, **({"exif": exif_block} if exif_block else {}))
+    image = Image.new("RGB", (64, 48), "teal")
+    if kind == "HEIC":
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(image).save(buffer, exif=exif_block)
+        return buffer.getvalue()
+    image.save(buffer, kind, **({"exif": exif_block} if exif_block else {}))
     return buffer.getvalue()
 
 
@@ -44,7 +49,7 @@ def read(*directories: dict[int, Any]) -> Facts:
     return exif.read(photo(block(*directories)))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
 def test_a_whole_block_in_each_kind_of_file(kind: str) -> None:
     times = TAKEN | {Base.OffsetTimeOriginal: "-04:30", Base.SubsecTimeOriginal: "25"}
     main: dict[int, Any] = {Base.Make: "Reconyx ", Base.Model: "HP2X"}
@@ -54,7 +59,7 @@ def test_a_whole_block_in_each_kind_of_file(kind: str) -> None:
     assert facts.camera == "Reconyx HP2X"
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_no_block(kind: str) -> None:
     assert exif.read(photo(kind=kind)) == NOTHING
 
