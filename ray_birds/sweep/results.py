@@ -288,14 +288,14 @@ def compare(
 def compare_recall(found: Iterable[Trial], name: str, data: Mapping[str, Any]) -> Recalls | None:
     """Recall by class of the trial called `name`, and of what it started from: the head on its frozen backbone.
 
-    That is the trial with the same backbone and seed, nothing unfrozen, images as they are, all weighing alike.
-    None where it was not tried, or is the same, or classes are even; `data` is the sweep's dataset.json.
+    That is the trial with the same backbone, resizing and seed, nothing unfrozen, images as they are, all weighing
+    alike. None where it was not tried, or is the same, or classes are even; `data` is the sweep's dataset.json.
     """
     named = {one.name: one for one in found if one.status == "finished" and one.valid is not None}
     if name not in named or not uneven(data.get("train_images", ())):
         return None
     after = named.pop(name)
-    wanted = {factor: after.variant.values[factor] for factor in ("backbone", "seed")}
+    wanted = {factor: after.variant.values[factor] for factor in ("backbone", "resize", "seed")}
     wanted |= {"augment": "off", "unfreeze": 0, "class_weights": "none"}
     before = next((one for one in named.values() if wanted.items() <= one.variant.values.items()), None)
     if before is None or before.valid is None or after.valid is None:

@@ -437,10 +437,7 @@ def test_optuna_tries_as_many_as_it_may_and_results_are_of_these(settings: TuneC
     done = sweep(one)
     rows = trials(stored.with_name("optuna"))
     assert len(rows) == 3 and (rows["status"] == "finished").all() and not done.left_out
-    written = [
-        json.loads(path.read_text()) for path in (stored.with_name("optuna") / "tune").glob("*/params.json")
-    ]
-    assert {point["learning_rate"] for point in written} == set(rows["learning_rate"]) <= set(rates)
+    assert set(rows["learning_rate"]) < set(rates) and winner(stored.with_name("optuna")) in rows.index
     again = sweep(one.replace(resume=True))
     assert {trial.name for trial in again.trials} == set(rows.index)
 
