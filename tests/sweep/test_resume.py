@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ray_birds.config import TuneConfig
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
-from ray_birds.data.dataset import Dataset
+from ray_birds.data.dataset import Dataset, Split
 from ray_birds.data.inspection import Inspection
 from ray_birds.model.backbones import weights_digest
 from ray_birds.sweep import prepare, resume
@@ -65,7 +66,9 @@ def test_other_weights_or_images_that_went_are_named_at_once(tmp_path: Path) -> 
     data.mkdir()
     asked = TuneConfig(data=str(data), results=str(tmp_path), name="x", weights=str(weights))
     config, directory = resume.begin(asked, ())
-    directory.begin(config, Inspection(Dataset(str(data), (), {}), (), {}, (), ()), weights_digest(str(weights)))
+    train = Split("train", (), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    inspection = Inspection(Dataset(str(data), (), {"train": train}), (), {}, (), ())
+    directory.begin(config, inspection, weights_digest(str(weights)))
     prepare.check_locally(again(config), directory)
     weights.rename(tmp_path / "moved.h5")
     with pytest.raises(ModelError, match="cannot be read"):

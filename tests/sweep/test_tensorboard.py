@@ -67,6 +67,7 @@ def test_a_row_of_the_hparams_table_for_each_trial(written: Path) -> None:
     settings, metrics, ended = hparams(events(written / "plain"))
     expected = {
         "backbone": "EfficientNetB0",
+        "resize": "stretch",
         "augment": "off",
         "unfreeze": "10",
         "head": "probe",
@@ -75,6 +76,9 @@ def test_a_row_of_the_hparams_table_for_each_trial(written: Path) -> None:
         "weight_decay": 0.02,
         "schedule": "cosine",
         "label_smoothing": 0.1,
+        "dropout": 0.0,
+        "ema": 0.0,
+        "clip_norm": 0.0,
         "loss": "cross_entropy",
         "class_weights": "none",
         "seed": 0,
