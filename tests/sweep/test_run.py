@@ -183,7 +183,8 @@ def test_results_hold_what_the_contract_names(stored: Path) -> None:
     assert rows["test_accuracy"].notna().sum() == 1 and rows["test_accuracy"][best] >= 0
     assert (rows["status"] == "finished").all()
     with (stored / "trials.csv").open(encoding="utf-8-sig") as file:
-        assert next(csv.reader(file))[:6] == ["trial", "backbone", "augment", "unfreeze", "head", "learning_rate"]
+        columns = ["trial", "backbone", "augment", "resize", "unfreeze", "head", "learning_rate"]
+        assert next(csv.reader(file))[: len(columns)] == columns
     for trial in rows.index:
         predictions = pd.read_parquet(stored / "trials" / trial / "valid_predictions.parquet")
         assert predictions["correct"].mean() == pytest.approx(rows.loc[trial, "valid_accuracy"])
