@@ -227,11 +227,15 @@ def _optimizer(variant: Variant) -> str:
 
 
 def _others(variant: Variant) -> str:
-    """A line for each factor that the lines above do not tell."""
+    """A line for each factor that the lines above do not tell and that is not as it is by default."""
     told = {"backbone", "augment", "unfreeze", "learning_rate", "seed", "head"}
     told |= {"optimizer", "weight_decay", "schedule", "label_smoothing"}
-    labels = {name: about.label for name, about in factors.factors(type(variant)).items() if name not in told}
-    return "".join(f"- {label.capitalize()}: {variant.values[name]}\n" for name, label in labels.items())
+    default = type(variant)().values
+    return "".join(
+        f"- {about.label.capitalize()}: {variant.values[name]}\n"
+        for name, about in factors.factors(type(variant)).items()
+        if name not in told and variant.values[name] != default[name]
+    )
 
 
 def _data(data: dict[str, Any]) -> str:

@@ -189,6 +189,7 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     assert "Fine-tuning: none\n" in recipe(unfreeze=0)
     assert "a new view in every epoch" in recipe() and "4 views of each" in recipe(augment_views=4)
     assert "Augmentation: none\n" in recipe(augment="off")
+    assert "Dropout" not in recipe() and "- Dropout: 0.2\n" in recipe(dropout=0.2)
 
 
 def test_the_data_and_no_path_of_the_machine(scores: dict[str, Evaluation]) -> None:
