@@ -13,39 +13,21 @@ import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
-from ray_birds.core.errors import ModelError, OutputError, RayBirdsError, SettingsError, first_line, resumable
-from ray_birds.core.settings import option
+from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.data import decode
-from ray_birds.data.walk import UNKNOWN
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, local, pipeline, sequences, single, statistics, update
+from ray_birds.prediction import answer, inputs, local, pipeline, sequences, single, statistics, update, workload
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
-from ray_birds.prediction.steps import Job, Unit
-from ray_birds.prediction.update import Changes
+from ray_birds.prediction.steps import Job
+from ray_birds.prediction.workload import Work
 
-_UNIT = 512  # files, fewer where a job is small or its images are large
 _LOCAL = 4_096  # images that one process scores by itself: more of them than a Ray's start would repay
-_UNIT_BYTES = 80_000_000  # of decoded pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """The files of a job, and how many make a unit; `changes` where the job brings an output up to date."""
-
-    found: Found
-    unit: int
-    changes: Changes | None = None
-
-    def units(self) -> Iterator[Unit]:
-        for number, start in enumerate(range(0, len(self.found.images), self.unit)):
-            here = slice(start, start + self.unit)
-            yield Unit(number, self.found.images[here], self.found.stamps[here])
 
 
 def predict(config: PredictConfig) -> Predictions:
@@ -84,7 +66,7 @@ def _check_shown() -> None:
 
 def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer) -> Predictions:
     started, clock = datetime.now(UTC), time.monotonic()
-    work = _open(config, output, model)
+    work = workload.begin(config, output, model)
     if work is None:
         tally = statistics.count(output.published(), model.classes)
         return Predictions(output.uri, output.manifest() or {}, tally.evaluation(), tally.held_out())
@@ -105,7 +87,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     parts = partial(_parts, output, model, work)
     found = None
     if config.sequence_seconds:
-        columns = _schema(config, model)
+        columns = workload.schema(config, model)
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
     tally = statistics.count(parts([field.name for field in answer.fields(config)]), model.classes)
     evaluation = _evaluate(output, tally)
@@ -125,106 +107,9 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     return done
 
 
-def _open(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
-    """The files to score: found now, or those of the interrupted job; None where the output is complete."""
-    settings = _settings(config, model)
-    note = output.interrupted()
-    if note is not None and config.resume:
-        _compare(output, note["settings"], settings)
-        images, ignored = (tuple(map(tuple, note[name])) for name in ("images", "ignored"))
-        stamps = tuple(map(tuple, note.get("stamps", ()))) or (UNKNOWN,) * len(images)
-        changes = Changes.from_json(note["changes"]) if note.get("changes") else None
-        return Work(Found(images, ignored, note["roots"], tuple(note["notes"]), stamps), note["unit"], changes)
-    if note is not None and not config.overwrite:
-        raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
-    if note is None and output.exists():
-        manifest = output.manifest()
-        if (config.resume or config.update) and manifest is not None and output.complete():
-            _compare(output, manifest["job"], settings)
-            return _open_complete(config, output, model, manifest)
-        if not config.overwrite:
-            raise OutputError(
-                f"{output.uri}: exists; choose another --output, --update to bring it up to date, or --overwrite "
-                "to replace it"
-            )
-        if manifest is None:
-            raise OutputError(
-                f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
-            )
-    return _start(config, output, model, inputs.find(config.input))
-
-
-def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifest: dict[str, Any]) -> Work | None:
-    """What has changed since the output was made, with --update as work; None where nothing is to be done."""
-    try:
-        found = inputs.find(config.input)
-        _check_same(output, manifest, found.roots, _schema(config, model))
-    except RayBirdsError:
-        if config.update:
-            raise
-        terminal.say(f"{output.uri} is complete already; nothing to do")
-        return None
-    changes = update.compare(output, found)
-    if changes and config.update:
-        return _start(config, output, model, found, changes)
-    if changes:
-        terminal.say(
-            f"{output.uri} is complete, but its images are no longer the same: {changes}; --update scores these"
-        )
-    else:
-        terminal.say(f"{output.uri} is complete already; nothing to do")
-    return None
-
-
-def _check_same(output: Output, manifest: dict[str, Any], roots: dict[str, str], columns: pa.Schema) -> None:
-    """Raises OutputError where rows of an earlier job cannot stand beside those of this one."""
-    if manifest["roots"] != roots:
-        had, now = next((had, roots[given]) for given, had in manifest["roots"].items() if roots[given] != had)
-        raise OutputError(f"{output.uri}: its --input led to {had}, not {now}; --overwrite starts anew")
-    if (manifest["schema"], manifest.get("decoder")) != (_types(columns), decode.VERSION):
-        raise OutputError(
-            f"{output.uri}: another version of ray-birds made its rows, which --update cannot keep; "
-            "--overwrite starts anew"
-        )
-
-
-def _start(
-    config: PredictConfig, output: Output, model: Bundle, found: Found, changes: Changes | None = None
-) -> Work:
-    unit = _unit(len(found.images), model.variant.image_size, config.batch_size)
-    note = {"settings": _settings(config, model), "unit": unit, "changes": changes and changes.to_json()}
-    output.start(note | dataclasses.asdict(found))
-    return Work(found, unit, changes)
-
-
 def _parts(output: Output, model: Bundle, work: Work, more: Iterable[str] = ()) -> Iterator[pa.Table]:
     """All parts in staging, see `checked`."""
     return checked(output, (unit.files for unit in work.units()), model.digest, more)
-
-
-def _settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
-    """What decides the rows, as JSON gives it back."""
-    names = ["input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
-    names += ["max_pixels", "max_bytes"]
-    values: dict[str, Any] = json.loads(config.to_json())
-    return {"model": model.digest} | {name: values[name] for name in names} | answer.settings(config)
-
-
-def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
-    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
-    for name, value in now.items():
-        had = before.get(name, defaults[name])  # an option that is younger than the job was off
-        if had != value:
-            raise OutputError(
-                f"{output.uri}: its job had another {option(name)} ({had}, not {value}); "
-                "--resume and --update need the same, --overwrite starts anew"
-            )
-
-
-def _unit(count: int, size: int, batch: int) -> int:
-    """Files in a unit: full batches, and enough units for a small job to be spread and its progress seen."""
-    most = min(_UNIT, _UNIT_BYTES // (size * size * 3))
-    return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
 
 
 def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
@@ -233,9 +118,9 @@ def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, as
     fresh, rate = update.fresh(output), None
     if len(output.parts()) < math.ceil(len(work.found.images) / work.unit):  # else it was cut short after this
         todo = work.changes.todo(work.found)
-        new = Work(todo, _unit(len(todo.images), model.variant.image_size, config.batch_size))
+        new = Work(todo, workload.unit_size(len(todo.images), model.variant.image_size, config.batch_size))
         rate = _score(config, fresh, model, new, asked)
-        made = _parts(fresh, model, new, optional(_schema(config, model)))
+        made = _parts(fresh, model, new, optional(workload.schema(config, model)))
         update.merge(output, made, work.found, work.changes, work.unit)
     storage.remove(fresh.staging)
     return rate
@@ -269,14 +154,6 @@ def _is_local(config: PredictConfig, images: int) -> bool:
         return False
     terminal.say(f"Scoring in this process, for {images:,} images and no Ray that runs; --engine ray starts one")
     return True
-
-
-def _schema(config: PredictConfig, model: Bundle) -> pa.Schema:
-    return Job(config, model, Output(""), {}).schema
-
-
-def _types(columns: pa.Schema) -> dict[str, str]:
-    return {field.name: str(field.type) for field in columns}
 
 
 def _with_gpus(config: PredictConfig, resources: cluster.Resources) -> cluster.Resources:
@@ -327,10 +204,10 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "notes": inputs.notes(found, model.classes),
         "roots": found.roots,
-        "schema": _types(_schema(config, model)),
+        "schema": workload.types(workload.schema(config, model)),
         "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
-        "job": _settings(config, model),
+        "job": workload.settings(config, model),
         "settings": dataclasses.asdict(config),
         "versions": bundle.versions(),
     }
