@@ -85,11 +85,10 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     score = _update if work.changes else _score
     rate = score(config, output, model, work, asked)
     parts = partial(_parts, output, model, work)
-    found = None
+    found, columns = None, workload.schema(config, model)
     if config.sequence_seconds:
-        columns = workload.schema(config, model)
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
-    tally = statistics.count(parts([field.name for field in answer.fields(config)]), model.classes)
+    tally = statistics.count(parts([name for name in statistics.ASKED if name in columns.names]), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
         **_manifest(config, model, work.found, tally),

@@ -18,7 +18,7 @@ EXAMPLES = 3  # files of each reason
 COPY = "byte-for-byte copy among the images that the model was trained on or chosen by"
 
 _COLUMNS = ["input", "path", "label", "prediction", "probability", "top_k", "error", "seen"]
-_ASKED = ("accepted", "ood_score")  # where the job was asked for them
+ASKED = ("accepted", "ood_score", "taken", "latitude", "longitude")  # columns that are counted where there are any
 _SEED = 0
 
 
@@ -47,7 +47,7 @@ class Tally:
     """Counts of all rows, and a few of the rows themselves. `classes` are those of the model, in its order.
 
     Labelled images that the model has seen are counted apart: scores are of the others alone. What is accepted,
-    and what lies far away, is counted where the rows say it.
+    what lies far away, and when and where images were taken, is counted where the rows say it.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -63,6 +63,8 @@ class Tally:
         self.accepted = 0
         self.taken, self.left, self.unknown = Lowest(EXTREMES), Lowest(EXTREMES), Lowest(EXTREMES)
         self._accepted = np.zeros((2, 2), np.int64)  # labelled ones by whether they were seen, and named right
+        self.hours = np.zeros((len(classes), 24), np.int64)  # images by prediction and hour of the day
+        self.places = Counter[tuple[float, float]]()  # images by latitude and longitude, to a tenth of a degree
         self.named_right: dict[str, dict[str, Any]] = {}  # the first row of each class that was
         self._matrix = np.zeros((len(classes), len(classes)), np.int64)
         self._hits, self._k = 0, 1
@@ -134,16 +136,27 @@ class Tally:
             self.left.add(keys[~accepted], rows.filter(~accepted))
         if "ood_score" in rows.column_names:
             self.unknown.add(-rows["ood_score"].to_numpy().astype(np.float64), rows)
+        if "taken" in rows.column_names:
+            self._add_facts(prediction, rows)
         self.unsure.add(probability, rows)
         self.mistakes.add(-probability[wrong], rows.filter(wrong))
         for number, first in zip(*np.unique(prediction[right], return_index=True), strict=True):
             if self.classes[number] not in self.named_right:
                 self.named_right[self.classes[number]] = rows.slice(np.flatnonzero(right)[first], 1).to_pylist()[0]
 
+    def _add_facts(self, prediction: np.ndarray, rows: pa.Table) -> None:
+        """When and where, of those rows that know it."""
+        known = pc.is_valid(rows["taken"]).to_numpy()
+        hours = pc.hour(rows["taken"].filter(pc.is_valid(rows["taken"]))).to_numpy()
+        np.add.at(self.hours, (prediction[known], hours), 1)
+        placed = rows.filter(pc.is_valid(rows["latitude"]))
+        found = (pc.round(placed[name].cast(pa.float64()), 1).to_pylist() for name in ("latitude", "longitude"))
+        self.places.update(zip(*found, strict=True))
+
 
 def count(parts: Iterable[pa.Table], classes: tuple[str, ...]) -> Tally:
     """Count the rows of these parts, one at a time."""
     tally = Tally(classes)
     for part in parts:
-        tally.add(part.select([*_COLUMNS, *(name for name in _ASKED if name in part.column_names)]))
+        tally.add(part.select([*_COLUMNS, *(name for name in ASKED if name in part.column_names)]))
     return tally

@@ -10,7 +10,7 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.evaluation.metrics import Evaluation
 from ray_birds.prediction.statistics import Tally
-from ray_birds.report import score_charts
+from ray_birds.report import outdoor_charts, score_charts
 from ray_birds.report.gallery import Tile, tiles
 from ray_birds.report.page import NOTHING, write_page
 from ray_birds.report.scores import score
@@ -47,6 +47,10 @@ def write_prediction_report(
         "sequences": manifest.get("sequences"),
         "certainty": score_charts.certainty(tally.labelled + tally.labelled_seen, tally.unlabelled),
         "most_found": score_charts.most_found(*zip(*_found(tally), strict=True)) if tally.scored else None,
+        "outdoors": [
+            *([outdoor_charts.by_hour(tally.classes, tally.hours)] if tally.hours.any() else []),
+            *([outdoor_charts.by_place(tally.places)] if tally.places else []),
+        ],
         "answer": manifest.get("answer") or {},
         "answered": answered,
         "coverage": score_charts.coverage(tally.labelled, (manifest.get("answer") or {}).get("threshold"))

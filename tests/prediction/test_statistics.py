@@ -2,15 +2,17 @@
 
 import pickle
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from ray_birds.evaluation import metrics
 from ray_birds.prediction import statistics
-from ray_birds.prediction.output import Output, read_part
+from ray_birds.prediction.output import Output, read_part, schema
 from ray_birds.prediction.statistics import EXAMPLES, EXTREMES, SAMPLE, Tally
 from tests.conftest import CLASSES
 from tests.prediction.test_output import FAILED, SCORED, UNLABELLED, output, row
@@ -121,3 +123,14 @@ def test_images_that_the_model_has_seen_are_no_part_of_the_scores(tmp_path: Path
     assert paths(counts.mistakes.rows) == ["2.jpg", "7.jpg"]
     only = counted(output(tmp_path / "seen", {0: known}))
     assert only.evaluation() is None and "says nothing of new images" in getattr(only.held_out(), "sentence", "")
+
+
+def test_hours_and_places_are_those_of_the_rows_that_know_them() -> None:
+    times = [datetime(2026, 5, 1, 6, 59), datetime(2026, 6, 2, 6, 0), None, datetime(1999, 1, 1, 23, 5)]
+    rows = [row(f"{number}.jpg", (0.7, 0.2, 0.1)) | {"taken": taken} for number, taken in enumerate(times)]
+    rows[0] |= {"latitude": -1.04, "longitude": 36.96}
+    rows[2] |= {"latitude": -0.96, "longitude": 37.04}
+    rows.append(row("5.jpg", error="damaged") | {"taken": times[0], "latitude": 1.0, "longitude": 1.0})
+    counts = statistics.count([pa.Table.from_pylist(rows, schema=schema(metadata=True))], CLASSES)
+    assert counts.hours.sum() == 3 and counts.hours[0, [6, 23]].tolist() == [2, 1]
+    assert counts.places == {(-1.0, 37.0): 2}

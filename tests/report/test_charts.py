@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ray_birds.evaluation import metrics
-from ray_birds.report import charts, score_charts
+from ray_birds.report import charts, outdoor_charts, score_charts
 from ray_birds.report.charts import Chart
 
 LONG = tuple(
@@ -25,6 +25,7 @@ def evaluation(names: tuple[str, ...]) -> metrics.Evaluation:
 DRAWN: dict[str, Callable[[tuple[str, ...]], Chart]] = {
     "f1": lambda names: score_charts.worst_classes(evaluation(names).per_class, "test"),
     "confusion": lambda names: score_charts.confusion(np.eye(3, dtype=int), names, "test"),
+    "hours": lambda names: outdoor_charts.by_hour(names, np.eye(3, 24, dtype=int)),
     "most found": lambda names: score_charts.most_found(names, [1, 2, 3]),
 }
 

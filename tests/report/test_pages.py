@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ray_birds.data.dataset import scan
 from ray_birds.evaluation import metrics
 from ray_birds.evaluation.cost import Cost
 from ray_birds.prediction import statistics
-from ray_birds.prediction.output import Output, read_part, schema, top_k
+from ray_birds.prediction.output import Output, optional, read_part, schema, top_k
 from ray_birds.prediction.result import Predictions
 from ray_birds.report.effects import effects
 from ray_birds.report.prediction import write_prediction_report
@@ -514,10 +515,11 @@ def run_job(
     scored: bool = True,
     seen: int = 0,
     threshold: float | None = None,
+    dated: int = 0,
 ) -> Page:
     """The page of a job on the test split of `data`, and that there is nothing else; its manifest and scores too.
 
-    The model has seen the first `seen` files.
+    The model has seen the first `seen` files; of the first `dated` it is known when and where they were taken.
     The input is the folder, or, where labels are not known, each file by itself.
     """
     dataset = scan(str(data))
@@ -543,9 +545,12 @@ def run_job(
     more = more if threshold else []
     for row in rows if threshold else ():
         row |= {"accepted": row.get("probability", 0) >= threshold, "ood_score": 50 + len(row["path"]) % 50}
+    for number, row in enumerate(rows[:dated]):
+        row |= {"taken": datetime(2026, 5, 1, 6 + number % 2, 30), "latitude": -1.04, "longitude": 36.96}
     for number, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
-        output.write_part(number, [rows[row] for row in part], schema(answer=more))
-    parts = (read_part(part, [field.name for field in more]) for part in output.parts().values())
+        output.write_part(number, [rows[row] for row in part], schema(answer=more, metadata=bool(dated)))
+    asked = optional(schema(answer=more, metadata=bool(dated)))
+    parts = (read_part(part, asked) for part in output.parts().values())
     counts = statistics.count(parts, classes)
     evaluation = counts.evaluation()
     held = counts.accepted_held_out()
@@ -659,6 +664,16 @@ def test_prediction_report_of_what_is_accepted_and_what_is_unknown(tmp_path: Pat
     assert "coverage: share of the images" in page.sections["Coverage against accuracy"]
     none = run_job(tmp_path / "none", data, labelled=False, failed=0, threshold=1.1)
     assert "0 of 20 predictions are accepted." in none.source and "None is." in none.source
+
+
+def test_prediction_report_of_when_and_where(tmp_path: Path) -> None:
+    data = draw_data(tmp_path / "data", ["x", "y"], 1, 10, ("train", "valid", "test"))
+    page = run_job(tmp_path / "out", data, labelled=True, failed=1, dated=9)
+    said = page.sections["When and where"]
+    assert "Of the 20 scored files 9 say when they were taken and 9 where." in said
+    assert "Predictions by hour" in said and "Images by place: 9 at the largest mark" in said
+    undated = run_job(tmp_path / "undated", data, labelled=True, failed=1)
+    assert "When and where" not in undated.sections
 
 
 def test_prediction_report_without_labels(tmp_path: Path) -> None:
