@@ -8,6 +8,7 @@ a  the article's models in plain Keras, the best of them on valid (by_hand.py, a
 b  scikit-learn's logistic regression on pooled features, C chosen on valid
 c  a strong script: head solved first, then all layers with AdamW, cosine, light augmentation, label smoothing
 d  our sweep as it comes
+e  our sweep with no more time than c took, --time-limit
 """
 
 import json
@@ -28,7 +29,7 @@ from ray_birds.evaluation.metrics import Estimate, wilson
 from ray_birds.sweep.factors import BackboneName
 
 BY_HAND = {"a": "article", "b": "logistic", "c": "strong"}
-OURS = "d"
+OURS, LIMITED = "d", "e"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Options:
     data: tuple[str, ...]
     """Folders with train/, valid/ and test/."""
     seeds: tuple[int, ...] = (0,)
-    sides: str = "abcd"
-    """Which sides to run, in this order."""
+    sides: str = "abcde"
+    """Which sides to run, in this order; e after c."""
     backbone: BackboneName = "EfficientNetB0"
     weights: str = "imagenet"
     """imagenet, none or a Keras weight file without top, for all sides."""
@@ -46,8 +47,10 @@ class Options:
     """Folder for pixels, logs and results, kept afterwards; by default a new temporary one."""
 
     def __post_init__(self) -> None:
-        if not self.sides or set(self.sides) - {*BY_HAND, OURS}:
-            raise SystemExit(f"error: --sides {self.sides}: expected some of abcd")
+        if not self.sides or set(self.sides) - {*BY_HAND, OURS, LIMITED}:
+            raise SystemExit(f"error: --sides {self.sides}: expected some of abcde")
+        if LIMITED in self.sides and "c" not in self.sides.partition(LIMITED)[0]:
+            raise SystemExit(f"error: --sides {self.sides}: e has the time that c took; put c before it")
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,14 @@ def main(options: Options) -> None:
     folder = Path(options.work or tempfile.mkdtemp(prefix="ray-birds-accuracy-")).resolve()
     terminal.say(f"logs and results: {folder}; machine: {json.dumps(timing.machine())}")
     timing.warm_up()
-    found = []
+    found: list[Result] = []
     for data in options.data:
         place = folder / Path(data).resolve().name
         counts = write_pixels(data, options.image_size, place / "pixels")
         for seed in options.seeds:
             for side in options.sides:
-                found.append(run(options, data, side, seed, place, counts))
+                limit = next((f"{one.seconds:.0f}s" for one in reversed(found) if one.side == "c"), "")
+                found.append(run(options, data, side, seed, place, counts, limit))
                 terminal.say(" | ".join(found[-1].row()))
     columns = ("data", "side", "seed", "winner", "valid", "test", "seconds")
     terminal.show(terminal.table("Accuracy", columns, [result.row() for result in found]))
@@ -101,14 +105,18 @@ def write_pixels(root: str, size: int, folder: Path) -> dict[str, int]:
     return counts
 
 
-def run(options: Options, data: str, side: str, seed: int, place: Path, counts: dict[str, int]) -> Result:
-    """Run one side. Raises SystemExit where it fails."""
+def run(
+    options: Options, data: str, side: str, seed: int, place: Path, counts: dict[str, int], limit: str
+) -> Result:
+    """Run one side; `limit` is the time that e may take. Raises SystemExit where it fails."""
     name = f"{side}-seed{seed}"
     weights = options.weights
     shared = ["--seed", str(seed), "--backbone", options.backbone, "--image-size", str(options.image_size)]
     shared += ["--weights", weights if weights in ("imagenet", "none") else str(Path(weights).resolve())]
-    if side == OURS:
+    if side in (OURS, LIMITED):
         command = [sys.executable, "jobs/tune.py", "--data", str(Path(data).resolve()), *shared]
+        command += ["--time-limit", limit] * (side == LIMITED)
+        command += ["--features-dir", str(place / f"{name}-features")]  # its own: each pays for all that it needs
         seconds = timing.run([*command, "--results", str(place), "--name", name], place / f"{name}.log").seconds
         outcome = workplace.swept(place / name)
         right = round(outcome["test_accuracy"] * counts["test"])
@@ -128,13 +136,14 @@ def verdicts(found: list[Result]) -> list[str]:
     lines = []
     for data in dict.fromkeys(result.data for result in found):
         sides = {result.side for result in found if result.data == data}
-        if OURS not in sides or len(sides) == 1:
+        if OURS not in sides or not sides & set(BY_HAND):
             continue
         of = {side: [one for one in found if (one.data, one.side) == (data, side)] for side in sides}
         test = {side: statistics.mean(one.test.value for one in ones) for side, ones in of.items()}
         took = {side: statistics.mean(one.seconds for one in ones) for side, ones in of.items()}
-        best = max(sides - {OURS}, key=lambda side: test[side])
-        share = took[OURS] / sum(seconds for side, seconds in took.items() if side != OURS)
+        by_hand = sides & set(BY_HAND)
+        best = max(by_hand, key=lambda side: test[side])
+        share = took[OURS] / sum(took[side] for side in by_hand)
         lines.append(
             f"{data}: our test accuracy {100 * (test[OURS] - test[best]):+.1f} points beside the best by hand "
             f"({best}), in {share:.2f} times their seconds together"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DRAWN_WEIGHTS, REPOSITORY
+from tests.conftest import DRAWN_WEIGHTS, REPOSITORY, benchmark
 
 SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
 
@@ -20,6 +20,14 @@ def test_each_script_imports_and_shows_its_help(script: Path) -> None:
     assert done.returncode == 0, done.stderr
     is_command = '__name__ == "__main__"' in script.read_text(encoding="utf-8")
     assert done.stdout.startswith("usage: ") == is_command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sides", ["e", "ec", "dbe", "abf", ""])
+def test_sides_that_cannot_be_compared(sides: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    with pytest.raises(SystemExit, match=r"--sides .*(put c before it|some of abcde)"):
+        benchmark("accuracy").Options(data=("birds",), sides=sides)
 
 
 @pytest.mark.ray
