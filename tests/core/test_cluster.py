@@ -18,7 +18,7 @@ import yaml
 from ray.util.annotations import RayDeprecationWarning
 
 from ray_birds.core import cluster
-from ray_birds.core.errors import RayBirdsError, SettingsError
+from ray_birds.core.errors import RayBirdsError
 from tests.conftest import REPOSITORY, draw_birds
 
 
@@ -153,34 +153,6 @@ def test_workers_are_spot_instances_that_are_given_back(config: dict[str, Any]) 
     assert worker["InstanceMarketOptions"] == {"MarketType": "spot"} and "InstanceMarketOptions" not in head
     assert 0 < config["idle_timeout_minutes"] <= 15 and config["provider"]["cache_stopped_nodes"] is False
     assert "Name" in head["IamInstanceProfile"] and "Name" in worker["IamInstanceProfile"]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_what_a_cluster_without_an_autoscaler_lacks_is_refused() -> None:
-    """A head node without CPUs alone; then with another node, which is not as large as a trial asks for."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    from ray_birds.sweep import prepare
-
-    assert not ray.is_initialized()
-    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        try:
-            patch.setenv("RAY_ADDRESS", nodes.address)
-            with pytest.raises(RayBirdsError, match="no CPUs and no autoscaler"), cluster.session(verbose=False):
-                pass
-            nodes.add_node(num_cpus=1, num_gpus=1)
-            with cluster.session(verbose=False) as resources:
-                prepare._check_fits(1, 0.5, resources)
-                for cpus, gpus in ((2, 0.0), (1, 2.0)):
-                    told = f"--cpus-per-trial {cpus} and --gpus-per-trial {gpus:g}: .*1 CPUs and 1 GPUs or 0 CPUs"
-                    with pytest.raises(SettingsError, match=told):
-                        prepare._check_fits(cpus, gpus, resources)
-        finally:
-            nodes.shutdown()
 
 
 @pytest.mark.ray

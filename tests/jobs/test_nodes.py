@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ray_birds.core import storage
+from ray_birds.core import cluster, storage
+from ray_birds.core.errors import RayBirdsError, SettingsError
 from tests.conftest import REPOSITORY, SECRET, own_s3
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -207,3 +208,27 @@ def trains(node: Any) -> bool:
     """Whether one of a node's processes is at a trial; Ray names them after what they run."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     return any("ImplicitFunc" in " ".join(child.cmdline()) for child in raylet.children(recursive=True))
+
+
+def test_what_a_cluster_without_an_autoscaler_lacks_is_refused() -> None:
+    """A head node without CPUs alone; then with another node, which is not as large as a trial asks for."""
+    from ray.cluster_utils import Cluster
+
+    from ray_birds.sweep import prepare
+
+    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            patch.setenv("RAY_ADDRESS", nodes.address)
+            with pytest.raises(RayBirdsError, match="no CPUs and no autoscaler"), cluster.session(verbose=False):
+                pass
+            nodes.add_node(num_cpus=1, num_gpus=1)
+            with cluster.session(verbose=False) as resources:
+                prepare._check_fits(1, 0.5, resources)
+                for cpus, gpus in ((2, 0.0), (1, 2.0)):
+                    told = f"--cpus-per-trial {cpus} and --gpus-per-trial {gpus:g}: .*1 CPUs and 1 GPUs or 0 CPUs"
+                    with pytest.raises(SettingsError, match=told):
+                        prepare._check_fits(cpus, gpus, resources)
+        finally:
+            nodes.shutdown()

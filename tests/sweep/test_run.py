@@ -386,7 +386,7 @@ def test_an_interrupted_sweep_has_no_winner_and_says_how_it_is_resumed(
     config = settings.replace(name=word, augment=("off",), unfreeze=(10,))
     results = Path(settings.results, word)
     words = command(config)
-    words[words.index("--fine-tune-epochs") + 1] = "80"  # so that it is still at work
+    words[words.index("--fine-tune-epochs") + 1] = "200"  # so that it is still at work
     driver = start(words)
     wait_for_epoch(results, 3)
     driver.send_signal(sent)
