@@ -24,7 +24,8 @@ class Run:
     """A trial to be compared: `correct` (n,) bool for the same images in the same order in every run.
 
     Runs of one `recipe` differ in their seed alone. `score` is what they are ranked by, the higher the better:
-    accuracy, unless given. `loss` decides between equal ones.
+    accuracy, unless given. `loss` decides between equal ones. `head` names the solved head that is all that was
+    trained of its model; empty where it was fine-tuned.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Run:
     correct: np.ndarray
     loss: float = 0.0
     score: float | None = None
+    head: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -49,7 +51,8 @@ class Comparison:
     """The winner's recipe less another: `difference` of accuracy with its interval, all pairs counted in.
 
     `run` is the one to take a bundle of. `p` is of their being equal, adjusted likewise. `images_needed` of valid
-    would tell whether the other is as good; None where seeds differ too much for any number to.
+    would tell whether the other is as good; None where seeds differ too much for any number to. `same` says that
+    there is nothing to tell: it kept the same solved head, which fine-tuning did not improve.
     """
 
     recipe: str
@@ -60,6 +63,7 @@ class Comparison:
     images_needed: float | None
     margin: float
     cost: Cost
+    same: bool
 
     @property
     def worse(self) -> bool:
@@ -68,8 +72,8 @@ class Comparison:
 
     @property
     def as_good(self) -> bool:
-        """Shown to be, to within the margin."""
-        return -self.margin < self.difference.low and self.difference.high < self.margin
+        """Shown to be, to within the margin; or the same."""
+        return self.same or (-self.margin < self.difference.low and self.difference.high < self.margin)
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,7 @@ def state(
             *compared.difference(best, number, margin),
             margin,
             costs[name],
+            _same(groups[winner], groups[name]),
         )
         for number, name in enumerate(compared.names)
         if number != best
@@ -184,6 +189,15 @@ def state(
         test=test,
         untested=untested,
         by=by,
+    )
+
+
+def _same(some: Sequence[Run], others: Sequence[Run]) -> bool:
+    """Whether these runs kept the same solved heads, as their predictions confirm."""
+    if {run.head for run in some} != {run.head for run in others} or not all(run.head for run in some):
+        return False
+    return all(
+        np.array_equal(one.correct, other.correct) for one in some for other in others if one.head == other.head
     )
 
 

@@ -122,13 +122,20 @@ def _bundle(found: "Significance") -> list[str]:
 def _compared(found: "Significance") -> list[str]:
     margin = _margin(found)
     worse = [one for one in found.comparisons if one.worse]
-    equal = [one for one in found.comparisons if one.as_good]
+    same = [one for one in found.comparisons if one.same]
+    equal = [one for one in found.comparisons if one.as_good and not one.same]
     better = [one for one in found.comparisons if one.difference.high < 0 and not one.as_good]
     unknown = [one for one in found.comparisons if not (one.worse or one.as_good or one in better)]
     made = []
+    if same:
+        are = "is" if len(same) == 1 else "are"
+        made.append(
+            f"{_list(same, lambda one: one.recipe)} {are} the same model: the solved head that all of these began "
+            "with, which fine-tuning did not make better on valid."
+        )
     if worse:
         made.append(f"By more than chance it is better than {_list(worse, _points)}.")
-    else:
+    elif len(same) < len(found.comparisons):
         made.append("It is not shown to be better than any other variant.")
     if better:
         made.append(f"By accuracy, which it was not chosen by, these are better: {_list(better, _points)}.")
@@ -137,7 +144,7 @@ def _compared(found: "Significance") -> list[str]:
     if unknown:
         made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _points)}.")
         made.append(_needed(unknown))
-    return [*made, *_pairs(found), _advice(found)]
+    return [*made, *(_pairs(found) if len(same) < len(found.comparisons) else []), _advice(found)]
 
 
 def _margin(found: "Significance") -> str:

@@ -264,6 +264,13 @@ class Variant(Settings):
         return 1 if self.solved else self.head_epochs
 
     @property
+    def head_facts(self) -> tuple[Any, ...]:
+        """All that decides a solved head: equal for variants that begin to fine-tune from the same one."""
+        views = tuple(view and tuple(view) for view in self.views(0))
+        facts = (self.backbone, self.image_size, self.precision, self.augment_seed, views)
+        return (*facts, self.class_weights, self.resize)
+
+    @property
     def policy(self) -> str:
         """The policy of augmentation, or off."""
         return "light" if self.augment == "on" else self.augment

@@ -64,7 +64,5 @@ class SharedHead:
 
 def key(variant: Variant, *, stored: bool) -> str:
     """Another one for all that decides a solved head, and for features that were rounded when they were stored."""
-    views = [view and (view.policy, view.number) for view in variant.views(0)]
-    facts = [variant.backbone, variant.image_size, variant.precision, stored, variant.augment_seed, views]
-    facts += [variant.class_weights, variant.resize]
+    facts = [*variant.head_facts, stored]
     return f"{variant.backbone}-{variant.policy}-{storage.digest([json.dumps(facts)])[:8]}"

@@ -258,10 +258,25 @@ class Results:
 def runs(found: Iterable[Trial]) -> list[Run]:
     """The finished trials, to be compared on valid."""
     return [
-        Run(one.name, one.recipe, one.variant.seed, one.cost, one.valid.correct, one.valid_loss, _score(one))
+        Run(
+            one.name,
+            one.recipe,
+            one.variant.seed,
+            one.cost,
+            one.valid.correct,
+            one.valid_loss,
+            _score(one),
+            _head(one),
+        )
         for one in found
         if one.status == "finished" and one.valid is not None
     ]
+
+
+def _head(trial: Trial) -> str:
+    """The solved head that is all that was trained of the model kept; empty where fine-tuning made it better."""
+    is_head = trial.variant.solved and trial.kept is not None and trial.kept.epoch <= trial.variant.head_phase
+    return str(trial.variant.head_facts) if is_head else ""
 
 
 def _score(trial: Trial) -> float | None:

@@ -94,6 +94,26 @@ def test_as_many_images_as_were_said_to_be_needed_do_tell(lost: int) -> None:
     assert many.worse or many.as_good
 
 
+def test_variants_that_kept_the_same_head_are_the_same_model() -> None:
+    best = first(90, 120)
+    runs = [
+        dataclasses.replace(run("plain", best, seconds=50), head="h"),
+        dataclasses.replace(run("plain10", best, seconds=80), head="h"),
+        run("aug10", flipped(best, 40, 0)),
+        run("tuned", best, seconds=90),  # it happens to be right on the same images
+    ]
+    found = state(runs, "plain")
+    assert {one.recipe: one.same for one in found.comparisons} == {"plain10": True, "aug10": False, "tuned": False}
+    assert "better than aug10 (by 33.3 points" in found.text
+    assert "plain10 is the same model: the solved head that all" in found.text
+    assert "to within 1 point: tuned (by 0.0 points" in found.text
+    assert "plain is shown to be as good and cheaper" in state(runs, "plain10").text
+    alone = state(runs[:2], "plain").text
+    assert "is not shown to be better" not in alone and "valid images would tell" not in alone
+    other = [runs[0], dataclasses.replace(runs[1], head="g"), *runs[2:]]
+    assert not any(one.same for one in state(other, "plain").comparisons)
+
+
 def test_a_wider_margin_makes_more_as_good_and_is_printed() -> None:
     best = first(900, 1000)
     runs = [run("a", best), run("b", flipped(best, 12, 10))]
