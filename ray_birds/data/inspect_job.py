@@ -49,7 +49,7 @@ def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _record(storage.join(root, path), size, most)) for path in unit["paths"]]
+        seen = [(path, _record(storage.at(root, path), size, most)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
@@ -102,7 +102,7 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
         if not len(kept[name]):
             first = split.paths[0]
             raise DataError(
-                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; "
-                f"the first is {first} ({records[first].error}); replace them or remove the folder"
+                f"{dataset.root}/{name}: none of its {len(split)} image(s) can be read; "
+                f"the first is {first} ({records[first].error}); replace them or remove the split"
             )
     return dataclasses.replace(dataset, splits=kept)
