@@ -20,6 +20,7 @@ PREDICT = ("--model", "m", "--input", "a", "--output", "o")
 TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--data /birds", "data", "/birds"),
     ("--labels l.csv", "labels", "l.csv"),
+    ("--group-by folder:2", "group_by", "folder:2"),
     ("--labels l.csv --columns path=file label=a=b", "columns", ("path=file", "label=a=b")),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
     ("--valid-share 0.2", "valid_share", 0.2),
@@ -118,6 +119,7 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
     ("--output o", "output", "o"),
     ("--labels l.csv", "labels", "l.csv"),
     ("--columns split=fold --labels l.csv", "columns", ("split=fold",)),
+    ("--group-by site --labels l.csv", "group_by", "site"),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
     ("--max-bytes 1", "max_bytes", 1),
     ("--verbose", "verbose", True),
@@ -126,6 +128,9 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
 # Values refused by our own checks: one line on stderr that names the option.
 TUNE_REFUSED = [
     "--columns path=file",
+    "--group-by site",
+    "--group-by folder:0",
+    "--group-by folder:one --labels l.csv",
     "--columns weight=w --labels l.csv",
     "--columns path= --labels l.csv",
     "--columns path --labels l.csv",
@@ -246,7 +251,7 @@ def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.M
 @pytest.mark.parametrize(("words", "field", "value"), CHECK_VALID)
 def test_check_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(CheckConfig, f"--data d {words}", monkeypatch)
-    with_it = {"labels": "l.csv"} if field == "columns" else {}
+    with_it = {"labels": "l.csv"} if field in ("columns", "group_by") else {}
     assert config == CheckConfig(**{"data": "d"} | {field: value} | with_it)
 
 

@@ -61,6 +61,7 @@ def check(config: CheckConfig) -> Check:
         records = inspect_job.read(dataset, near_duplicates.SIZE)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
+        *findings.of_groups(dataset),
         *findings.of_images(dataset, records),
         *findings.of_classes(dataset, records),
         *(Finding("classes", False, note, ()) for note in dataset.notes),

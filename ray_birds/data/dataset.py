@@ -8,6 +8,7 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, folder, table_file
+from ray_birds.data.groups import by_folder
 from ray_birds.data.labels import class_name, fold, nearest
 from ray_birds.data.table import FOLDERS, Found, Labels, Table
 from ray_birds.data.table import SPLIT_FOLDERS as SPLIT_FOLDERS
@@ -39,13 +40,14 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """Labelled images. `notes` are findings that do not stop a sweep, one line each; no file of more than
-    `max_bytes` is read."""
+    `max_bytes` is read; `groups` gives the group of each path that belongs to one."""
 
     root: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     max_bytes: int = decode.MAX_BYTES
+    groups: dict[str, str] = field(default_factory=dict)
 
     def uri(self, path: str) -> str:
         """Absolute URI or path of an image of a split."""
@@ -82,7 +84,19 @@ def survey(
         )
     problems = [*table.problems, *_problems(table, classes)]
     splits = {name: _split(name, by_class, classes) for name, by_class in table.found.items()}
-    return Dataset(root, classes, splits, (*table.notes, *_notes(table.found)), max_bytes), problems
+    together = by_folder(table, labels.group_folders) if labels.group_folders else table.groups
+    notes = (*table.notes, *_notes(table.found), *_ungrouped(splits, together, labels))
+    return Dataset(root, classes, splits, notes, max_bytes, together), problems
+
+
+def _ungrouped(splits: dict[str, Split], together: dict[str, str], labels: Labels) -> list[str]:
+    """How many images have no group, where others have. Raises DataError where all should have, and none has."""
+    if labels.group_by and not together:
+        raise DataError(
+            f"--group-by {labels.group_by}: no image has a group by that; name another column or folder"
+        )
+    alone = sum(path not in together for split in splits.values() for path in split.paths) if together else 0
+    return [f"{alone:,} images have no group: each is on its own"] if alone else []
 
 
 def _exclude(table: Table, exclude: tuple[str, ...]) -> None:

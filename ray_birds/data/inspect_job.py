@@ -23,7 +23,8 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     and where a split that is missing cannot be made from train."""
     making = shares.missing(dataset)
     records = read(dataset, size)
-    found = [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
+    found = findings.of_groups(dataset)
+    found += [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
         BadImage(name, path, records[path].error)
         for name, split in dataset.splits.items()
@@ -34,10 +35,11 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     data = _readable(dataset, records)
     if making:
         data = splits.make(data, records, shares)
-        found.append(splits.describe(data, making))
+        found.append(splits.describe(data, making, shares))
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
-    data, copies = dataclasses.replace(data, notes=notes), findings.copies_in_train(data, found)
+    data = dataclasses.replace(data, notes=notes, groups={})  # trials need no groups: they are not sent to them
+    copies = findings.copies_in_train(data, found)
     known = seen.listed(records[path].digest for name in ("train", "valid") for path in data.splits[name].paths)
     return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known)
 

@@ -35,26 +35,31 @@ def read(root: str, labels: Labels) -> Table:
     rows = _Rows(uri, labels)
     rows.take(root, columns)
     rows.leave_out_missing(root)
-    return rows.table(root)
+    return rows.table(root, columns.get("group"))
 
 
 def _columns(uri: str, labels: Labels) -> dict[str, list[str]]:
     """The texts of each column that is there, by role; "" for none. Raises DataError."""
     try:
         names = _names(uri)
-        wanted = {role: labels.column(role) for role in ("path", "label", "split")}
+        roles = ("path", "label", "split", *(["group"] if not labels.group_folders else []))
+        wanted = {role: labels.column(role) for role in roles}
         for role, name in wanted.items():
-            if name not in names and (role != "split" or name != role):
+            if name not in names and (role in ("path", "label") or name != role):
                 raise DataError(
                     f"{uri}: no column {name!r} (nearest: {nearest(name, names)!r}; all: {', '.join(names)}); "
-                    f"name it with --columns {role}=NAME"
+                    f"name it with {'--group-by ' if role == 'group' else f'--columns {role}='}NAME"
                 )
-        found = _load(uri, [name for name in wanted.values() if name in names])
+            if names.count(name) > 1:
+                raise DataError(f"{uri}: has {names.count(name)} columns {name!r}; rename all but one")
+        found = _load(uri, [name for name in dict.fromkeys(wanted.values()) if name in names])
         return {role: _texts(found[name]) for role, name in wanted.items() if name in names}
     except FileNotFoundError as error:
         raise DataError(f"{uri}: no such file; expected a table of labels (--labels)") from error
     except (OSError, pa.ArrowException, UnicodeError) as error:
-        raise DataError(f"{uri}: cannot be read as a table ({first_line(error)}); expected UTF-8") from error
+        raise DataError(
+            f"{uri}: cannot be read as a table ({first_line(error)}); expected CSV in UTF-8 or Parquet"
+        ) from error
 
 
 def _is_csv(uri: str) -> bool:
@@ -138,7 +143,7 @@ class _Rows:
             self.faults[kind] = f"{self.uri} {_line(self.uri, row)}: {text}{as_in}"
         self.counts[kind] += 1
 
-    def table(self, root: str) -> Table:
+    def table(self, root: str, groups: list[str] | None) -> Table:
         found: Found = {split: defaultdict(list) for split in SPLIT_FOLDERS}
         for path, (_, split, label) in self.images.items():
             found[split][label].append(path)
@@ -146,7 +151,10 @@ class _Rows:
         if "train" not in found:
             raise DataError(next(iter(self._problems()), f"{self.uri}: no image of it is of train"))
         notes = (*_as_in_train(found), *self._notes())
-        return Table(root, found, tuple(self._problems()), notes, self.uri)
+        of_path = (
+            {path: groups[row] for path, (row, *_) in self.images.items() if groups[row].strip()} if groups else {}
+        )
+        return Table(root, found, tuple(self._problems()), notes, self.uri, of_path)
 
     def _problems(self) -> list[str]:
         others = {kind: self.counts[kind] - 1 for kind in self.faults}

@@ -195,7 +195,9 @@ def test_files_and_columns_that_are_not_there(birds: Path, tmp_path: Path) -> No
     (tmp_path / "bad.parquet").write_bytes(b"no table")
     assert "cannot be read as a table" in told(birds, Labels(str(tmp_path / "bad.parquet")))
     (tmp_path / "latin.csv").write_bytes("path,label\nx.jpg,Küken\n".encode("latin-1"))
-    assert "expected UTF-8" in told(birds, Labels(str(tmp_path / "latin.csv")))
+    assert "expected CSV in UTF-8" in told(birds, Labels(str(tmp_path / "latin.csv")))
+    assert "has 2 columns 'label'" in told(birds, table([], tmp_path, "path,label,label"))
+    assert "no image of it is of train" in told(birds, table([], tmp_path))
     only_test = table([(p, c, "test") for p, c, _ in rows_of(birds)], tmp_path)
     assert "no image of it is of train" in told(birds, only_test)
 
