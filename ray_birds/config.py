@@ -16,6 +16,7 @@ from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Factor, Variant
 
+LABEL_COLUMNS = ("path", "label", "split")  # of --labels
 Tta = Literal["none", "flip"]  # test-time augmentation
 
 # How the article trains: what the preset fixes beside the four models that the article compares.
@@ -43,7 +44,17 @@ ARTICLE: tuple[dict[str, Any], ...] = (
 @dataclass(frozen=True)
 class _Sweep(Settings):
     data: str = ""
-    """Folder with train/, valid/ and test/, each with one folder per class; train/ alone will do."""
+    """Folder with train/, valid/ and test/, each with one folder per class; train/ alone will do. With --labels
+    any folder of images."""
+    labels: str = ""
+    """Table of labels, .csv or .parquet, with the columns path (below --data, absolute or a URI), label and, where
+    splits are given, split."""
+    columns: tuple[str, ...] = ()
+    """Columns of --labels that have other names, such as path=filepath label=species."""
+    group_by: str = ""
+    """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
+    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
+    --labels, below --data."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     valid_share: float = 0.1
@@ -181,6 +192,7 @@ class TuneConfig(_Factors):
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
+        _check_labels(self.labels, self.columns, self.group_by)
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
@@ -254,6 +266,24 @@ def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
     check(len(set(values)) == len(values), f"{option(name)} names a value twice: {values}")
     for value in values:
         check(about.accepts(value), f"{option(name)} {value}: expected {about.expected}")
+
+
+def _check_labels(labels: str, columns: tuple[str, ...], group_by: str) -> None:
+    kind, mark, number = group_by.partition(":")
+    is_folder = bool(mark) and kind == "folder"
+    check(
+        not is_folder or (number.isdecimal() and int(number) >= 1),
+        f"--group-by {group_by}: expected folder:1 or so",
+    )
+    check(
+        is_folder or not group_by or bool(labels), f"--group-by {group_by}: a column needs --labels; or folder:1"
+    )
+    check(not columns or bool(labels), "--columns is for --labels")
+    roles = [given.partition("=")[0] for given in columns]
+    for role, given in zip(roles, columns, strict=True):
+        named = role in LABEL_COLUMNS and len(given) > len(role) + 1
+        check(named, f"--columns {given}: expected one of {', '.join(LABEL_COLUMNS)}, = and a column's name")
+    check(len(set(roles)) == len(roles), f"--columns names a column twice: {' '.join(columns)}")
 
 
 def with_factors(variant: type[Variant]) -> type[TuneConfig]:
@@ -409,9 +439,17 @@ class CheckConfig(Settings):
     """Say what is in a folder of images before GPU hours are spent on it."""
 
     data: str
-    """Folder with train/, valid/ and test/, each with one folder per class."""
+    """Folder with train/, valid/ and test/, each with one folder per class; with --labels any folder of images."""
     output: str = "check"
     """Folder for the page and the tables; those of an earlier check are replaced, others never."""
+    labels: str = ""
+    """Table of labels, .csv or .parquet, as `tune` takes it."""
+    columns: tuple[str, ...] = ()
+    """Columns of --labels that have other names, such as path=filepath label=species."""
+    group_by: str = ""
+    """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
+    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
+    --labels, below --data."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000
@@ -421,6 +459,7 @@ class CheckConfig(Settings):
 
     def __post_init__(self) -> None:
         check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
+        _check_labels(self.labels, self.columns, self.group_by)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ PREDICT = ("--model", "m", "--input", "a", "--output", "o")
 # Command line -> the one field that it sets, and its value.
 TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--data /birds", "data", "/birds"),
+    ("--labels l.csv", "labels", "l.csv"),
+    ("--group-by folder:2", "group_by", "folder:2"),
+    ("--labels l.csv --columns path=file label=a=b", "columns", ("path=file", "label=a=b")),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
     ("--valid-share 0.2", "valid_share", 0.2),
     ("--test-share 0", "test_share", 0.0),
@@ -77,6 +80,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
 ]
 # Options that these need.
 TUNE_WITH: dict[str, dict[str, Any]] = {
+    "columns": {"labels": "l.csv"},
     "resume": {"name": "first"},
     "samples": {"search": "random"},
     "search": {"samples": 8},
@@ -113,6 +117,9 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
 CHECK_VALID: list[tuple[str, str, Any]] = [
     ("", "data", "d"),
     ("--output o", "output", "o"),
+    ("--labels l.csv", "labels", "l.csv"),
+    ("--columns split=fold --labels l.csv", "columns", ("split=fold",)),
+    ("--group-by site --labels l.csv", "group_by", "site"),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
     ("--max-bytes 1", "max_bytes", 1),
     ("--verbose", "verbose", True),
@@ -120,6 +127,14 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
 
 # Values refused by our own checks: one line on stderr that names the option.
 TUNE_REFUSED = [
+    "--columns path=file",
+    "--group-by site",
+    "--group-by folder:0",
+    "--group-by folder:one --labels l.csv",
+    "--columns weight=w --labels l.csv",
+    "--columns path= --labels l.csv",
+    "--columns path --labels l.csv",
+    "--columns path=a path=b --labels l.csv",
     "--max-bytes 0",
     "--valid-share 0",
     "--test-share -0.1",
@@ -236,7 +251,8 @@ def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.M
 @pytest.mark.parametrize(("words", "field", "value"), CHECK_VALID)
 def test_check_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(CheckConfig, f"--data d {words}", monkeypatch)
-    assert config == CheckConfig(**{"data": "d"} | {field: value})
+    with_it = {"labels": "l.csv"} if field in ("columns", "group_by") else {}
+    assert config == CheckConfig(**{"data": "d"} | {field: value} | with_it)
 
 
 @pytest.mark.parametrize(

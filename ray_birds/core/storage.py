@@ -143,6 +143,11 @@ def join(uri: str, *names: str) -> str:
     return _whole("/".join([address.rstrip("/"), *names]), options)
 
 
+def at(root: str, path: str) -> str:
+    """Where `path` lies: below `root`, unless it is absolute or a URI of its own."""
+    return path if path.startswith("/") or not is_local(path) else join(root, path)
+
+
 def beside(uri: str, extension: str) -> str:
     """The URI whose name is that of `uri` with `extension` added."""
     if is_local(uri):

@@ -7,8 +7,9 @@ from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import OutputError, first_line
 from ray_birds.data import findings, inspect_job, near_duplicates
-from ray_birds.data.dataset import SPLIT_FOLDERS, Dataset, survey
+from ray_birds.data.dataset import Dataset, survey
 from ray_birds.data.inspection import Finding, ImageRecord
+from ray_birds.data.table import SPLIT_FOLDERS, Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,12 +55,13 @@ def check(config: CheckConfig) -> Check:
     that a check writes, or cannot be written.
     """
     output = _output(config.output)
-    dataset, problems = survey(config.data, config.exclude_class, config.max_bytes)
+    dataset, problems = survey(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     with cluster.session(config.verbose):
         cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
         records = inspect_job.read(dataset, near_duplicates.SIZE)
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
+        *findings.of_groups(dataset),
         *findings.of_images(dataset, records),
         *findings.of_classes(dataset, records),
         *(Finding("classes", False, note, ()) for note in dataset.notes),

@@ -1,25 +1,26 @@
-"""The folder contract: train/, valid/ and test/ with one folder per class; class names and file lists."""
+"""The labelled data set, from folders or a table of labels: classes, splits, and each breach as one line."""
 
 import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
-from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import decode, walk
-from ray_birds.data.labels import class_name, class_of, fold, label, nearest
-
-SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+from ray_birds.core.errors import DataError
+from ray_birds.data import decode, folder, table_file
+from ray_birds.data.groups import by_folder
+from ray_birds.data.labels import class_name, fold, nearest
+from ray_birds.data.table import FOLDERS, Found, Labels, Table
+from ray_birds.data.table import SPLIT_FOLDERS as SPLIT_FOLDERS
 
 
 @dataclass(frozen=True)
 class Split:
     """The images of one split, sorted by path.
 
-    `paths` are relative to the data set's root; `labels` (n,) int32 are indices into the classes; `numbers`
-    (n,) int64 are the images' indices in the complete list, which stay theirs when bad files are left out.
+    `paths` are relative to the data set's root, or absolute where they lie elsewhere; `labels` (n,) int32 are
+    indices into the classes; `numbers` (n,) int64 are the images' indices in the complete list, which stay theirs
+    when bad files are left out.
     """
 
     name: str
@@ -38,180 +39,98 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled folder. `notes` are findings that do not stop a sweep, one line each; no file of more than
-    `max_bytes` is read."""
+    """Labelled images. `notes` are findings that do not stop a sweep, one line each; no file of more than
+    `max_bytes` is read; `groups` gives the group of each path that belongs to one."""
 
     root: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     max_bytes: int = decode.MAX_BYTES
+    groups: dict[str, str] = field(default_factory=dict)
 
     def uri(self, path: str) -> str:
         """Absolute URI or path of an image of a split."""
-        return storage.join(self.root, path)
+        return storage.at(self.root, path)
 
 
-def scan(root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES) -> Dataset:
+def scan(
+    root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES, labels: Labels = FOLDERS
+) -> Dataset:
     """The labelled data set in a folder, without the classes to `exclude`. Raises DataError, one line, where the
-    folder breaks the contract. A missing valid/ does not: `splits.make` takes one from train."""
-    dataset, problems = survey(root, exclude, max_bytes)
+    folder or the table breaks the contract. A missing valid/ does not: `splits.make` takes one from train."""
+    dataset, problems = survey(root, exclude, max_bytes, labels)
     if problems:
         raise DataError(problems[0])
     return dataset
 
 
 def survey(
-    root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES
+    root: str, exclude: tuple[str, ...] = (), max_bytes: int = decode.MAX_BYTES, labels: Labels = FOLDERS
 ) -> tuple[Dataset, list[str]]:
     """As `scan`, with all breaches of the contract that leave something to look at, one line each.
 
-    Classes that train/ does not have are left out. Raises DataError where there is nothing to look at.
+    Classes that train does not have are left out. Raises DataError where there is nothing to look at.
     """
     root = storage.resolve(root)
-    folders, twins = _split_folders(root)
-    tree = walk.walk(root, folders.values())
-    for closed in (one for one in tree.aside if one.path == folders["train"]):
-        raise DataError(f"{root}/{closed.path}: {closed.reason}; mend this")
-    images, others = walk.sort(tree)
-    found, notes = _images_by_class(tree, images, folders)
-    _exclude(root, found, exclude)
-    classes = tuple(sorted(found["train"]))
+    table = table_file.read(root, labels) if labels.file else folder.read(root)
+    _exclude(table, exclude)
+    classes = tuple(sorted(table.found["train"]))
     if len(classes) < 2:
-        raise DataError(f"{root}/train: {len(classes)} class folder(s); a classifier needs at least two")
-    if not any(found["train"].values()):
-        raise DataError(f"{root}/train: no images in its class folders; expected .jpg, .png and the like")
-    aside = [*tree.aside, *others]
-    problems = [
-        *twins,
-        *(f"{root}/{path}: {why}; mend this, images may be missing" for path, why, lost in aside if lost),
-        *_problems(root, classes, found),
-    ]
-    splits = {name: _split(name, by_class, classes) for name, by_class in found.items()}
-    notes = [*notes, *walk.aside_notes(aside), *walk.litter_note(tree.litter), *_notes(found)]
-    return Dataset(root, classes, splits, tuple(notes), max_bytes), problems
-
-
-def _split_folders(root: str) -> tuple[dict[str, str], list[str]]:
-    """Split -> its folder, and a line for each split that has several. Raises DataError where train is missing."""
-    try:
-        kind = storage.kind(root)
-        names = storage.folders(root) if kind == fs.FileType.Directory else []
-    except OSError as error:
+        raise DataError(f"{table.place('train')}: {len(classes)} class(es); a classifier needs at least two")
+    if not any(table.found["train"].values()):
         raise DataError(
-            f"{root}: cannot be listed ({first_line(error)}); mend this, or give another --data"
-        ) from error
-    if kind == fs.FileType.File:
-        raise DataError(
-            f"{root}: a file; expected a folder with train/ (of an archive: ray-birds download --from {root})"
+            f"{table.place('train')}: no images in its class folders; expected .jpg, .png and the like"
         )
-    if kind != fs.FileType.Directory:
-        raise DataError(f"{root}: no such folder; expected one with train/, valid/ and test/ in it")
-    names = [name for name in names if not walk.is_litter(name)]
-    spelled = {split: [n for n in names if n.strip().lower() in some] for split, some in SPLIT_FOLDERS.items()}
-    if not spelled["train"]:
-        raise DataError(f"{root}: has no folder train/ (found: {', '.join(names) or 'no folders'})")
-    twins = [
-        f"{root}: {' and '.join(f'{name}/' for name in several)} are both {split}; join them, or rename one"
-        for split, several in spelled.items()
-        if len(several) > 1
-    ]
-    # Of several the one that is spelled as it should be, for what is left to look at.
-    best = {split: max(some, key=lambda name: name == split) for split, some in spelled.items() if some}
-    return best, twins
+    problems = [*table.problems, *_problems(table, classes)]
+    splits = {name: _split(name, by_class, classes) for name, by_class in table.found.items()}
+    together = by_folder(table, labels.group_folders) if labels.group_folders else table.groups
+    notes = (*table.notes, *_notes(table.found), *_ungrouped(splits, together, labels))
+    return Dataset(root, classes, splits, notes, max_bytes, together), problems
 
 
-Found = dict[str, dict[str, list[str]]]  # split -> class -> paths of its images below the root
+def _ungrouped(splits: dict[str, Split], together: dict[str, str], labels: Labels) -> list[str]:
+    """How many images have no group, where others have. Raises DataError where all should have, and none has."""
+    if labels.group_by and not together:
+        raise DataError(
+            f"--group-by {labels.group_by}: no image has a group by that; name another column or folder"
+        )
+    alone = sum(path not in together for split in splits.values() for path in split.paths) if together else 0
+    return [f"{alone:,} images have no group: each is on its own"] if alone else []
 
 
-def _images_by_class(tree: walk.Tree, images: list[str], folders: dict[str, str]) -> tuple[Found, list[str]]:
-    """The images of each class, and notes; classes without images are there too.
-
-    The folders directly below train/ are the classes. An image belongs to the nearest folder above it that is one;
-    in valid/ and test/, where none is, to a class of the name of the outermost folder, which train/ does not have.
-    """
-    split_of = {folder: split for split, folder in folders.items()}
-    tops: dict[str, list[str]] = {split: [] for split in folders}  # names of the folders directly below
-    for path in tree.folders:
-        parts = path.split("/")
-        if len(parts) == 2 and parts[1]:
-            tops[split_of[parts[0]]].append(parts[1])
-    classes = frozenset(map(class_name, tops["train"]))
-    found: Found = {split: {name: [] for name in classes} if split == "train" else {} for split in folders}
-    holding: set[tuple[str, str]] = set()
-    taken: dict[tuple[str, str, str], None] = {}  # (split, spelling, class), in order
-    loose: list[str] = []
-    for path in images:
-        top, *inner, _ = path.split("/")
-        if not inner:
-            loose.append(path)
-            continue
-        split = split_of[top]
-        holding.add((split, inner[0]))
-        name = label(inner, classes)
-        if name is None:
-            name = class_name(inner[0])
-        elif (spelled := _spelling(inner, classes)) != name:
-            taken[split, spelled, name] = None
-        found[split].setdefault(name, []).append(path)
-    for split, names in tops.items():
-        for empty in (folder for folder in names if (split, folder) not in holding):
-            found[split].setdefault(class_of(empty, classes) or class_name(empty), [])
-    notes = [f"class {was!r} of {split}/ is taken for {name!r} of train/" for split, was, name in taken]
-    if loose:
-        notes.append(f"{len(loose):,} images in no class folder are left out, such as {loose[0]}")
-    return found, [*notes, *_merged(tops)]
-
-
-def _spelling(folders: list[str], classes: frozenset[str]) -> str:
-    """The name, as a class's, of the nearest folder that is one."""
-    return next(class_name(folder) for folder in reversed(folders) if class_of(folder, classes) is not None)
-
-
-def _merged(tops: dict[str, list[str]]) -> list[str]:
-    """Folders of one split whose names are those of one class, written in several ways."""
-    notes = []
-    for split, names in tops.items():
-        by_name: dict[str, list[str]] = {}
-        for name in names:
-            by_name.setdefault(class_name(name), []).append(name)
-        several = {name: folders for name, folders in by_name.items() if len(folders) > 1}
-        notes += [
-            f"{len(folders)} folders of {split}/ are one class, {name!r}: they differ in spaces or Unicode form"
-            for name, folders in several.items()
-        ]
-    return notes
-
-
-def _exclude(root: str, found: Found, exclude: tuple[str, ...]) -> None:
+def _exclude(table: Table, exclude: tuple[str, ...]) -> None:
     """Take classes out of all splits. Raises DataError for one that no split has."""
-    known = {name for by_class in found.values() for name in by_class}
+    known = {name for by_class in table.found.values() for name in by_class}
     for given in exclude:
         wanted = {class_name(given)} & known or {name for name in known if fold(name) == fold(given)}
         if not wanted:
             near = f" (nearest: {nearest(given, sorted(known))!r})" if known else ""
-            raise DataError(f"--exclude-class {given!r}: {root} has no such class{near}; correct the name")
-        for by_class in found.values():
+            raise DataError(f"--exclude-class {given!r}: {table.source} has no such class{near}; correct the name")
+        for by_class in table.found.values():
             for name in wanted:
                 by_class.pop(name, None)
 
 
-def _problems(root: str, classes: tuple[str, ...], found: Found) -> list[str]:
-    """Empty classes and splits, and classes that train/ does not have, which are left out here."""
+def _problems(table: Table, classes: tuple[str, ...]) -> list[str]:
+    """Empty classes and splits, and classes that train does not have, which are left out here."""
     problems = [
-        f"{root}/train/{name}: has no images; add some, remove the folder or give --exclude-class {name!r}"
+        f"{table.place('train')}/{name}: has no images; add some, remove the folder or give "
+        f"--exclude-class {name!r}"
         for name in classes
-        if not found["train"][name]
+        if not table.found["train"][name]
     ]
-    for split, by_class in found.items():
+    for split, by_class in table.found.items():
         for name in sorted(set(by_class) - set(classes)):
             problems.append(
-                f"{root}: class {name!r} is in {split}/ but not in train/ (nearest there: "
-                f"{nearest(name, classes)!r}); rename the folder, or leave it out with --exclude-class {name!r}"
+                f"{table.source}: class {name!r} is in {split}/ but not in train/ (nearest there: "
+                f"{nearest(name, classes)!r}); rename it, or leave it out with --exclude-class {name!r}"
             )
             del by_class[name]
         if not any(by_class.values()):
-            problems.append(f"{root}: {split}/ has no images in class folders; add some or remove the folder")
+            problems.append(
+                f"{table.source}: {split}/ has no images of these classes; add some or remove the split"
+            )
     return problems
 
 
@@ -237,4 +156,10 @@ def _notes(found: Found) -> tuple[str, ...]:
         missing = [name for name in classes if not by_class.get(name)]
         if missing and split != "train":
             notes.append(f"{split}/ has no image of {len(missing)} class(es), such as {missing[0]!r}")
+    alone = [name for name in classes if sum(len(by_class.get(name, ())) for by_class in found.values()) == 1]
+    if alone:
+        near = nearest(alone[0], (name for name in classes if name != alone[0]))
+        notes.append(
+            f"{len(alone):,} class(es) have one image in all, such as {alone[0]!r}: a slip, for {near!r} perhaps?"
+        )
     return tuple(notes)

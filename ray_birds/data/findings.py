@@ -1,12 +1,14 @@
 """What is wrong with the images of a data set, from the facts of each file; no Ray."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 
 from ray_birds.data import formats, near_duplicates
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.groups import broken
 from ray_birds.data.inspection import Finding, ImageRecord
 
 IMBALANCE = 10  # times as many training images: a class so much larger is worth a word
@@ -54,15 +56,38 @@ def copies_in_train(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[s
     }
 
 
-def alike(records: list[ImageRecord]) -> np.ndarray:
-    """(n,) int: images of the same content share a number; so do those that look the same, by their codes."""
-    _, first, inverse = np.unique([record.digest for record in records], return_index=True, return_inverse=True)
-    copies = np.stack([first[inverse], np.arange(len(records))], axis=1)
+def of_groups(dataset: Dataset) -> list[Finding]:
+    """Groups that lie on both sides of a split."""
+    found = broken(dataset.groups, {name: split.paths for name, split in dataset.splits.items()})
+    if not found:
+        return []
+    name, sides = next(iter(found.items()))
+    first = " and ".join(paths[0] for paths in sides.values())
+    text = (
+        f"{len(found):,} of the {len(set(dataset.groups.values())):,} groups are in more than one split, such as "
+        f"{name!r}: {first}"
+    )
+    whole = tuple(tuple(path for paths in sides.values() for path in paths) for sides in found.values())
+    return [Finding("group", True, text, whole)]
+
+
+def alike(records: list[ImageRecord], together: Sequence[str] = ()) -> np.ndarray:
+    """(n,) int: images of the same content share a number; so do those that look the same, by their codes, and
+    those of the same group by `together`, a name for each image or ""."""
+    copies, first = _same([record.digest for record in records])
+    grouped = np.array([number for number, name in enumerate(together) if name], np.int64)
+    members = grouped[_same([name for name in together if name])[0]]
     coded = [number for number in first.tolist() if records[number].codes]
     similar = np.array(coded, np.int64)[
         near_duplicates.pairs([bytes.fromhex(records[number].codes) for number in coded])
     ]
-    return near_duplicates.groups(len(records), np.concatenate([copies, similar]))
+    return near_duplicates.groups(len(records), np.concatenate([copies, similar, members]))
+
+
+def _same(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 2) int: the first place of each value and its own; and the first places alone."""
+    _, first, inverse = np.unique(np.array(values, str), return_index=True, return_inverse=True)
+    return np.stack([first[inverse], np.arange(len(values))], axis=1), first
 
 
 def of_classes(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding]:

@@ -23,7 +23,8 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     and where a split that is missing cannot be made from train."""
     making = shares.missing(dataset)
     records = read(dataset, size)
-    found = [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
+    found = findings.of_groups(dataset)
+    found += [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
         BadImage(name, path, records[path].error)
         for name, split in dataset.splits.items()
@@ -34,10 +35,11 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     data = _readable(dataset, records)
     if making:
         data = splits.make(data, records, shares)
-        found.append(splits.describe(data, making))
+        found.append(splits.describe(data, making, shares))
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
-    data, copies = dataclasses.replace(data, notes=notes), findings.copies_in_train(data, found)
+    data = dataclasses.replace(data, notes=notes, groups={})  # trials need no groups: they are not sent to them
+    copies = findings.copies_in_train(data, found)
     known = seen.listed(records[path].digest for name in ("train", "valid") for path in data.splits[name].paths)
     return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known)
 
@@ -49,7 +51,7 @@ def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _record(storage.join(root, path), size, most)) for path in unit["paths"]]
+        seen = [(path, _record(storage.at(root, path), size, most)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
     found: dict[str, ImageRecord] = {}
@@ -102,7 +104,7 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
         if not len(kept[name]):
             first = split.paths[0]
             raise DataError(
-                f"{dataset.root}/{first.partition('/')[0]}: none of its {len(split)} image(s) can be read; "
-                f"the first is {first} ({records[first].error}); replace them or remove the folder"
+                f"{dataset.root}/{name}: none of its {len(split)} image(s) can be read; "
+                f"the first is {first} ({records[first].error}); replace them or remove the split"
             )
     return dataclasses.replace(dataset, splits=kept)

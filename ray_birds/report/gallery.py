@@ -16,6 +16,7 @@ from ray_birds.core.errors import DataError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode, splits
 from ray_birds.data.dataset import Dataset, scan
+from ray_birds.data.table import FOLDERS, Labels
 from ray_birds.sweep.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
@@ -45,11 +46,13 @@ class Album:
     `missing` says why there are none, where the folder is no longer there.
     """
 
-    def __init__(self, root: str, exclude: tuple[str, ...], where: dict[str, str]) -> None:
+    def __init__(
+        self, root: str, exclude: tuple[str, ...], where: dict[str, str], labels: Labels = FOLDERS
+    ) -> None:
         self.dataset: Dataset | None = None
         self.missing = ""
         try:
-            self.dataset = splits.assigned(scan(root, exclude), where)
+            self.dataset = splits.assigned(scan(root, exclude, labels=labels), where)
         except (DataError, OSError) as error:
             self.missing = f"The images cannot be shown: {error}"
 

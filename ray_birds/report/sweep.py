@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ray_birds.core import storage
+from ray_birds.data.table import Labels
 from ray_birds.evaluation import calibration, metrics
 from ray_birds.evaluation.metrics import Estimate
 from ray_birds.report import effects, score_charts, sweep_charts
@@ -32,7 +33,8 @@ def write_sweep_report(sweep: Results) -> str:
     scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
     found = effects.effects(sweep.trials)
     gaps = effects.gaps(sweep.trials)
-    album = Album(sweep.dataset["root"], sweep.config.exclude_class, sweep.splits)
+    config = sweep.config
+    album = Album(sweep.dataset["root"], config.exclude_class, sweep.splits, Labels.of(config))
     split, rows = winner_rows(sweep)
     scores, certainty = winner_scores(rows, split, sweep.dataset["classes"]) if rows else (None, None)
     values: dict[str, Any] = {

@@ -15,6 +15,7 @@ from ray_birds.core.prefetch import prefetch
 from ray_birds.core.text import nearest
 from ray_birds.data import dataset, decode
 from ray_birds.data.dataset import Dataset, Split
+from ray_birds.data.table import Labels
 from ray_birds.evaluation import metrics, ood, selective, wording
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.evaluation.selective import Known
@@ -219,7 +220,8 @@ def _scored(trial: Trial) -> dict[str, Predictions]:
 
 def _train(sweep: Results) -> Split:
     """The images that the sweep's trials learned from. Raises DataError where its folder has other classes now."""
-    data = dataset.scan(sweep.dataset["root"], sweep.config.exclude_class, sweep.config.max_bytes)
+    config = sweep.config
+    data = dataset.scan(sweep.dataset["root"], config.exclude_class, config.max_bytes, Labels.of(config))
     if data.classes != tuple(sweep.dataset["classes"]):
         raise DataError(f"{data.root}: its classes are no longer those of the sweep; bring its images back")
     train, made = data.splits["train"], sweep.splits

@@ -11,7 +11,7 @@ from ray_birds.core.settings import option
 from ray_birds.sweep.directory import SweepDirectory
 
 # These may have moved since: what they hold is compared, by digests, not where it lies.
-_URIS = ("data", "results", "weights", "features_dir")
+_URIS = ("data", "labels", "results", "weights", "features_dir")
 # These decide nothing about the numbers: a sweep that is resumed takes them as they are given now.
 _FREE = ("resume", "verbose", "verify_features", "max_failures", "gpus_per_trial", "cpus_per_trial", "time_limit")
 
@@ -44,7 +44,8 @@ def _place(config: TuneConfig, name: str, root: str) -> str:
     if name == "features_dir":
         return storage.resolve(config.features_dir or storage.join(root, "features"))
     given: str = getattr(config, name)
-    return given if name == "weights" and given in ("imagenet", "none") else storage.resolve(given)
+    is_path = given not in ("imagenet", "none") if name == "weights" else bool(given) or name != "labels"
+    return storage.resolve(given) if is_path else given
 
 
 def _resumed(config: TuneConfig, kept: TuneConfig, root: str, given: Collection[str]) -> TuneConfig:

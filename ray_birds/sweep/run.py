@@ -12,6 +12,7 @@ from ray_birds.core.errors import resumable
 from ray_birds.core.settings import check
 from ray_birds.data import dataset
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.table import Labels
 from ray_birds.model import bundle
 from ray_birds.sweep import costs, prepare, results, resume, selection, summary, trials
 from ray_birds.sweep.directory import SweepDirectory
@@ -35,7 +36,7 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
 
 def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, weights: str) -> Results:
     """Nothing is written before all that the sweep was asked for is known to be possible."""
-    data = dataset.scan(config.data, config.exclude_class, config.max_bytes)
+    data = dataset.scan(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     _show_dataset(data)
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from PIL import Image, ImageOps
 from ray_birds.cli import main
 from ray_birds.config import CheckConfig
 from ray_birds.core.errors import DataError, OutputError
-from ray_birds.data import inspect_job
+from ray_birds.data import findings, inspect_job
 from ray_birds.data.check import check
 from ray_birds.data.dataset import scan
 from ray_birds.data.splits import Shares
+from ray_birds.data.table import Labels
 from tests.conftest import CLASSES
 from tests.report.test_pages import Page
 
@@ -224,6 +226,30 @@ def test_a_folder_with_train_alone_is_taken(clean: Path, tmp_path: Path, local_r
     shutil.copytree(clean / "train", tmp_path / "birds/train")
     check(CheckConfig(str(tmp_path / "birds"), str(tmp_path / "out")))
     assert [row["kind"] for row in rows(tmp_path / "out/findings.csv")] == ["split", "split"]
+
+
+def test_a_table_and_its_groups(clean: Path, tmp_path: Path, local_ray: None) -> None:
+    """One site on both sides of the test split blocks; splits that a sweep makes keep the sites whole."""
+    paths = [str(path.relative_to(clean)) for path in sorted(clean.glob("*/*/*.jpg"))]
+    site = {path: f"site {'7' if path.endswith('/0.jpg') else path}" for path in paths}
+    given = [f"{path},{path.split('/')[1]},{path.split('/')[0]},{site[path]}" for path in paths]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(["path,species,split,site", *given]), encoding="utf-8")
+    config = CheckConfig(
+        str(clean), str(tmp_path / "out"), labels=str(file), columns=("label=species",), group_by="site"
+    )
+    found = check(config)
+    assert found.blocking.startswith(f"{clean}: 1 finding blocks")
+    assert {row["path"] for row in rows(tmp_path / "out/findings.csv") if row["kind"] == "group"} == {
+        path for path in paths if path.endswith("/0.jpg")
+    }
+    data = scan(str(clean), labels=Labels.of(config))
+    (broken,) = inspect_job.inspect(data, 64, 0.2, SHARES).findings
+    assert broken.kind == "group" and broken.blocking
+    file.write_text("\n".join(["path,species,site", *(f"{p},{p.split('/')[1]},{site[p]}" for p in paths)]))
+    seen = inspect_job.inspect(scan(str(clean), labels=Labels.of(config)), 64, 0.2, SHARES)
+    assert seen.made == ("valid", "test") and "groups are whole, so valid has" in seen.findings[0].text
+    assert findings.of_groups(replace(seen.dataset, groups=site)) == [] and seen.dataset.groups == {}
 
 
 def test_only_an_earlier_check_is_replaced(clean: Path, tmp_path: Path, local_ray: None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ray_birds.core.errors import DataError
 from ray_birds.data.dataset import Dataset, Split
 from ray_birds.data.inspection import ImageRecord
-from ray_birds.data.splits import Shares, assigned, make
+from ray_birds.data.splits import Shares, assigned, describe, make
 
 SHARES = Shares(valid=0.1, test=0.1, seed=0)
 
@@ -90,6 +90,67 @@ def test_a_image_that_another_split_has_stays_in_train() -> None:
     data = dataset(10, 10, test=[9, 9])
     leaked = tuple((f"train/{label}/{n:03}", f"test/{label}/{n:03}") for label in "AB" for n in range(9))
     assert made(data, same=leaked)["valid"].paths == ("train/A/009", "train/B/009")
+
+
+def grouped(*counts: int, sites: int, **others: list[int]) -> Dataset:
+    """As `dataset`, in sites that differ in size and in their classes; one image in ten has no site."""
+    data = dataset(*counts, **others)
+    draw = np.random.default_rng(0)
+    paths = [path for split in data.splits.values() for path in split.paths]
+    site = (sites * draw.random(len(paths)) ** 2).astype(int)
+    return replace(
+        data, groups={path: f"site {n}" for path, n in zip(paths, site, strict=True) if draw.random() < 0.9}
+    )
+
+
+def sides(data: Dataset, splits: dict[str, Split]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, one in splits.items():
+        for path in one.paths:
+            found.setdefault(data.groups.get(path, path), set()).add(name)
+    return found
+
+
+@pytest.mark.parametrize("sites", [12, 60, 400])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_group_is_broken_and_shares_are_even(sites: int, seed: int) -> None:
+    data = grouped(300, 200, 100, 50, 30, sites=sites)
+    splits = made(data, replace(SHARES, seed=seed))
+    assert all(len(names) == 1 for names in sides(data, splits).values())
+    assert sorted(path for one in splits.values() for path in one.paths) == sorted(data.splits["train"].paths)
+    for name in ("valid", "test"):
+        share = np.bincount(splits[name].labels, minlength=5) / [300, 200, 100, 50, 30]
+        assert share.min() >= 0.05 and share.max() <= 0.2
+        assert np.mean([path in data.groups for path in splits[name].paths]) > 0.75  # of all images: 0.9
+
+
+def test_groups_and_copies_are_one_mechanism() -> None:
+    """A copy ties two groups together, and a group ties copies."""
+    data = grouped(100, 100, sites=40)
+    paths = data.splits["train"].paths
+    same = tuple((paths[n], paths[n + 100]) for n in range(0, 100, 9))
+    splits = made(data, same=same)
+    side = {path: name for name, one in splits.items() for path in one.paths}
+    assert all(side[one] == side[other] for one, other in same)
+    assert all(len(names) == 1 for names in sides(data, splits).values())
+
+
+def test_a_group_that_a_given_split_has_stays_in_train() -> None:
+    data = grouped(100, 100, sites=30, test=[10, 10])
+    given = {data.groups[path] for path in data.splits["test"].paths if path in data.groups}
+    splits = made(data)
+    assert len(given) > 5 and not given & {data.groups.get(path) for path in splits["valid"].paths}
+
+
+def test_a_class_of_one_group_stays_in_train() -> None:
+    data = dataset(40, 40, 5)
+    data = replace(data, groups={path: "island" for path in data.splits["train"].paths if "/C/" in path})
+    splits = made(data)
+    assert [np.bincount(splits[name].labels, minlength=3).tolist() for name in ("valid", "test")] == [
+        [4, 4, 0]
+    ] * 2
+    said = describe(replace(data, splits=splits), ("valid", "test"), SHARES).text
+    assert "valid has 0% to 10% of each class (10% asked, 1 class(es) none)" in said
 
 
 def test_nothing_to_take_from() -> None:

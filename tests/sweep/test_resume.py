@@ -46,6 +46,7 @@ def test_resources_and_retries_are_free(started: TuneConfig) -> None:
 
 def test_places_may_be_given_anew(started: TuneConfig, tmp_path: Path) -> None:
     assert again(started, data="./birds").data == started.data
+    assert started.labels == "" and again(started, labels="l.csv").labels == str(Path("l.csv").absolute())
     moved = again(started, data=str(tmp_path / "other"), weights="a.h5", features_dir="/features")
     assert (moved.data, moved.features_dir) == (str(tmp_path / "other"), "/features")
     assert moved.weights == str(Path("a.h5").absolute())

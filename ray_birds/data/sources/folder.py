@@ -7,8 +7,8 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress, say
 from ray_birds.data import walk
-from ray_birds.data.dataset import SPLIT_FOLDERS
 from ray_birds.data.sources.disk import DEEPEST, check_cap, check_room, on_disk
+from ray_birds.data.table import SPLIT_FOLDERS
 
 
 def find_root(folder: Path) -> Path | None:

@@ -18,9 +18,9 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
 from ray_birds.data import formats, walk
-from ray_birds.data.dataset import SPLIT_FOLDERS
 from ray_birds.data.sources import disk, pages
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
+from ray_birds.data.table import SPLIT_FOLDERS
 
 ROWS = 16  # rows in memory at a time, the most
 ROOM = 128_000_000  # bytes of memory for them, and the most of one page: an image has 100 MB at most

@@ -1,0 +1,71 @@
+"""Labelled images as one table, however they were given: the images of each class of each split."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ray_birds.config import CheckConfig, TuneConfig
+
+# Split -> what people call it.
+SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+
+Found = dict[str, dict[str, list[str]]]  # split -> class -> paths of its images below the root
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where labels come from: a `file` with a row per image, or folders where it is "".
+
+    Its `columns` are called path, label and split, or as is given here (`label=species`). `group_by` names the
+    column of the groups, by default "group"; or says `folder:N`: the first N folders below class or root.
+    """
+
+    file: str = ""
+    columns: tuple[str, ...] = ()
+    group_by: str = ""
+
+    @classmethod
+    def of(cls, config: "TuneConfig | CheckConfig") -> Self:
+        return cls(config.labels, config.columns, config.group_by)
+
+    def column(self, role: str) -> str:
+        """The name of the column for a role, such as `path`."""
+        return (dict(given.split("=", 1) for given in self.columns) | self._group).get(role, role)
+
+    @property
+    def _group(self) -> dict[str, str]:
+        return {"group": self.group_by} if self.group_by and not self.group_folders else {}
+
+    @property
+    def group_folders(self) -> int:
+        """How many folders make a group; 0 where a column does, or nothing."""
+        kind, mark, number = self.group_by.partition(":")
+        return int(number) if mark and kind == "folder" else 0
+
+
+FOLDERS = Labels()
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a folder or a file of labels says. `root` is what paths lie below; `file` is "" for folders.
+
+    `groups` gives the group of each path that belongs to one, such as that of a burst, a place or an animal.
+    `problems` are breaches that leave something to look at, `notes` what does not stop a sweep; one line each.
+    """
+
+    root: str
+    found: Found
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    file: str = ""
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """What is to be mended where labels are wrong."""
+        return self.file or self.root
+
+    def place(self, split: str) -> str:
+        """A split, as an error names it."""
+        return f"{self.file}, split {split}" if self.file else f"{self.root}/{split}"
