@@ -265,7 +265,9 @@ def test_a_zip_holds_the_files_of_the_bundle_and_no_others(model: Path, tmp_path
             "classes.json",
             "metrics.json",
             "model.keras",
+            "ood.npz",
             "seen.npy",
+            "valid.npz",
             "variant.json",
             "versions.json",
         }
