@@ -5,6 +5,7 @@ Those of a sweep's factors are made from their declarations in sweep/factors.py.
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -477,7 +478,7 @@ class BundleConfig(Settings):
 
 
 # Format -> how the name of what is written ends.
-MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip"}
+MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip", "huggingface": ""}
 ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-json": ".json"}
 
 
@@ -486,17 +487,20 @@ class ExportConfig(Settings):
     """Write a trained model, or finished predictions, in a form that other programs read."""
 
     output: str
-    """File, or folder (saved_model, camtrap-dp), to write on a local disk; must not exist."""
-    format: Literal["saved_model", "onnx", "zip", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
+    """File, or folder (saved_model, huggingface, camtrap-dp), to write on a local disk; must not exist."""
+    format: Literal["saved_model", "onnx", "zip", "huggingface", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
     """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); zip, the bundle in
-    one file. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0;
-    megadetector-json, for Timelapse."""
+    one file; huggingface, a repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs
+    ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0; megadetector-json, for Timelapse."""
     model: str = ""
     """A bundle made by a sweep: <results>/<name>/best. What is written is compared with the Keras model."""
     predictions: str = ""
     """The finished --output of a prediction job."""
     images: str = ""
     """Folder of images to compare a model on; by default a few drawn ones."""
+    license: str = ""
+    """For huggingface, which must have it: the model's license by the Hub's identifier, such as apache-2.0,
+    cc-by-nc-4.0 or other."""
     utc_offset: str = ""
     """For camtrap-dp: zone of the cameras' clocks, such as +01:00, where photographs do not say it."""
     deployments: str = ""
@@ -511,8 +515,19 @@ class ExportConfig(Settings):
         extension = mine[self.format]
         check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")
         check(not self.images or bool(self.model), "--images is for --model")
+        self._check_license()
         for name in ("utc_offset", "deployments"):
             check(
                 not getattr(self, name) or self.format == "camtrap-dp",
                 f"{option(name)} is for --format camtrap-dp",
             )
+
+    def _check_license(self) -> None:
+        if self.format != "huggingface":
+            check(not self.license, "--license is for --format huggingface")
+            return
+        such = "the Hub's identifiers, such as apache-2.0, cc-by-nc-4.0 or other"
+        allowed = "which one the images and the first weights allow, ray-birds does not know"
+        check(bool(self.license), f"--format huggingface needs a --license, one of {such}; {allowed}")
+        known = bool(re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license))
+        check(known, f"--license {self.license}: expected one of {such}; {allowed}")

@@ -59,7 +59,7 @@ def markdown(
     sentences of the sweep's significance, `selective` what `evaluation.selective.summary` says of thresholds.
     `epoch` is the one whose weights these are; `recalls` are there where classes are uneven.
     """
-    name = _name(data["root"])
+    name = folder_name(data["root"])
     made = f"{variant.backbone} with {_first_weights(weights)}, fine-tuned on {_code(name)} by ray-birds"
     sections = (
         f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
@@ -240,7 +240,7 @@ def _others(variant: Variant) -> str:
 
 def _data(data: dict[str, Any]) -> str:
     rows = [(split, f"{count:,}") for split, count in data["splits"].items()]
-    bad, name = data["bad_images"], _code(_name(data["root"]))
+    bad, name = data["bad_images"], _code(folder_name(data["root"]))
     made = f"\n{' and '.join(data['made'])} had no folder and were taken from train." if data["made"] else ""
     return f"""## Data
 
@@ -263,7 +263,7 @@ Whether the model may be passed on depends on the licences of the images and of 
 ray-birds does not know."""
 
 
-def _name(root: str) -> str:
+def folder_name(root: str) -> str:
     """Name of the data set's folder; where it lies is nobody's business."""
     return root.partition("?")[0].rstrip("/").rpartition("/")[2]
 
@@ -274,7 +274,7 @@ def _code(name: str) -> str:
 
 def _first_weights(weights: str) -> str:
     known = {"imagenet": "ImageNet weights", "none": "random weights"}
-    return known.get(weights) or f"the weights {_code(_name(weights))}"
+    return known.get(weights) or f"the weights {_code(folder_name(weights))}"
 
 
 def _epochs(count: int) -> str:

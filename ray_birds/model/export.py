@@ -3,7 +3,8 @@
 SavedModel and ONNX take images as float32 (batch, size, size, 3), RGB, 0..255, and give probabilities
 float32 (batch, classes). The class names go along, and the lines that make such an image of a file: in the
 folder assets.extra of a SavedModel (TensorFlow's place for files of one's own) as classes.json and pixels.py, as
-`classes` and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle.
+`classes` and `pixels.py` among the metadata of an ONNX file. A zip holds the whole bundle, a folder for the
+Hugging Face Hub what Keras loads from there too.
 """
 
 import importlib.util
@@ -11,6 +12,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from ray_birds.config import ExportConfig
 from ray_birds.core import artifact, storage, terminal
 from ray_birds.core.errors import DataError, ModelError, SettingsError, first_line
 from ray_birds.data import decode, walk
-from ray_birds.model import bundle, classifier, lines
+from ray_birds.model import bundle, classifier, hub, lines
 from ray_birds.model.bundle import Bundle
 from ray_birds.sweep.factors import Variant
 
@@ -55,7 +57,7 @@ def export(config: ExportConfig) -> str:
     pixels = _images(config.images, model.variant)
     terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(pixels)} images")
     with artifact.writing(output) as made, terminal.quiet(config.verbose):
-        difference = _make(config.format, model, made, pixels)
+        difference = _make(config, model, made, pixels)
     terminal.say(f"Its probabilities differ from those of the Keras model by {difference:.1e} at most")
     return str(output)
 
@@ -93,19 +95,19 @@ def _drawn(size: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(spots).resize((size, size), bicubic)) for spots in coarse])
 
 
-def _make(form: str, model: Bundle, made: Path, pixels: np.ndarray) -> float:
+def _make(config: ExportConfig, model: Bundle, made: Path, pixels: np.ndarray) -> float:
     """Write, run and compare; returns the largest difference of a probability from the Keras model's."""
     import tensorflow as tf
 
     # On a GPU, TensorFlow would round to TF32's 10 bits, and ONNX Runtime would not.
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    write, run = _FORMS[form]
+    write, run = _forms(config)[config.format]
     expected = classifier.load(model)(pixels)
     try:
         write(model, made)
     except tf.errors.OpError as error:  # TensorFlow's own way of saying it
         raise OSError(error.message.splitlines()[0][:200]) from error
-    return _difference(form, expected, run(made, pixels))
+    return _difference(config.format, expected, run(made, pixels))
 
 
 def _difference(form: str, expected: np.ndarray, got: np.ndarray) -> float:
@@ -216,11 +218,13 @@ def _run_zip(path: Path, pixels: np.ndarray) -> np.ndarray:
         return classifier.load(bundle.verify(str(Path(folder, path.stem))))(pixels)
 
 
-_FORMS: dict[str, tuple[Write, Run]] = {
-    "saved_model": (_write_saved_model, _run_saved_model),
-    "onnx": (_write_onnx, _run_onnx),
-    "zip": (_write_zip, _run_zip),
-}
+def _forms(config: ExportConfig) -> dict[str, tuple[Write, Run]]:
+    return {
+        "saved_model": (_write_saved_model, _run_saved_model),
+        "onnx": (_write_onnx, _run_onnx),
+        "zip": (_write_zip, _run_zip),
+        "huggingface": (partial(hub.write, license=config.license), hub.run),
+    }
 
 
 def _network(model: Bundle) -> "keras.Model":

@@ -20,7 +20,7 @@ from ray_birds.evaluation import metrics, ood, selective, wording
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.evaluation.selective import Known
 from ray_birds.evaluation.temperature import fit
-from ray_birds.model import backbones, bundle, card, device, head
+from ray_birds.model import backbones, bundle, card, device, head, hub
 from ray_birds.model.bundle import Measured
 from ray_birds.model.classifier import Classifier
 from ray_birds.sweep import results
@@ -95,6 +95,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         measured: dict[str, Any] = {
             split: one.to_json() | held[split].to_json() | honest[split] for split, one in evaluations.items()
         } | {
+            hub.DATASET: card.folder_name(data["root"]),
             "temperature": dataclasses.asdict(temperature),
             "selective": selective.summary(curves["valid"], curves.get("test")),
         }

@@ -27,12 +27,13 @@ from tests.model.test_lines import pixels as defined
 
 SIZE = 32
 VARIANT = Variant(image_size=SIZE)
-NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip"}
+NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip", "huggingface": "model-hub"}
 
 
 def config(model: Path, output: Path, images: str = "") -> ExportConfig:
-    form = output.suffix[1:] or "saved_model"
-    values = {"model": str(model), "output": str(output), "format": form, "images": images}
+    form = next((form for form, name in NAMES.items() if name == output.name), output.suffix[1:])
+    license = "mit" if form == "huggingface" else ""
+    values = {"model": str(model), "output": str(output), "format": form, "images": images, "license": license}
     return ExportConfig.from_values(values)
 
 
@@ -91,6 +92,11 @@ def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str
         session = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
         (scores,) = session.run(None, {"pixels": pixels.astype(np.float32)})
         return scores, json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    if form == "huggingface":
+        import keras
+
+        network = keras.saving.load_model(str(made))
+        return network.predict(pixels, verbose=0), json.loads((made / "classes.json").read_text())
     with zipfile.ZipFile(made) as archive:
         archive.extractall(made.parent / "unpacked")
     unpacked = bundle.verify(str(made.parent / "unpacked" / "model"))
@@ -259,7 +265,9 @@ def test_a_zip_holds_the_files_of_the_bundle_and_no_others(model: Path, tmp_path
             "classes.json",
             "metrics.json",
             "model.keras",
+            "ood.npz",
             "seen.npy",
+            "valid.npz",
             "variant.json",
             "versions.json",
         }

@@ -545,7 +545,7 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     made = bundle.verify(directory.best)
     assert made.known.right.mean() == state.history[-1].valid_accuracy
     assert made.reference.centres.shape == (len(data.classes), 1280) and (made.known.distance < 1).all()
-    assert same.keys() == {"valid", "test", "temperature", "selective"}
+    assert same.keys() == {"valid", "test", "dataset", "temperature", "selective"}
 
     wrong = 1 - np.eye(len(data.classes))[data.splits["valid"].labels]
     directory.write_predictions(name, data.splits["valid"], data.classes, wrong)
@@ -593,7 +593,10 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     made = bundle.verify(uri)
     assert made.classes == classes and made.seen.tolist() == [0] and not Path(directory.best).exists()
     scores = storage.read_json(f"{uri}/metrics.json")
-    assert scores.keys() == {"valid", "temperature", "selective"} and directory.predictions(other, "test") is None
+    assert (
+        scores.keys() == {"valid", "dataset", "temperature", "selective"}
+        and directory.predictions(other, "test") is None
+    )
     assert scores["valid"]["accuracy"]["value"] == state.history[-1].valid_accuracy
     card = Path(uri, "README.md").read_text(encoding="utf-8")
     assert f"This is {other}, which did not win its sweep: {winner} did." in card
@@ -604,5 +607,5 @@ def test_any_trial_of_a_finished_sweep_becomes_a_bundle(
     directory.write_predictions(other, data.splits["test"], classes, np.eye(len(classes))[[0] * 6])  # --score-all
     again = ray_birds.bundle(sweep=directory.uri, trial=other, output=tmp_path / "again")
     scores = storage.read_json(f"{again}/metrics.json")
-    assert scores.keys() == {"valid", "test", "temperature", "selective"}
+    assert scores.keys() == {"valid", "test", "dataset", "temperature", "selective"}
     assert "Every variant was scored on test (--score-all)" in Path(again, "README.md").read_text(encoding="utf-8")
