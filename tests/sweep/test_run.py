@@ -331,7 +331,19 @@ def command(settings: TuneConfig) -> list[str]:
 def start(words: list[str]) -> subprocess.Popen[str]:
     # A Ray of its own, so that the trial is this process's descendant and ends with it.
     environment = os.environ | {"RAY_ADDRESS": "local"}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        preexec_fn=_hear_interrupts,
+    )
+
+
+def _hear_interrupts() -> None:
+    """Also where the tests run in a shell's background, whose processes are told to ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_epoch(results: Path, epochs: int) -> None:
