@@ -11,7 +11,6 @@ from ray_birds.data import decode, folder, table_file
 from ray_birds.data.groups import by_folder
 from ray_birds.data.labels import class_name, fold, nearest
 from ray_birds.data.table import FOLDERS, Found, Labels, Table
-from ray_birds.data.table import SPLIT_FOLDERS as SPLIT_FOLDERS
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ Everything is numpy and scipy on arrays of class numbers or of right/wrong. All 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import special
@@ -28,6 +28,11 @@ class Estimate(NamedTuple):
     def to_json(self) -> dict[str, float | None]:
         """{"value", "low", "high"}, null for NaN."""
         return {key: None if math.isnan(value) else value for key, value in self._asdict().items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, float | None]) -> Self:
+        """What `to_json` gave."""
+        return cls(**{key: math.nan if value is None else value for key, value in values.items()})
 
 
 def wilson(successes: int, total: int) -> Estimate:

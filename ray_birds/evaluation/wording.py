@@ -30,7 +30,7 @@ def tta(measured: Mapping[str, Any]) -> list[str]:
     """What a bundle scored with test-time augmentation, by its metrics.json; nothing where that was not asked."""
     scored = [(split, one) for split, one in measured.items() if isinstance(one, dict) and "tta" in one]
     parts = [
-        f"{said(Estimate(**one['tta']['accuracy']), one['images'])} on {split}, "
+        f"{said(Estimate.from_json(one['tta']['accuracy']), one['images'])} on {split}, "
         f"{share(one['accuracy']['value'], one['images'])} without"
         for split, one in scored
     ]

@@ -141,9 +141,7 @@ def _threshold(one: dict[str, Any] | None, tested: bool) -> tuple[str, ...]:
     cells = (f"{one['threshold']:.2f}", _share(valid), f"{valid['at_least']:.1%}".replace("%", " %"))
     if not tested:
         return cells
-    accuracy = one["test"]["accuracy"]
-    numbers = Estimate(*(math.nan if value is None else value for value in accuracy.values()))
-    return *cells, _share(one["test"]), *_estimate(numbers)
+    return *cells, _share(one["test"]), *_estimate(Estimate.from_json(one["test"]["accuracy"]))
 
 
 def _share(one: dict[str, Any]) -> str:

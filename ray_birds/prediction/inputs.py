@@ -13,7 +13,7 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import formats, labels, walk
-from ray_birds.data.dataset import SPLIT_FOLDERS
+from ray_birds.data.table import SPLIT_FOLDERS
 from ray_birds.data.walk import Aside, Stamp
 
 _WILDCARD = re.compile(r"[*?\[]")

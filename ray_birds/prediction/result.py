@@ -1,6 +1,5 @@
 """What a prediction gives: one row per input file, with scores where labels are known; and how it is shown."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -55,9 +54,8 @@ class Predictions:
         said = f"{answer['accepted']:,} of {scored:,} predictions are accepted"
         if not answer["labelled"]:
             return f"{said}."
-        accuracy = Estimate(*(math.nan if value is None else value for value in answer["accuracy"].values()))
         images = answer["labelled"]
-        right = f"{held(accuracy, images)} are right"
+        right = f"{held(Estimate.from_json(answer['accuracy']), images)} are right"
         return f"{said}; of {images:,} that have a label, and are new to the model, {right}."
 
     @property

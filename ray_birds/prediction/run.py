@@ -18,7 +18,18 @@ from ray_birds.data import decode
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, local, pipeline, sequences, single, statistics, update, workload
+from ray_birds.prediction import (
+    answer,
+    inputs,
+    local,
+    pipeline,
+    sequences,
+    single,
+    statistics,
+    steps,
+    update,
+    workload,
+)
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
@@ -45,7 +56,7 @@ def predict(config: PredictConfig) -> Predictions:
     if config.show:
         _check_shown()
     if not config.output:
-        return single.predict(config)
+        return single.predict(config, asked)
     output = Output(storage.resolve(config.output))
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)
@@ -85,7 +96,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     score = _update if work.changes else _score
     rate = score(config, output, model, work, asked)
     parts = partial(_parts, output, model, work)
-    found, columns = None, workload.schema(config, model)
+    found, columns = None, steps.columns(config, model)
     if config.sequence_seconds:
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
     tally = statistics.count(parts([name for name in statistics.ASKED if name in columns.names]), model.classes)
@@ -119,7 +130,7 @@ def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, as
         todo = work.changes.todo(work.found)
         new = Work(todo, workload.unit_size(len(todo.images), model.variant.image_size, config.batch_size))
         rate = _score(config, fresh, model, new, asked)
-        made = _parts(fresh, model, new, optional(workload.schema(config, model)))
+        made = _parts(fresh, model, new, optional(steps.columns(config, model)))
         update.merge(output, made, work.found, work.changes, work.unit)
     storage.remove(fresh.staging)
     return rate
@@ -203,7 +214,7 @@ def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) 
         "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
         "notes": inputs.notes(found, model.classes),
         "roots": found.roots,
-        "schema": workload.types(workload.schema(config, model)),
+        "schema": workload.types(steps.columns(config, model)),
         "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
         "job": workload.settings(config, model),

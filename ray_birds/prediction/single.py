@@ -79,8 +79,8 @@ class Model:
         return self._classifier(pixels)
 
 
-def predict(config: PredictConfig) -> Predictions:
-    """Score the one image that --input leads to; nothing is written.
+def predict(config: PredictConfig, asked: Answer) -> Predictions:
+    """Score the one image that --input leads to, and answer what is `asked`; nothing is written.
 
     Raises SettingsError where there are several, DataError where it cannot be read or decoded, or ModelError.
     """
@@ -94,7 +94,6 @@ def predict(config: PredictConfig) -> Predictions:
     model = Model(config.model, config.tta)
     for line in inputs.notes(found, model.classes):
         terminal.say(f"note: {line}")
-    asked = answer.answer(config, model.bundle)
     row = model._row(found, 0, config.top_k, config.max_pixels, config.max_bytes, asked)
     if row["error"]:
         raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")

@@ -61,7 +61,8 @@ class Tally:
         self.labelled = self.labelled_seen = self.unlabelled = nothing
         self.sample, self.unsure, self.mistakes = Lowest(SAMPLE), Lowest(EXTREMES), Lowest(EXTREMES)
         self.accepted = 0
-        self.taken, self.left, self.unknown = Lowest(EXTREMES), Lowest(EXTREMES), Lowest(EXTREMES)
+        self.accepted_sample, self.other_sample = Lowest(EXTREMES), Lowest(EXTREMES)
+        self.unknown = Lowest(EXTREMES)
         self._accepted = np.zeros((2, 2), np.int64)  # labelled ones by whether they were seen, and named right
         self.hours = np.zeros((len(classes), 24), np.int64)  # images by prediction and hour of the day
         self.places = Counter[tuple[float, float]]()  # images by latitude and longitude, to a tenth of a degree
@@ -132,8 +133,8 @@ class Tally:
             self.accepted += int(accepted.sum())
             chosen = accepted & (label >= 0)
             np.add.at(self._accepted, (seen[chosen].astype(int), right[chosen].astype(int)), 1)
-            self.taken.add(keys[accepted], rows.filter(accepted))
-            self.left.add(keys[~accepted], rows.filter(~accepted))
+            self.accepted_sample.add(keys[accepted], rows.filter(accepted))
+            self.other_sample.add(keys[~accepted], rows.filter(~accepted))
         if "ood_score" in rows.column_names:
             self.unknown.add(-rows["ood_score"].to_numpy().astype(np.float64), rows)
         if "taken" in rows.column_names:

@@ -37,19 +37,23 @@ class Job:
 
     @property
     def schema(self) -> pa.Schema:
-        everything = len(self.model.classes) if self.config.probabilities else 0
-        return schema(
-            everything,
-            embeddings=self.config.embeddings,
-            metadata=self.config.metadata,
-            sequences=self.config.sequence_seconds > 0,
-            answer=answer.fields(self.config),
-        )
+        return columns(self.config, self.model)
 
     @property
     def pixels(self) -> int:
         """Bytes of a decoded image."""
         return self.model.variant.image_size**2 * 3
+
+
+def columns(config: PredictConfig, model: Bundle) -> pa.Schema:
+    """Those of every part of a job."""
+    return schema(
+        len(model.classes) if config.probabilities else 0,
+        embeddings=config.embeddings,
+        metadata=config.metadata,
+        sequences=config.sequence_seconds > 0,
+        answer=answer.fields(config),
+    )
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ class Writer:
         features = unit.get("features", scores)
         scored = iter(zip(scores, features, job.answer.columns(scores, features), strict=True))
         rows = []
-        columns = [name for name in job.schema.names if name in unit]
-        for values in zip(*(unit[name] for name in columns), strict=True):
-            row: dict[str, Any] = dict(zip(columns, values, strict=True)) | {"model": job.model.digest}
+        names = [name for name in job.schema.names if name in unit]
+        for values in zip(*(unit[name] for name in names), strict=True):
+            row: dict[str, Any] = dict(zip(names, values, strict=True)) | {"model": job.model.digest}
             row["label"] = inputs.label(job.roots[row["input"]], row["path"], known)
             rows.append(
                 row | (job.answer.failed if row["error"] else _prediction(job, row["label"], *next(scored)))

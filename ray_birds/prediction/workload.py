@@ -15,10 +15,10 @@ from ray_birds.core.settings import option
 from ray_birds.data import decode
 from ray_birds.data.walk import UNKNOWN
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, update
+from ray_birds.prediction import answer, inputs, steps, update
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output
-from ray_birds.prediction.steps import Job, Unit
+from ray_birds.prediction.steps import Unit
 from ray_birds.prediction.update import Changes
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
@@ -72,7 +72,7 @@ def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifes
     """What has changed since the output was made, with --update as work; None where nothing is to be done."""
     try:
         found = inputs.find(config.input)
-        _check_same(output, manifest, found.roots, schema(config, model))
+        _check_same(output, manifest, found.roots, steps.columns(config, model))
     except RayBirdsError:
         if config.update:
             raise
@@ -134,10 +134,6 @@ def unit_size(count: int, size: int, batch: int) -> int:
     """Files in a unit: full batches, and enough units for a small job to be spread and its progress seen."""
     most = min(_UNIT, _UNIT_BYTES // (size * size * 3))
     return max(1, min(most, max(64, math.ceil(count / 64))) // batch) * batch
-
-
-def schema(config: PredictConfig, model: Bundle) -> pa.Schema:
-    return Job(config, model, Output(""), {}).schema
 
 
 def types(columns: pa.Schema) -> dict[str, str]:

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"  # the two that stand out on white and on black alike
 GREY = "#8c8c8c"  # for what has no colour of its own
@@ -104,6 +105,18 @@ def _for_the_page(svg: str) -> str:
 def title(axes: Axes, text: str) -> None:
     """A heading that may be as wide as the figure, not only as the axes."""
     axes.set_title(text, x=0, pad=8)
+
+
+def stacked(axes: Axes, starts: np.ndarray, width: float, parts: Iterable[tuple[str, str, np.ndarray]]) -> None:
+    """Bars one upon another, from `starts` (n,) to the right: (label, colour, heights (n,)) of each part that is
+    not 0 everywhere."""
+    floor = np.zeros(len(starts))
+    for label, colour, heights in parts:
+        if heights.any():
+            axes.bar(starts, heights, width, floor, align="edge", color=colour, label=label)
+            floor = floor + heights
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
 
 
 def percent(axis: Axis) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, GREY, VERMILLION, WIDTH, Chart
@@ -20,17 +19,14 @@ def by_hour(names: Sequence[str], hours: np.ndarray) -> Chart:
         axes = figure.subplots()
         order = np.argsort(-hours.sum(axis=1), kind="stable")
         most = [number for number in order[: len(_COLOURS)] if hours[number].any()]
-        parts = [(charts.fitted(names[number], _NAME), hours[number]) for number in most]
-        parts.append(("all others", hours.sum(axis=0) - hours[most].sum(axis=0)))
-        floor = np.zeros(24)
-        for (name, images), colour in zip(parts, (*_COLOURS[: len(most)], GREY), strict=True):
-            if images.any():
-                axes.bar(np.arange(24), images, 0.9, floor, align="edge", color=colour, label=name)
-                floor = floor + images
+        parts = [
+            (charts.fitted(names[number], _NAME), colour, hours[number])
+            for number, colour in zip(most, _COLOURS, strict=False)
+        ]
+        parts.append(("all others", GREY, hours.sum(axis=0) - hours[most].sum(axis=0)))
+        charts.stacked(axes, np.arange(24), 0.9, parts)
         axes.set_xlim(0, 24)
         axes.set_xticks(range(0, 25, 6))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
         axes.set_xlabel("hour of the day, by the camera's clock")
         axes.set_ylabel("images")
         charts.title(axes, "Predictions by hour")

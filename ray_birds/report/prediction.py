@@ -56,8 +56,8 @@ def write_prediction_report(
         "coverage": score_charts.coverage(tally.labelled, (manifest.get("answer") or {}).get("threshold"))
         if evaluation
         else None,
-        "taken": _tiles(tally.taken.rows, roots),
-        "left": _tiles(tally.left.rows, roots),
+        "accepted": _tiles(tally.accepted_sample.rows, roots),
+        "others": _tiles(tally.other_sample.rows, roots),
         "unknown": _tiles(tally.unknown.rows, roots),
         "sample": _tiles(tally.sample.rows, roots),
         "unsure": _tiles(tally.unsure.rows, roots),

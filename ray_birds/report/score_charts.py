@@ -119,15 +119,8 @@ def certainty(labelled: Certainty, unlabelled: Certainty | None = None) -> Chart
         parts = [("right", BLUE, known.right), ("wrong", VERMILLION, known.images - known.right)]
         if unlabelled is not None:
             parts.append(("no label", GREY, unlabelled.bins(BINS).images))
-        floor = np.zeros(BINS)
-        for label, colour, images in parts:
-            if images.any():
-                uris = np.arange(BINS) / BINS
-                axes.bar(uris, images, 0.9 / BINS, floor, align="edge", color=colour, label=label)
-                floor = floor + images
+        charts.stacked(axes, np.arange(BINS) / BINS, 0.9 / BINS, parts)
         axes.set_xlim(0, 1)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
         charts.percent(axes.xaxis)
         axes.set_xlabel("probability of the prediction")
         axes.set_ylabel("images")

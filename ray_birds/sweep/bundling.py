@@ -23,7 +23,7 @@ from ray_birds.evaluation.temperature import fit
 from ray_birds.model import backbones, bundle, card, device, head, hub
 from ray_birds.model.bundle import Measured
 from ray_birds.model.classifier import Classifier
-from ray_birds.sweep import results
+from ray_birds.sweep import comparison, results
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
@@ -87,7 +87,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
             seen = copied(images.paths, data["copies_in_train"][split])
             held[split] = held_out(split, right, seen)
             distance = reference.distance(features)
-            models = len(results.runs(trials)) if split == "valid" else 1  # test had no say in the choice
+            models = len(comparison.runs(trials)) if split == "valid" else 1  # test had no say in the choice
             known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
                 directory.write_predictions(name, images, classes, scores)
@@ -106,7 +106,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
 
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
-    said = results.compare(complete, name, config.margin, data["copies_in_train"]).sentences
+    said = comparison.compare(complete, name, config.margin, data["copies_in_train"]).sentences
     card.write(
         uri,
         variant,
@@ -116,7 +116,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         (*said, *wording.tta(kept), temperature.sentence),
         kept["selective"],
         results.kept(last.history, variant).epoch,
-        results.compare_recall(complete, name, data),
+        comparison.compare_recall(complete, name, data),
     )
     return kept
 
@@ -192,7 +192,7 @@ def make_of(config: BundleConfig) -> Bundled:
     with terminal.quiet(config.verbose):
         kept = make(source, trial.name, sweep.trials, uri)
     copies = sweep.dataset["copies_in_train"]
-    said = results.compare(sweep.trials, trial.name, sweep.config.margin, copies).sentences
+    said = comparison.compare(sweep.trials, trial.name, sweep.config.margin, copies).sentences
     return Bundled(uri, said, note(kept))
 
 

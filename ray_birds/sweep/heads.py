@@ -3,18 +3,18 @@
 The first trial that needs a head solves it and leaves it in the sweep's directory, where the others find it.
 """
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ray_birds.core import storage
+from ray_birds.core import arrays, storage
 from ray_birds.model.probe import Head
-from ray_birds.sweep.checkpoint import DAMAGED
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
+
+_ARRAYS = {"kernel": ("float32", 2), "bias": ("float32", 1), "numbers": ("float64", 1)}
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,14 @@ class Solved:
     seconds: float
 
     def to_bytes(self) -> bytes:
-        buffer = io.BytesIO()
         numbers = np.array([self.penalty, self.loss, self.accuracy, self.seconds])
-        np.savez(buffer, allow_pickle=False, kernel=self.head.kernel, bias=self.head.bias, numbers=numbers)
-        return buffer.getvalue()
+        return arrays.to_bytes({"kernel": self.head.kernel, "bias": self.head.bias, "numbers": numbers})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Solved":
-        """Raises one of DAMAGED where the bytes are."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            numbers = (float(number) for number in arrays["numbers"])
-            return cls(Head(arrays["kernel"], arrays["bias"]), *numbers)
+        """Raises ValueError where the bytes are damaged."""
+        found = arrays.from_bytes(data, _ARRAYS)
+        return cls(Head(found["kernel"], found["bias"]), *found["numbers"].tolist())
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class SharedHead:
         if data is not None:
             try:
                 return Solved.from_bytes(data)
-            except DAMAGED:
+            except ValueError:
                 pass
         solved = solve()
         with self.directory.writing():

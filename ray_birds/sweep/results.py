@@ -18,13 +18,12 @@ import pyarrow as pa
 from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
-from ray_birds.evaluation import significance, wording
+from ray_birds.evaluation import wording
 from ray_birds.evaluation.cost import Cost
-from ray_birds.evaluation.leakage import copied, held_out
-from ray_birds.evaluation.recalls import Recalls, by_class, uneven
-from ray_birds.evaluation.significance import Run, Significance
+from ray_birds.evaluation.recalls import Recalls
+from ray_birds.evaluation.significance import Significance
 from ray_birds.evaluation.temperature import Temperature
-from ray_birds.sweep import factors
+from ray_birds.sweep import comparison, factors
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 
@@ -247,78 +246,16 @@ class Results:
         """How the other finished trials compare with the winner on valid; None where no trial won."""
         if self.winner is None or self.winner.valid is None:
             return None
-        return compare(self.trials, self.winner.name, self.config.margin, self.dataset["copies_in_train"])
+        return comparison.compare(
+            self.trials, self.winner.name, self.config.margin, self.dataset["copies_in_train"]
+        )
 
     @cached_property
     def recalls(self) -> Recalls | None:
         """Recall by class of the plain head and of the winner; None where classes are even, or one is missing."""
-        return None if self.winner is None else compare_recall(self.trials, self.winner.name, self.dataset)
-
-
-def runs(found: Iterable[Trial]) -> list[Run]:
-    """The finished trials, to be compared on valid."""
-    return [
-        Run(
-            one.name,
-            one.recipe,
-            one.variant.seed,
-            one.cost,
-            one.valid.correct,
-            one.valid_loss,
-            _score(one),
-            _head(one),
+        return (
+            None if self.winner is None else comparison.compare_recall(self.trials, self.winner.name, self.dataset)
         )
-        for one in found
-        if one.status == "finished" and one.valid is not None
-    ]
-
-
-def _head(trial: Trial) -> str:
-    """The solved head that is all that was trained of the model kept; empty where fine-tuning made it better."""
-    is_head = trial.variant.solved and trial.kept is not None and trial.kept.epoch <= trial.variant.head_phase
-    return str(trial.variant.head_facts) if is_head else ""
-
-
-def _score(trial: Trial) -> float | None:
-    """What runs are ranked by; None for accuracy, which is read off the predictions."""
-    return None if trial.variant.select_by == "accuracy" else trial.score
-
-
-def compare(
-    found: Iterable[Trial], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
-) -> Significance:
-    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split.
-
-    Of one that is not the winner they say how it compares with that.
-    """
-    found = list(found)
-    by = found[0].variant.select_by.replace("macro_f1", "macro F1")
-    test = next(one.test for one in found if one.name == winner)
-    if test is None:
-        return significance.state(runs(found), winner, margin / 100, untested="test" in copies, by=by)
-    seen = copied(test.path.tolist(), copies.get("test", ()))
-    return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen), by=by)
-
-
-def compare_recall(found: Iterable[Trial], name: str, data: Mapping[str, Any]) -> Recalls | None:
-    """Recall by class of the trial called `name`, and of what it started from: the head on its frozen backbone.
-
-    That is the trial with the same backbone, resizing and seed, nothing unfrozen, images as they are, all weighing
-    alike. None where it was not tried, or is the same, or classes are even; `data` is the sweep's dataset.json.
-    """
-    named = {one.name: one for one in found if one.status == "finished" and one.valid is not None}
-    if name not in named or not uneven(data.get("train_images", ())):
-        return None
-    after = named.pop(name)
-    wanted = {factor: after.variant.values[factor] for factor in ("backbone", "resize", "seed")}
-    wanted |= {"augment": "off", "unfreeze": 0, "class_weights": "none"}
-    before = next((one for one in named.values() if wanted.items() <= one.variant.values.items()), None)
-    if before is None or before.valid is None or after.valid is None:
-        return None
-    index = {one: number for number, one in enumerate(data["classes"])}
-    columns = (after.valid.label, before.valid.prediction, after.valid.prediction)
-    numbers = (np.array([index[one] for one in column]) for column in columns)
-    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers))
 
 
 def trials(

@@ -7,14 +7,14 @@ import ray
 
 from ray_birds.core import cluster, terminal
 from ray_birds.evaluation import significance
-from ray_birds.sweep import bundling, results
+from ray_birds.sweep import bundling, comparison
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Trial
 
 
 def choose(trials: Iterable[Trial]) -> str | None:
     """The trial to export, see `significance.choose`; None where none finished. The test split has no say."""
-    finished = results.runs(trials)
+    finished = comparison.runs(trials)
     return significance.choose(finished).name if finished else None
 
 
