@@ -19,6 +19,8 @@ from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Factor, Variant
 
 LABEL_COLUMNS = ("path", "label", "split")  # of --labels
 Tta = Literal["none", "flip"]  # test-time augmentation
+Precision = Literal["float32", "float16", "int8"]  # of a LiteRT file
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # of a repository
 
 # How the article trains: what the preset fixes beside the four models that the article compares.
 ARTICLE_RECIPE: dict[str, Any] = {
@@ -299,7 +301,8 @@ class PredictConfig(Settings):
     """Score images with a trained model and write one Parquet row per input file."""
 
     model: str
-    """A bundle made by a sweep: <results>/<name>/best."""
+    """A bundle made by a sweep, <results>/<name>/best; or one on the Hugging Face Hub, hf://OWNER/NAME or
+    hf://OWNER/NAME@REVISION (needs ray-birds[hub])."""
     input: tuple[str, ...]
     """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
     output: str = ""
@@ -478,7 +481,14 @@ class BundleConfig(Settings):
 
 
 # Format -> how the name of what is written ends.
-MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip", "huggingface": ""}
+MODEL_FORMATS = {
+    "saved_model": "",
+    "onnx": ".onnx",
+    "litert": ".tflite",
+    "openvino": "",
+    "zip": ".zip",
+    "huggingface": "",
+}
 ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-json": ".json"}
 
 
@@ -486,18 +496,36 @@ ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-j
 class ExportConfig(Settings):
     """Write a trained model, or finished predictions, in a form that other programs read."""
 
-    output: str
-    """File, or folder (saved_model, huggingface, camtrap-dp), to write on a local disk; must not exist."""
-    format: Literal["saved_model", "onnx", "zip", "huggingface", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
-    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); zip, the bundle in
-    one file; huggingface, a repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs
-    ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0; megadetector-json, for Timelapse."""
+    format: Literal[
+        "saved_model",
+        "onnx",
+        "litert",
+        "openvino",
+        "zip",
+        "huggingface",
+        "csv",
+        "xlsx",
+        "camtrap-dp",
+        "megadetector-json",
+    ]
+    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); litert, for phones
+    (needs ray-birds[litert]); openvino (needs ray-birds[openvino]); zip, the bundle in one file; huggingface, a
+    repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp,
+    Camtrap DP 1.0; megadetector-json, for Timelapse."""
+    output: str = ""
+    """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist."""
+    push: str = ""
+    """For huggingface, instead of --output: OWNER/NAME on the Hub to push it to (needs ray-birds[hub] and HF_TOKEN or
+    `hf auth login`)."""
     model: str = ""
-    """A bundle made by a sweep: <results>/<name>/best. What is written is compared with the Keras model."""
+    """A bundle: <results>/<name>/best, or hf://OWNER/NAME. What is written is compared with the Keras model."""
     predictions: str = ""
     """The finished --output of a prediction job."""
     images: str = ""
-    """Folder of images to compare a model on; by default a few drawn ones."""
+    """Folder of images to compare a model on; by default a few drawn ones. For --precision int8, which must have
+    it, a data set: train/ calibrates, valid/ compares."""
+    precision: Precision = "float32"
+    """For litert: float16 halves the file; int8 makes it a quarter and computes in 8 bits."""
     license: str = ""
     """For huggingface, which must have it: the model's license by the Hub's identifier, such as apache-2.0,
     cc-by-nc-4.0 or other."""
@@ -513,8 +541,20 @@ class ExportConfig(Settings):
         source, mine = ("model", MODEL_FORMATS) if self.model else ("predictions", ROW_FORMATS)
         check(self.format in mine, f"--format {self.format}: expected one of --{source}: {', '.join(mine)}")
         extension = mine[self.format]
-        check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")
+        check(not self.push or self.format == "huggingface", "--push is for --format huggingface")
+        check(bool(self.output) != bool(self.push), "--output is missing; for huggingface give it or --push")
+        named = not self.push or bool(HUB_NAME.fullmatch(self.push))
+        check(named, f"--push {self.push}: expected OWNER/NAME")
+        check(
+            bool(self.push) or self.output.endswith(extension),
+            f"--output {self.output}: expected a name that ends in {extension}",
+        )
         check(not self.images or bool(self.model), "--images is for --model")
+        check(self.precision == "float32" or self.format == "litert", "--precision is for --format litert")
+        check(
+            self.precision != "int8" or bool(self.images),
+            "--precision int8 needs --images, a data set with train/ and valid/, to measure ranges and accuracy on",
+        )
         self._check_license()
         for name in ("utc_offset", "deployments"):
             check(

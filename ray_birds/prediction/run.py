@@ -16,7 +16,7 @@ from ray_birds.core import cluster, lock, storage, tables, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
-from ray_birds.model import bundle
+from ray_birds.model import bundle, repository
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import (
     answer,
@@ -148,10 +148,9 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, ask
         return _follow(local.score(job, todo), total, left)
     with cluster.session(config.verbose) as resources, cluster.user_errors():
         given, path = work.found.images[0]
-        read = {
-            "--model": storage.join(model.uri, "versions.json"),
-            "--input": storage.join(work.found.roots[given], path),
-        }
+        read = {"--input": storage.join(work.found.roots[given], path)}
+        if not repository.is_address(model.uri):  # which each node fetches for itself
+            read["--model"] = storage.join(model.uri, "versions.json")
         cluster.check_reachable({"--output": output.staging}, read)
         return _follow(pipeline.score(job, todo, _with_gpus(config, resources)), total, left)
 
