@@ -513,10 +513,11 @@ class ExportConfig(Settings):
     repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp,
     Camtrap DP 1.0; megadetector-json, for Timelapse."""
     output: str = ""
-    """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist."""
+    """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist
+    yet."""
     push: str = ""
-    """For huggingface, instead of --output: OWNER/NAME on the Hub to push it to (needs ray-birds[hub] and HF_TOKEN or
-    `hf auth login`)."""
+    """For huggingface, instead of --output: OWNER/NAME on the Hub, to push it to (needs ray-birds[hub], and HF_TOKEN
+    or `hf auth login`)."""
     model: str = ""
     """A bundle: <results>/<name>/best, or hf://OWNER/NAME. What is written is compared with the Keras model."""
     predictions: str = ""
@@ -553,7 +554,7 @@ class ExportConfig(Settings):
         check(self.precision == "float32" or self.format == "litert", "--precision is for --format litert")
         check(
             self.precision != "int8" or bool(self.images),
-            "--precision int8 needs --images, a data set with train/ and valid/, to measure ranges and accuracy on",
+            "--precision int8 needs --images, a data set with train/ and valid/: to calibrate and to compare on",
         )
         self._check_license()
         for name in ("utc_offset", "deployments"):

@@ -1,8 +1,8 @@
 """A bundle in the forms that other programs run, each run and compared with the Keras model before it is kept.
 
-All but a zip and a folder for the Hugging Face Hub, which are bundles, take images as float32 (batch, size, size, 3),
-RGB, 0..255, and give probabilities float32 (batch, classes). The class names go along, and the lines that make such
-an image of a file.
+All but a zip and a folder for the Hugging Face Hub, which are bundles, take images as float32 (batch, size, size,
+3), RGB, 0..255, and give probabilities float32 (batch, classes). The class names go along, and the lines that make
+such an image of a file.
 """
 
 import importlib.util
@@ -93,7 +93,7 @@ def _require(config: ExportConfig) -> None:
 
 @contextmanager
 def _place(config: ExportConfig) -> Iterator[Path]:
-    """Where to write: what will be --output once it has passed, or a temporary folder that --push takes it from."""
+    """Where to write: what will be --output once it has passed, or a temporary folder for --push."""
     if config.output:
         with artifact.writing(artifact.new(config.output)) as made:
             yield made
@@ -185,6 +185,6 @@ def _said(config: ExportConfig, tried: Samples, answers: Answers) -> Iterator[st
     if tried.labels is not None and tried.training is not None:
         kept, made = (float((scores.argmax(axis=1) == tried.labels).mean()) for scores in answers)
         yield (
-            f"Accuracy on these images: {made:.4f} with {config.precision}, {kept:.4f} with float32; its ranges are "
-            f"those of {len(tried.training):,} training images"
+            f"Accuracy on these {images:,} images: {made:.4f} with {config.precision}, {kept:.4f} with float32; "
+            f"calibrated on {len(tried.training):,} training images"
         )

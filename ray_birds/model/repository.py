@@ -1,7 +1,7 @@
 """Repositories of the Hugging Face Hub, by its own client: a bundle's files read from there, a folder pushed.
 
-`hf://OWNER/NAME` is the latest commit, `hf://OWNER/NAME@REVISION` that of a branch, a tag or a commit. The client keeps
-what it has fetched in its cache, on each machine; a token it takes from HF_TOKEN or from `hf auth login`.
+`hf://OWNER/NAME` is the latest commit, `hf://OWNER/NAME@REVISION` that of a branch, a tag or a commit. The client
+keeps what it has fetched in its cache, on each machine; a token it takes from HF_TOKEN or from `hf auth login`.
 """
 
 import importlib.util
@@ -106,17 +106,11 @@ def _errors(uri: str) -> Iterator[None]:
             "`hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise ModelError(
-            f"{uri}: the repository has no such revision; expected a branch, a tag or a commit"
-        ) from error
+        raise ModelError(f"{uri}: no such revision; expected a branch, a tag or a commit") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         said = printable(error.server_message or "")[:200]
-        way = (
-            "the token of HF_TOKEN or of `hf auth login` must be one that may"
-            if status in (401, 403)
-            else "try later"
-        )
+        way = "its token must be one that may write there" if status in (401, 403) else "try again later"
         raise ModelError(f"{uri}: the Hub refuses with {status}{said and f' ({said})'}; {way}") from error
     except (RayBirdsError, KeyboardInterrupt):
         raise

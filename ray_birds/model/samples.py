@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from ray_birds.data.dataset import Dataset, Split, scan
 from ray_birds.model.bundle import Bundle
 from ray_birds.sweep.factors import Variant
 
+Item = TypeVar("Item")
+
 _FOLDER = 32  # images of a folder, at most
 _DRAWN = 8
 _TRAINING, _LABELLED = 200, 500  # of a data set, at most
@@ -23,7 +26,8 @@ _TRAINING, _LABELLED = 200, 500  # of a data set, at most
 class Samples:
     """Images (n, size, size, 3) uint8 to compare answers on; `drawn` ones show nothing.
 
-    Of a data set `labels` (n,) are their classes' numbers in the model, `training` (m, size, size, 3) images of train.
+    Of a data set `labels` (n,) are the numbers of their classes in the model, `training` (m, size, size, 3) uint8
+    images of train.
     """
 
     pixels: np.ndarray
@@ -78,12 +82,12 @@ def _of_split(data: Dataset, split: Split, most: int, variant: Variant) -> tuple
     return pixels, numbers[read]
 
 
-def _spread[T](items: Sequence[T], most: int) -> list[T]:
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[number] for number in np.linspace(0, len(items) - 1, min(len(items), most)).astype(int)]
 
 
 def _read(uris: list[str], variant: Variant) -> tuple[np.ndarray, np.ndarray]:
-    """The images (n, size, size, 3) uint8 of those files that can be read, and which these are, (len(uris),) bool."""
+    """The images (n, size, size, 3) uint8 of the files that can be read, and for each file whether it can."""
     size = variant.image_size
     images = [decode.load(uri, size, resize=variant.resize).pixels for uri in uris]
     good = [pixels for pixels in images if pixels is not None]

@@ -1,7 +1,7 @@
 """A bundle as a LiteRT file (.tflite), for phones and small boards; classes and pixels.py are zipped behind it.
 
-A file may end in a zip, which LiteRT does not look at: that is where TensorFlow Lite's own metadata keep their files
-(https://ai.google.dev/edge/litert/models/metadata), so `unzip` finds them.
+A file may end in a zip, which LiteRT does not look at: that is where TensorFlow Lite's own metadata keep their
+files (https://ai.google.dev/edge/litert/models/metadata). `unzip` finds them.
 """
 
 import zipfile

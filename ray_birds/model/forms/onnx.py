@@ -46,7 +46,7 @@ def _plain_constants(network: "keras.Model") -> None:
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime answers. Raises ModelError where it does not take the file, or asks for more than images."""
+    """What ONNX Runtime answers. Raises ModelError where it refuses the file, or asks for more than images."""
     import onnxruntime
 
     try:
