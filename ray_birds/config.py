@@ -339,6 +339,9 @@ class PredictConfig(Settings):
     """CSV file of classes and their ranks, fine to coarse: adds the finest taxon that reaches the threshold."""
     only_classes: str = ""
     """Text file of the classes that can occur, one a line: the others get no say."""
+    explain: int = 0
+    """Show in the report what the model looked at in this many images, up to 48: a third of them mistakes, a third
+    the least certain, the others at random."""
     engine: Literal["auto", "local", "ray"] = "auto"
     """Where images are scored: in this process, or by a Ray's workers. By itself (auto) up to 4,096 images are
     scored in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
@@ -376,6 +379,7 @@ class PredictConfig(Settings):
             "embeddings",
             "metadata",
             "sequence_seconds",
+            "explain",
         ):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
@@ -383,6 +387,7 @@ class PredictConfig(Settings):
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(not (self.update and self.overwrite), "give either --update or --overwrite")
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
+        check(0 <= self.explain <= 48, f"--explain {self.explain}: expected 0 to 48 images")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
         check(self.gpus is None or self.engine != "local", "--gpus is for Ray's workers, not for --engine local")
@@ -516,8 +521,8 @@ class ExportConfig(Settings):
     """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist
     yet."""
     push: str = ""
-    """For huggingface, instead of --output: OWNER/NAME on the Hub, to push it to (needs ray-birds[hub], and HF_TOKEN
-    or `hf auth login`)."""
+    """For huggingface, instead of --output: OWNER/NAME on the Hub to push it to (needs ray-birds[hub], and a token by
+    HF_TOKEN or `hf auth login`)."""
     model: str = ""
     """A bundle: <results>/<name>/best, or hf://OWNER/NAME. What is written is compared with the Keras model."""
     predictions: str = ""

@@ -58,12 +58,15 @@ def check_login(name: str) -> None:
 
 
 def push(folder: Path, name: str) -> str:
-    """Push the files of a folder as one commit to the repository OWNER/NAME, made where there is none; returns its
-    address with that commit. A new one is private."""
+    """Push the files of a folder to the repository OWNER/NAME, in one commit; returns its address with that.
+
+    One that is not there is made, and private."""
+    client = _client()
+    files = [client.CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
     with _errors(SCHEME + name):
-        api = _client().HfApi(**_LIBRARY)
+        api = client.HfApi(**_LIBRARY)
         api.create_repo(name, private=True, exist_ok=True)
-        done = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Model of ray-birds")
+        done = api.create_commit(name, files, commit_message="Model of ray-birds")
     return f"{SCHEME}{name}@{done.oid}"
 
 
@@ -93,7 +96,9 @@ def _info(uri: str, file: str) -> "DryRunFileInfo":
 @contextmanager
 def _errors(uri: str) -> Iterator[None]:
     """The client's errors as ours. Those of its network layer and its own have no common parent."""
-    errors = _client().errors
+    _client()
+    from huggingface_hub import errors
+
     try:
         yield
     except errors.RemoteEntryNotFoundError as error:

@@ -20,6 +20,7 @@ from ray_birds.model import bundle, repository
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import (
     answer,
+    explain,
     inputs,
     local,
     pipeline,
@@ -31,6 +32,7 @@ from ray_birds.prediction import (
     workload,
 )
 from ray_birds.prediction.answer import Answer
+from ray_birds.prediction.explain import Explained
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.result import Predictions
@@ -113,7 +115,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     }
     output.publish(manifest)
     done = Predictions(output.uri, manifest, evaluation, tally.held_out())
-    _report(done, tally)
+    _report(done, tally, _explained(config, model, tally, work.found.roots))
     return done
 
 
@@ -237,12 +239,23 @@ def _answer(config: PredictConfig, asked: Answer, tally: Tally) -> dict[str, Any
     }
 
 
-def _report(done: Predictions, tally: Tally) -> None:
+def _explained(
+    config: PredictConfig, model: Bundle, tally: Tally, roots: dict[str, str]
+) -> dict[str, list[Explained]]:
+    """What --explain asks for; as with the report, whatever goes wrong must not lose the predictions."""
+    try:
+        return explain.explain(config, model, tally, roots) if config.explain else {}
+    except Exception as error:
+        terminal.say(f"warning: the predictions are complete, but --explain failed ({first_line(error)})")
+        return {}
+
+
+def _report(done: Predictions, tally: Tally, explained: dict[str, list[Explained]]) -> None:
     """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer)
+        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer, explained)
     except Exception as error:
         reason = first_line(error)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")
