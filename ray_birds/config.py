@@ -521,8 +521,8 @@ class ExportConfig(Settings):
     """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist
     yet."""
     push: str = ""
-    """For huggingface, instead of --output: OWNER/NAME on the Hub to push it to (needs ray-birds[hub], and a token by
-    HF_TOKEN or `hf auth login`)."""
+    """For huggingface, instead of --output: OWNER/NAME on the Hub, to push it to. Needs ray-birds[hub] and a
+    login, by HF_TOKEN or `hf auth login`."""
     model: str = ""
     """A bundle: <results>/<name>/best, or hf://OWNER/NAME. What is written is compared with the Keras model."""
     predictions: str = ""

@@ -164,16 +164,16 @@ def _check(config: ExportConfig, answers: Answers) -> None:
     probability is off, measured by how far the images themselves lie apart.
     """
     expected, got = answers
-    if config.precision == "int8" and answers.agreed < _LEAST_AGREEMENT * len(expected):
-        raise ModelError(
-            f"--precision int8: names the same class as the Keras model on only {answers.agreed:,} of "
-            f"{len(expected):,} images; nothing was kept: take float16"
-        )
     tolerance = _TOLERANCE.get(config.precision, float("inf"))
     if not answers.difference <= tolerance * _spread(expected):  # NaN too
         raise ModelError(
             f"--format {config.format}: what was written computes something else: probabilities {got.shape} that "
             f"differ by {answers.difference:.1e} from the Keras model's {expected.shape}; nothing was kept"
+        )
+    if config.precision == "int8" and answers.agreed < _LEAST_AGREEMENT * len(expected):
+        raise ModelError(
+            f"--precision int8: names the same class as the Keras model on only {answers.agreed:,} of "
+            f"{len(expected):,} images; nothing was kept: take float16"
         )
 
 

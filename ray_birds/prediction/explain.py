@@ -17,8 +17,8 @@ Row = dict[str, Any]  # of a part
 
 @dataclass(frozen=True)
 class Explained:
-    """An image (size, size, 3) uint8, decoded again as the model sees it, and `heat` (h, w) float32: what spoke for
-    its prediction, see `saliency.heat`."""
+    """An image (size, size, 3) uint8, decoded again as the model sees it, and `heat` (h, w) float32: what in it
+    speaks for its prediction, see `saliency.heat`."""
 
     row: Row
     pixels: np.ndarray
@@ -49,7 +49,7 @@ def explain(
 
 
 def chosen(tally: Tally, count: int) -> dict[str, list[Row]]:
-    """Up to `count` rows: a third of them mistakes, a third the least certain, the rest at random; no row twice."""
+    """Up to `count` rows: a third mistakes, a third the least certain, the rest at random; no row twice."""
     groups = {"mistakes": tally.mistakes.rows, "unsure": tally.unsure.rows, "sample": tally.sample.rows}
     known: set[tuple[str, str]] = set()
     found: dict[str, list[Row]] = {}
