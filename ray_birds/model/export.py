@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ray_birds.config import ExportConfig
-from ray_birds.core import artifact, storage, terminal
+from ray_birds.core import artifact, terminal
 from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.model import bundle, classifier, hub, repository, samples
 from ray_birds.model.bundle import Bundle
@@ -64,11 +64,12 @@ def export(config: ExportConfig) -> str:
     output exists or cannot be written, DataError for --images without images, SettingsError for a format
     without its packages.
     """
+    output = artifact.new(config.output) if config.output else None
     _require(config)
-    with _place(config) as made:
-        model = bundle.verify(config.model)
-        tried = _samples(config, model)
-        terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(tried.pixels)} images")
+    model = bundle.verify(config.model)
+    tried = _samples(config, model)
+    terminal.say(f"Writing {model.uri} as {config.format}; comparing it on {len(tried.pixels)} images")
+    with artifact.writing(output) if output else _temporary(config.push) as made:
         with terminal.quiet(config.verbose):
             answers = _make(config, model, made, tried)
         for line in _said(config, tried, answers):
@@ -76,7 +77,7 @@ def export(config: ExportConfig) -> str:
         if config.push:
             terminal.say(f"Pushing to {config.push}; a new repository is private until you change it on the Hub")
             return repository.push(made, config.push)
-    return storage.resolve(config.output)
+    return str(output)
 
 
 def _require(config: ExportConfig) -> None:
@@ -92,14 +93,10 @@ def _require(config: ExportConfig) -> None:
 
 
 @contextmanager
-def _place(config: ExportConfig) -> Iterator[Path]:
-    """Where to write: what will be --output once it has passed, or a temporary folder for --push."""
-    if config.output:
-        with artifact.writing(artifact.new(config.output)) as made:
-            yield made
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder, config.push.rpartition("/")[2])
+def _temporary(push: str) -> Iterator[Path]:
+    """A path for the folder to push, which has the name of its repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, push.rpartition("/")[2])
 
 
 def _samples(config: ExportConfig, model: Bundle) -> Samples:

@@ -118,7 +118,7 @@ def square(pixels: np.ndarray) -> np.ndarray:
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """`heat` (h, w) from 0 to 1 as colours over a tile's pixels, the more of them the hotter."""
-    smooth = np.asarray(Image.fromarray(heat).resize((TILE, TILE), Image.Resampling.BICUBIC)).clip(0, 1)
+    smooth = np.asarray(Image.fromarray(heat).resize((TILE, TILE), Image.Resampling.BILINEAR))
     colours = 255 * colormaps["inferno"](smooth)[..., :3]
     share = _MOST_COLOUR * smooth[..., None]
     return ((1 - share) * pixels + share * colours).astype(np.uint8)
