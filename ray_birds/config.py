@@ -342,6 +342,9 @@ class PredictConfig(Settings):
     explain: int = 0
     """Show in the report what the model looked at in this many images, up to 48: a third of them mistakes, a third
     the least certain, the others at random."""
+    map: int = 0
+    """Draw a map of this many images, up to 5,000, taken at random: on a page of its own, those that are alike to
+    the model lie together. With --embeddings; needs ray-birds[map]."""
     engine: Literal["auto", "local", "ray"] = "auto"
     """Where images are scored: in this process, or by a Ray's workers. By itself (auto) up to 4,096 images are
     scored in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
@@ -380,6 +383,7 @@ class PredictConfig(Settings):
             "metadata",
             "sequence_seconds",
             "explain",
+            "map",
         ):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
@@ -387,6 +391,7 @@ class PredictConfig(Settings):
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(not (self.update and self.overwrite), "give either --update or --overwrite")
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
+        check(0 <= self.map <= 5000, f"--map {self.map}: expected 0 to 5000 images")
         check(0 <= self.explain <= 48, f"--explain {self.explain}: expected 0 to 48 images")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")

@@ -25,7 +25,7 @@ from ray_birds.model.samples import Samples
 
 # Another order of float32 operations moves a probability by some 1e-5 of what tells two images apart (seen
 # with EfficientNetB0 in ONNX Runtime); a lost or wrong constant by about as much as that itself.
-_TOLERANCE = {"float32": 1e-3, "float16": 3e-2}
+_TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
 _LEAST_SPREAD = 1e-4  # where images differ by less, rounding would decide
 _LEAST_AGREEMENT = 0.8  # of int8's classes with the Keras model's
 _PACKAGES = {

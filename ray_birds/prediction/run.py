@@ -20,6 +20,7 @@ from ray_birds.model import bundle, repository
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import (
     answer,
+    embedding_map,
     explain,
     inputs,
     local,
@@ -62,6 +63,9 @@ def predict(config: PredictConfig) -> Predictions:
     output = Output(storage.resolve(config.output))
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)
+    if config.map:
+        embedding_map.check_installed()
+        config = config.replace(embeddings=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output, asked)
 
@@ -116,6 +120,8 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     output.publish(manifest)
     done = Predictions(output.uri, manifest, evaluation, tally.held_out())
     _report(done, tally, _explained(config, model, tally, work.found.roots))
+    if config.map:
+        _map(output, config.map, work.found.roots)
     return done
 
 
@@ -248,6 +254,18 @@ def _explained(
     except Exception as error:
         terminal.say(f"warning: the predictions are complete, but --explain failed ({first_line(error)})")
         return {}
+
+
+def _map(output: Output, count: int, roots: dict[str, str]) -> None:
+    """Write the page of --map; as with the report, whatever goes wrong must not lose the predictions."""
+    try:
+        from ray_birds.report.embedding_map import write_map
+
+        points = embedding_map.points(output.published(embedding_map.COLUMNS), count)
+        write_map(output.uri, points, roots)
+    except Exception as error:
+        reason = first_line(error)
+        terminal.say(f"warning: the predictions are complete, but their map could not be made ({reason})")
 
 
 def _report(done: Predictions, tally: Tally, explained: dict[str, list[Explained]]) -> None:

@@ -111,9 +111,9 @@ def load(uri: str) -> np.ndarray | None:
     return decode.load(uri, TILE).pixels
 
 
-def square(pixels: np.ndarray) -> np.ndarray:
-    """An image (size, size, 3) uint8 as large as a tile."""
-    return np.asarray(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BILINEAR))
+def square(pixels: np.ndarray, side: int = TILE) -> np.ndarray:
+    """An image (size, size, 3) uint8 as (side, side, 3)."""
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -21,8 +21,15 @@ from ray_birds.model.forms import extra
 def write(model: Bundle, path: Path, precision: Precision, training: np.ndarray) -> None:
     """Input and output are float32 in any precision. With float16 weights are halved; with int8 weights and
     activations have 8 bits, over the ranges that these take on the images `training` (m, size, size, 3) uint8."""
+    from tensorflow.lite.python.convert import ConverterError
+
     options = _options(precision, training)
-    classifier.network(model).export(str(path), format="litert", verbose=False, **options)
+    try:
+        classifier.network(model).export(str(path), format="litert", verbose=False, **options)
+    except (ValueError, RuntimeError, ConverterError) as error:
+        raise ModelError(
+            f"--format litert: TensorFlow's converter refuses this network ({first_line(error)}); try onnx"
+        ) from error
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, text in extra.files(model).items():
             archive.writestr(name, text)
@@ -41,7 +48,8 @@ def _options(precision: Precision, training: np.ndarray) -> dict[str, Any]:
     options: dict[str, Any] = {"optimizations": [lite.Optimize.DEFAULT]}
     if precision == "float16":
         return options | {"target_spec": {"supported_types": [float16]}}
-    return options | {"representative_dataset": images}
+    kinds = [lite.OpsSet.TFLITE_BUILTINS_INT8, lite.OpsSet.TFLITE_BUILTINS]  # float where there is nothing else
+    return options | {"representative_dataset": images, "target_spec": {"supported_ops": kinds}}
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
