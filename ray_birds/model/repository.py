@@ -5,13 +5,14 @@ keeps what it has fetched in its cache, on each machine; a token it takes from H
 """
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_birds.config import HUB_NAME
-from ray_birds.core import storage
+from ray_birds.core import storage, terminal
 from ray_birds.core.errors import ModelError, RayBirdsError, SettingsError, first_line
 from ray_birds.core.text import printable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
 
 SCHEME = "hf://"
+_COMMIT = re.compile("[0-9a-f]{40}")
 _LIBRARY = {"library_name": "ray-birds"}  # what the Hub counts downloads by
 
 
@@ -28,7 +30,10 @@ def is_address(uri: str) -> bool:
 
 def pinned(uri: str, file: str) -> str:
     """The address with the commit that it means now, for all that read it to read the same; found by a `file`."""
-    name, _ = _parts(uri)
+    name, revision = _parts(uri)
+    if revision and _COMMIT.fullmatch(revision):
+        return uri
+    terminal.say(f"Looking for {uri} on the Hub")
     return f"{SCHEME}{name}@{_info(uri, file).commit_hash}"
 
 
@@ -63,7 +68,7 @@ def push(folder: Path, name: str) -> str:
     One that is not there is made, and private."""
     client = _client()
     files = [client.CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
-    with _errors(SCHEME + name):
+    with _errors(SCHEME + name, "cannot be pushed"):
         api = client.HfApi(**_LIBRARY)
         api.create_repo(name, private=True, exist_ok=True)
         done = api.create_commit(name, files, commit_message="Model of ray-birds")
@@ -94,11 +99,14 @@ def _info(uri: str, file: str) -> "DryRunFileInfo":
 
 
 @contextmanager
-def _errors(uri: str) -> Iterator[None]:
+def _errors(uri: str, failed: str = "the Hub cannot be reached, and the cache does not have it") -> Iterator[None]:
     """The client's errors as ours. Those of its network layer and its own have no common parent."""
     _client()
     from huggingface_hub import errors
+    from huggingface_hub.utils import logging
 
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would tell of each try
     try:
         yield
     except errors.RemoteEntryNotFoundError as error:
@@ -121,6 +129,13 @@ def _errors(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ModelError(
-            f"{uri}: the Hub cannot be reached, and its files are not in the cache ({first_line(error)}); "
-            "run it where there is a network"
+            f"{uri}: {failed} ({first_line(_root(error))}); run it where there is a network"
         ) from error
+    finally:
+        logging.set_verbosity(level)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What the client's own errors were raised for, in the end."""
+    cause = error.__cause__ or error.__context__
+    return _root(cause) if cause else error

@@ -42,7 +42,7 @@ def saved(uri: Path, pool: Callable[[object], object], *, unit: bool, epochs: in
     model = keras.Model(pixels, head.head(pool(tensor), len(CLASSES), unit=unit))
     if epochs:
         images, labels, _ = squares(256, 0)
-        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile("adam", "sparse_categorical_crossentropy")
         model.optimizer.learning_rate = 3e-3
         model.fit(images.astype("float32"), labels, 32, epochs, verbose=0)
     bundle.save(model, str(uri), CLASSES, Variant(image_size=SIZE), lambda path: bundle.Measured({}))
@@ -92,7 +92,7 @@ def test_it_is_what_gradients_give(tmp_path: Path) -> None:
         score = tf.gather(logits, labels, batch_dims=1) - tf.reduce_mean(logits, axis=1)
     weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
     expected = np.asarray(tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)))
-    expected /= expected.max(axis=(1, 2), keepdims=True)
+    expected = expected / expected.max(axis=(1, 2), keepdims=True)
     heat = saliency.heat(model, pixels, labels)
     assert heat is not None and np.ptp(expected) == 1
     np.testing.assert_allclose(heat, expected, atol=1e-5)
