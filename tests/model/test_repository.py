@@ -114,12 +114,20 @@ def test_a_push_needs_a_login_and_the_client(monkeypatch: pytest.MonkeyPatch, tm
             act()
 
 
-_LOADED = """
-import json, sys, keras, numpy as np
+# Loads the model as Keras does, then predicts with it and with the bundle on disk: name, photo, bundle, folder.
+_USED = """
+import json, sys, keras, ray_birds
+from pathlib import Path
 from ray_birds.data import decode
-network = keras.saving.load_model(sys.argv[1])
-pixels = decode.load(sys.argv[2], network.input.shape[1]).pixels
-print(json.dumps(network.predict(pixels[None], verbose=0)[0].tolist()))
+name, photo, model, folder = sys.argv[1:]
+network = keras.saving.load_model(name)
+pixels = decode.load(photo, network.input.shape[1]).pixels
+told = [network.predict(pixels[None], verbose=0)[0].tolist()]
+for number, one in enumerate((name, model)):
+    options = {"input": [photo], "output": Path(folder, str(number)), "probabilities": True, "engine": "local"}
+    rows = ray_birds.predict(model=one, **options)
+    told += [rows.manifest["model"], rows.to_pandas().iloc[0].probabilities.tolist()]
+print(json.dumps(told))
 """
 
 
@@ -133,25 +141,12 @@ def run(*words: str) -> str:
 @pytest.mark.slow
 def test_a_model_on_its_way_over_the_hub(stub: Hub, bundles: Path, birds: Path, tmp_path: Path) -> None:
     """Pushed by the command, loaded by Keras itself, and predicted with: the answers are those of the bundle."""
-    model = str(bundles / "bundle")
+    model, photo = str(bundles / "bundle"), str(next((birds / "test").rglob("*.jpg")))
     words = ["--model", model, "--format", "huggingface", "--license", "mit", "--push", NAME]
     said = run("-m", "ray_birds.cli", "export", *words)
     uri = f"hf://{NAME}@{stub.commit}"
     assert f"written      {uri}" in said
-    photo = str(next((birds / "test").rglob("*.jpg")))
-    scores = json.loads(run("-c", _LOADED, f"hf://{NAME}", photo))
-    code = (
-        "import json, sys, ray_birds;"
-        "rows = ray_birds.predict(model=sys.argv[1], input=[sys.argv[2]], output=sys.argv[3], probabilities=True);"
-        "row = rows.to_pandas().iloc[0];"
-        "print(json.dumps([rows.manifest['model'], row.probabilities.tolist()]))"
-    )
-    manifests, answers = zip(
-        *(
-            json.loads(run("-c", code, one, photo, str(tmp_path / name)).splitlines()[-1])
-            for name, one in (("hub", f"hf://{NAME}"), ("disk", model))
-        ),
-        strict=True,
-    )
-    assert manifests[0]["uri"] == uri and manifests[0]["digest"] == manifests[1]["digest"]
-    assert answers[0] == answers[1] == pytest.approx(scores, abs=1e-6)
+    told = run("-c", _USED, f"hf://{NAME}", photo, model, str(tmp_path)).splitlines()[-1]
+    scores, over, found, here, expected = json.loads(told)
+    assert over["uri"] == uri and over["digest"] == here["digest"]
+    assert found == expected == pytest.approx(scores, abs=1e-6)

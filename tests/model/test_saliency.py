@@ -45,6 +45,7 @@ def saved(uri: Path, pool: Callable[[object], object], *, unit: bool, epochs: in
         model.compile("adam", "sparse_categorical_crossentropy")
         model.optimizer.learning_rate = 3e-3
         model.fit(images.astype("float32"), labels, 32, epochs, verbose=0)
+        model = keras.Model(model.input, model.output)  # without its optimizer
     bundle.save(model, str(uri), CLASSES, Variant(image_size=SIZE), lambda path: bundle.Measured({}))
     return bundle.verify(str(uri))
 
