@@ -106,7 +106,7 @@ def _errors(uri: str, failed: str = "the Hub cannot be reached, and the cache do
     from huggingface_hub.utils import logging
 
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would tell of each try
+    logging.set_verbosity(logging.ERROR)  # it would tell of each try
     try:
         yield
     except errors.RemoteEntryNotFoundError as error:

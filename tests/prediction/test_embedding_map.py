@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,12 @@ def table(data: Path) -> pa.Table:
     rows = []
     for number, path in enumerate(sorted((data / "train").rglob("*.jpg"))):
         label = path.parent.name
-        row = {"input": str(data), "path": str(path.relative_to(data)), "label": label, "error": ""}
+        row: dict[str, Any] = {
+            "input": str(data),
+            "path": str(path.relative_to(data)),
+            "label": label,
+            "error": "",
+        }
         row |= {"prediction": CLASSES[0] if number == 11 else label, "probability": 0.8}
         rows.append(row | {"embeddings": groups(4)[0][number].tolist()})
     rows.append({**rows[0], "path": "gone.jpg", "error": "damaged"})

@@ -9,8 +9,8 @@ import ray_birds
 from ray_birds.core.errors import SettingsError
 from ray_birds.model import saliency
 from ray_birds.prediction import explain
+from ray_birds.prediction.output import Output
 from ray_birds.report.gallery import TILE, overlay
-from tests.prediction.test_output import Output
 from tests.prediction.test_statistics import counted, many
 
 __all__ = ["many"]  # a fixture
