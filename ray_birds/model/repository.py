@@ -5,6 +5,7 @@ keeps what it has fetched in its cache, on each machine; a token it takes from H
 """
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,10 +104,10 @@ def _errors(uri: str, failed: str = "the Hub cannot be reached, and the cache do
     """The client's errors as ours. Those of its network layer and its own have no common parent."""
     _client()
     from huggingface_hub import errors
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as client
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # it would tell of each try
+    level = client.get_verbosity()
+    client.set_verbosity(logging.ERROR)  # it would tell of each try
     try:
         yield
     except errors.RemoteEntryNotFoundError as error:
@@ -132,7 +133,7 @@ def _errors(uri: str, failed: str = "the Hub cannot be reached, and the cache do
             f"{uri}: {failed} ({first_line(_root(error))}); run it where there is a network"
         ) from error
     finally:
-        logging.set_verbosity(level)
+        client.set_verbosity(level)
 
 
 def _root(error: BaseException) -> BaseException:
