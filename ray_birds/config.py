@@ -19,6 +19,8 @@ from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Factor, Variant
 
 LABEL_COLUMNS = ("path", "label", "split")  # of --labels
 Tta = Literal["none", "flip"]  # test-time augmentation
+Precision = Literal["float32", "float16", "int8"]  # of a LiteRT file
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # of a repository
 
 # How the article trains: what the preset fixes beside the four models that the article compares.
 ARTICLE_RECIPE: dict[str, Any] = {
@@ -299,7 +301,8 @@ class PredictConfig(Settings):
     """Score images with a trained model and write one Parquet row per input file."""
 
     model: str
-    """A bundle made by a sweep: <results>/<name>/best."""
+    """A bundle made by a sweep, <results>/<name>/best; or one on the Hugging Face Hub, hf://OWNER/NAME or
+    hf://OWNER/NAME@REVISION (needs ray-birds[hub])."""
     input: tuple[str, ...]
     """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
     output: str = ""
@@ -336,6 +339,12 @@ class PredictConfig(Settings):
     """CSV file of classes and their ranks, fine to coarse: adds the finest taxon that reaches the threshold."""
     only_classes: str = ""
     """Text file of the classes that can occur, one a line: the others get no say."""
+    explain: int = 0
+    """Show in the report what the model looked at in this many images, up to 48: a third of them mistakes, a third
+    the least certain, the others at random."""
+    map: int = 0
+    """Draw a map of this many images, up to 5,000, taken at random: on a page of its own, those that are alike to
+    the model lie together. With --embeddings; needs ray-birds[map]."""
     engine: Literal["auto", "local", "ray"] = "auto"
     """Where images are scored: in this process, or by a Ray's workers. By itself (auto) up to 4,096 images are
     scored in this process where no Ray is running and --gpus is not given; it says so. The rows are the same."""
@@ -373,6 +382,8 @@ class PredictConfig(Settings):
             "embeddings",
             "metadata",
             "sequence_seconds",
+            "explain",
+            "map",
         ):
             check(bool(self.output) or not getattr(self, name), f"{option(name)} needs an --output")
         for name in ("batch_size", "top_k", "max_pixels", "max_bytes"):
@@ -380,6 +391,8 @@ class PredictConfig(Settings):
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(not (self.update and self.overwrite), "give either --update or --overwrite")
         check(self.sequence_seconds >= 0, f"--sequence-seconds {self.sequence_seconds}: expected 0 or more")
+        check(0 <= self.map <= 5000, f"--map {self.map}: expected 0 to 5000 images")
+        check(0 <= self.explain <= 48, f"--explain {self.explain}: expected 0 to 48 images")
         check(self.decoders is None or self.decoders >= 1, f"--decoders {self.decoders}: expected at least 1")
         check(self.gpus is None or self.gpus >= 0, f"--gpus {self.gpus}: expected 0 or more")
         check(self.gpus is None or self.engine != "local", "--gpus is for Ray's workers, not for --engine local")
@@ -478,7 +491,14 @@ class BundleConfig(Settings):
 
 
 # Format -> how the name of what is written ends.
-MODEL_FORMATS = {"saved_model": "", "onnx": ".onnx", "zip": ".zip", "huggingface": ""}
+MODEL_FORMATS = {
+    "saved_model": "",
+    "onnx": ".onnx",
+    "litert": ".tflite",
+    "openvino": "",
+    "zip": ".zip",
+    "huggingface": "",
+}
 ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-json": ".json"}
 
 
@@ -486,18 +506,37 @@ ROW_FORMATS = {"csv": ".csv", "xlsx": ".xlsx", "camtrap-dp": "", "megadetector-j
 class ExportConfig(Settings):
     """Write a trained model, or finished predictions, in a form that other programs read."""
 
-    output: str
-    """File, or folder (saved_model, huggingface, camtrap-dp), to write on a local disk; must not exist."""
-    format: Literal["saved_model", "onnx", "zip", "huggingface", "csv", "xlsx", "camtrap-dp", "megadetector-json"]
-    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); zip, the bundle in
-    one file; huggingface, a repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs
-    ray-birds[xlsx]); camtrap-dp, Camtrap DP 1.0; megadetector-json, for Timelapse."""
+    format: Literal[
+        "saved_model",
+        "onnx",
+        "litert",
+        "openvino",
+        "zip",
+        "huggingface",
+        "csv",
+        "xlsx",
+        "camtrap-dp",
+        "megadetector-json",
+    ]
+    """Of a model: saved_model, for TensorFlow; onnx, for ONNX Runtime (needs ray-birds[onnx]); litert, for phones
+    (needs ray-birds[litert]); openvino (needs ray-birds[openvino]); zip, the bundle in one file; huggingface, a
+    repository of the Hugging Face Hub. Of predictions: csv; xlsx, for Excel (needs ray-birds[xlsx]); camtrap-dp,
+    Camtrap DP 1.0; megadetector-json, for Timelapse."""
+    output: str = ""
+    """File, or folder (saved_model, openvino, huggingface, camtrap-dp), to write on a local disk; must not exist
+    yet."""
+    push: str = ""
+    """For huggingface, instead of --output: OWNER/NAME on the Hub, to push it to. Needs ray-birds[hub] and a
+    login, by HF_TOKEN or `hf auth login`."""
     model: str = ""
-    """A bundle made by a sweep: <results>/<name>/best. What is written is compared with the Keras model."""
+    """A bundle: <results>/<name>/best, or hf://OWNER/NAME. What is written is compared with the Keras model."""
     predictions: str = ""
     """The finished --output of a prediction job."""
     images: str = ""
-    """Folder of images to compare a model on; by default a few drawn ones."""
+    """Folder of images to compare a model on; by default a few drawn ones. For --precision int8, which must have
+    it, a data set: train/ calibrates, valid/ compares."""
+    precision: Precision = "float32"
+    """For litert: float16 halves the file; int8 makes it a quarter and computes in 8 bits."""
     license: str = ""
     """For huggingface, which must have it: the model's license by the Hub's identifier, such as apache-2.0,
     cc-by-nc-4.0 or other."""
@@ -513,8 +552,20 @@ class ExportConfig(Settings):
         source, mine = ("model", MODEL_FORMATS) if self.model else ("predictions", ROW_FORMATS)
         check(self.format in mine, f"--format {self.format}: expected one of --{source}: {', '.join(mine)}")
         extension = mine[self.format]
-        check(self.output.endswith(extension), f"--output {self.output}: expected a name that ends in {extension}")
+        check(not self.push or self.format == "huggingface", "--push is for --format huggingface")
+        check(bool(self.output) != bool(self.push), "--output is missing; for huggingface give it or --push")
+        named = not self.push or bool(HUB_NAME.fullmatch(self.push))
+        check(named, f"--push {self.push}: expected OWNER/NAME")
+        check(
+            bool(self.push) or self.output.endswith(extension),
+            f"--output {self.output}: expected a name that ends in {extension}",
+        )
         check(not self.images or bool(self.model), "--images is for --model")
+        check(self.precision == "float32" or self.format == "litert", "--precision is for --format litert")
+        check(
+            self.precision != "int8" or bool(self.images),
+            "--precision int8 needs --images, a data set with train/ and valid/: to calibrate and to compare on",
+        )
         self._check_license()
         for name in ("utc_offset", "deployments"):
             check(

@@ -103,6 +103,8 @@ PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("--embeddings", "embeddings", True),
     ("--metadata", "metadata", True),
     ("--sequence-seconds 60", "sequence_seconds", 60.0),
+    ("--explain 24", "explain", 24),
+    ("--map 2000", "map", 2000),
     ("--decoders 3", "decoders", 3),
     ("--gpus 2", "gpus", 2),
     ("--engine local", "engine", "local"),
@@ -189,8 +191,15 @@ TUNE_REFUSED = [
     "--preset article --search random --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
-PREDICT_REFUSED += ["--engine local --gpus 1"]
-PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
+PREDICT_REFUSED += ["--engine local --gpus 1", "--explain 49", "--explain -1", "--map 5001", "--map -1"]
+PREDICT_REFUSED += [
+    "--map 5001",
+    "--explain 49",
+    "--explain -1",
+    "--sequence-seconds -1",
+    "--sequence-seconds nan",
+    "--update --overwrite",
+]
 PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
 PREDICT_REFUSED += [
     "--threshold nan",

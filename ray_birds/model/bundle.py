@@ -28,7 +28,7 @@ from ray_birds.core.errors import ModelError, SettingsError, first_line
 from ray_birds.data import seen
 from ray_birds.evaluation.ood import Reference
 from ray_birds.evaluation.selective import Known
-from ray_birds.model import saved
+from ray_birds.model import repository, saved
 from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Variant
 
 if TYPE_CHECKING:
@@ -132,19 +132,21 @@ def _version(name: str) -> str:
 def verify(uri: str) -> Bundle:
     """Read a bundle's description and compare its files with their digests, without TensorFlow.
 
+    `uri` is a folder, or hf://OWNER/NAME; of that the bundle's own `uri` names the commit.
+
     Raises ModelError where it is no bundle, damaged, made by a later version of this package, where its files do
     not fit together, or a weight is not finite. Sizes are looked at before contents, since a stranger may have
     made it; nothing in a bundle is ever unpickled.
     """
-    uri = storage.resolve(uri)
     try:
-        about = _json(uri, "versions.json", _read(uri, "versions.json"))
+        uri = _resolve(uri)
+        about = _json(uri, "versions.json", read(uri, "versions.json"))
         if about["format"] != FORMAT:
             raise ModelError(
                 f"{uri}: a bundle of format {about['format']!r:.50}; this ray-birds reads format {FORMAT}; "
                 "use the one that made it (its versions.json), or train the model again"
             )
-        content = {name: _read(uri, name) for name in _CONTENT}
+        content = {name: read(uri, name) for name in _CONTENT}
         for name, data in content.items():
             if storage.digest([data]) != about["digests"][name]:
                 raise ModelError(f"{uri}/{name}: damaged (its digest differs); copy or train the model again")
@@ -168,22 +170,36 @@ def files(uri: str) -> dict[str, bytes]:
 
     Raises ModelError for one that is a link out of the folder: what it leads to may be nobody else's business.
     """
-    names = [*_CONTENT, "versions.json"] + [CARD] * storage.exists(storage.join(uri, CARD))
+    names = [*_CONTENT, "versions.json"] + [CARD] * _exists(uri, CARD)
     for path in (storage.local(uri) / name for name in names if storage.is_local(uri)):
         if not path.resolve().is_relative_to(storage.local(uri).resolve()):
             raise ModelError(f"{path}: is a link out of the bundle; put the file itself there")
-    return {name: _read(uri, name) for name in names}
+    return {name: read(uri, name) for name in names}
 
 
-def _read(uri: str, name: str) -> bytes:
-    """The bytes of a bundle's file. Raises ModelError where there are too many, or it is no file."""
-    where, most = storage.join(uri, name), _MOST.get(name, _MOST_JSON)
-    if storage.kind(where) == fs.FileType.Unknown:  # a pipe would never end
-        raise ModelError(f"{where}: not a file; expected one of a bundle")
+def read(uri: str, name: str) -> bytes:
+    """The bytes of a bundle's file. Raises ModelError where there are too many, or it is no file; OSError."""
+    where, most = f"{uri}/{name}", _MOST.get(name, _MOST_JSON)
     try:
+        if repository.is_address(uri):
+            return repository.read(uri, name, most)
+        where = storage.join(uri, name)
+        if storage.kind(where) == fs.FileType.Unknown:  # a pipe would never end
+            raise ModelError(f"{where}: not a file; expected one of a bundle")
         return storage.read_up_to(where, most)
     except storage.TooLargeError as error:
         raise ModelError(f"{where}: has {error.size:,} bytes, expected {most:,} at most; {_AGAIN}") from error
+
+
+def _exists(uri: str, name: str) -> bool:
+    if repository.is_address(uri):
+        return repository.exists(uri, name)
+    return storage.exists(storage.join(uri, name))
+
+
+def _resolve(uri: str) -> str:
+    """`uri` made absolute: the same for all processes, and of a repository the same commit."""
+    return repository.pinned(uri, "versions.json") if repository.is_address(uri) else storage.resolve(uri)
 
 
 def _json(uri: str, name: str, data: bytes) -> Any:

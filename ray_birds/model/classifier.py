@@ -4,13 +4,17 @@ import io
 import json
 import math
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ray_birds.config import Tta
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
-from ray_birds.model.bundle import Bundle, verify
+from ray_birds.model.bundle import Bundle, read, verify
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Classifier:
@@ -81,7 +85,7 @@ def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
     """
     if verify(bundle.uri).digest != bundle.digest:
         raise ModelError(f"{bundle.uri}: has changed since this job began; run it again")
-    data = storage.read(storage.join(bundle.uri, "model.keras"))
+    data = read(bundle.uri, "model.keras")
     with storage.temporary_file(data, ".keras") as path:
         try:
             _check_parameters(data)
@@ -97,6 +101,14 @@ def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
                 f"{bundle.uri}/model.keras: Keras does not open it ({reason}); expected a classifier of a sweep"
             ) from error
     return classifier
+
+
+def network(bundle: Bundle) -> "keras.Model":
+    """The Keras model of a bundle that `load` has opened."""
+    import keras
+
+    with storage.temporary_file(read(bundle.uri, "model.keras"), ".keras") as path:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def _check_parameters(data: bytes) -> None:

@@ -94,6 +94,8 @@ def show(predictions: Predictions, config: PredictConfig) -> None:
         terminal.say(f"predictions  {predictions.uri}")
         if storage.exists(predictions.report):
             terminal.say(f"report       {predictions.report}")
+        if storage.exists(storage.join(predictions.uri, "_map.html")):
+            terminal.say(f"map          {storage.join(predictions.uri, '_map.html')}")
     if manifest["rows"] == 1 and not manifest["failed"]:
         _show_photo(predictions, config)
     elif config.show:

@@ -16,10 +16,12 @@ from ray_birds.core import cluster, lock, storage, tables, terminal
 from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
-from ray_birds.model import bundle
+from ray_birds.model import bundle, repository
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import (
     answer,
+    embedding_map,
+    explain,
     inputs,
     local,
     pipeline,
@@ -31,6 +33,7 @@ from ray_birds.prediction import (
     workload,
 )
 from ray_birds.prediction.answer import Answer
+from ray_birds.prediction.explain import Explained
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.result import Predictions
@@ -60,6 +63,9 @@ def predict(config: PredictConfig) -> Predictions:
     output = Output(storage.resolve(config.output))
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)
+    if config.map:
+        embedding_map.check_installed()
+        config = config.replace(embeddings=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output, asked)
 
@@ -113,7 +119,9 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     }
     output.publish(manifest)
     done = Predictions(output.uri, manifest, evaluation, tally.held_out())
-    _report(done, tally)
+    _report(done, tally, _explained(config, model, tally, work.found.roots))
+    if config.map:
+        _map(output, config.map, work.found.roots)
     return done
 
 
@@ -148,10 +156,9 @@ def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, ask
         return _follow(local.score(job, todo), total, left)
     with cluster.session(config.verbose) as resources, cluster.user_errors():
         given, path = work.found.images[0]
-        read = {
-            "--model": storage.join(model.uri, "versions.json"),
-            "--input": storage.join(work.found.roots[given], path),
-        }
+        read = {"--input": storage.join(work.found.roots[given], path)}
+        if not repository.is_address(model.uri):  # which each node fetches for itself
+            read["--model"] = storage.join(model.uri, "versions.json")
         cluster.check_reachable({"--output": output.staging}, read)
         return _follow(pipeline.score(job, todo, _with_gpus(config, resources)), total, left)
 
@@ -238,12 +245,35 @@ def _answer(config: PredictConfig, asked: Answer, tally: Tally) -> dict[str, Any
     }
 
 
-def _report(done: Predictions, tally: Tally) -> None:
+def _explained(
+    config: PredictConfig, model: Bundle, tally: Tally, roots: dict[str, str]
+) -> dict[str, list[Explained]]:
+    """What --explain asks for; as with the report, whatever goes wrong must not lose the predictions."""
+    try:
+        return explain.explain(config, model, tally, roots) if config.explain else {}
+    except Exception as error:
+        terminal.say(f"warning: the predictions are complete, but --explain failed ({first_line(error)})")
+        return {}
+
+
+def _map(output: Output, count: int, roots: dict[str, str]) -> None:
+    """Write the page of --map; as with the report, whatever goes wrong must not lose the predictions."""
+    try:
+        from ray_birds.report.embedding_map import write_map
+
+        points = embedding_map.points(output.published(embedding_map.COLUMNS), count)
+        write_map(output.uri, points, roots)
+    except Exception as error:
+        reason = first_line(error)
+        terminal.say(f"warning: the predictions are complete, but their map could not be made ({reason})")
+
+
+def _report(done: Predictions, tally: Tally, explained: dict[str, list[Explained]]) -> None:
     """Write the page. The predictions are in place by now: whatever goes wrong here must not lose them."""
     try:
         from ray_birds.report.prediction import write_prediction_report  # drawing is of no use before
 
-        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer)
+        write_prediction_report(done.uri, tally, done.evaluation, done.manifest, done.answer, explained)
     except Exception as error:
         reason = first_line(error)
         terminal.say(f"warning: the predictions are complete, but their report could not be made ({reason})")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import get_data_path
+from matplotlib import colormaps, get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from ray_birds.core import storage
@@ -21,6 +21,7 @@ from ray_birds.sweep.results import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4
+_MOST_COLOUR = 0.75  # of the hottest pixel
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,19 @@ class Album:
 
 def load(uri: str) -> np.ndarray | None:
     return decode.load(uri, TILE).pixels
+
+
+def square(pixels: np.ndarray, side: int = TILE) -> np.ndarray:
+    """An image (size, size, 3) uint8 as (side, side, 3)."""
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """`heat` (h, w) from 0 to 1 as colours over a tile's pixels, the more of them the hotter."""
+    smooth = np.asarray(Image.fromarray(heat).resize((TILE, TILE), Image.Resampling.BILINEAR))
+    colours = 255 * colormaps["inferno"](smooth)[..., :3]
+    share = _MOST_COLOUR * smooth[..., None]
+    return ((1 - share) * pixels + share * colours).astype(np.uint8)
 
 
 def tiles(wanted: Iterable[tuple[str, str, str, str]]) -> list[Tile | None]:

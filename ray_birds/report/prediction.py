@@ -9,9 +9,10 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.evaluation.metrics import Evaluation
+from ray_birds.prediction.explain import Explained
 from ray_birds.prediction.statistics import Tally
 from ray_birds.report import outdoor_charts, score_charts
-from ray_birds.report.gallery import Tile, tiles
+from ray_birds.report.gallery import Tile, overlay, square, tiles
 from ray_birds.report.page import NOTHING, write_page
 from ray_birds.report.scores import score
 
@@ -22,13 +23,18 @@ Row = dict[str, Any]  # of a part
 
 
 def write_prediction_report(
-    output: str, tally: Tally, evaluation: Evaluation | None, manifest: dict[str, Any], answered: str = ""
+    output: str,
+    tally: Tally,
+    evaluation: Evaluation | None,
+    manifest: dict[str, Any],
+    answered: str = "",
+    explained: dict[str, list[Explained]] | None = None,
 ) -> str:
     """Write <output>/_report.html; returns its place.
 
-    All numbers are those of `tally`, `evaluation` and the job's `manifest`; `answered` says what was accepted.
-    Only the images are read again, and those that are gone by now are left out. Raises OSError where the page
-    cannot be written.
+    All numbers are those of `tally`, `evaluation` and the job's `manifest`; `answered` says what was accepted,
+    `explained` are images by why they were chosen. Only the images are read again, and those that are gone by now
+    are left out. Raises OSError where the page cannot be written.
     """
     roots: dict[str, str] = manifest["roots"]
     uri = storage.join(output, NAME)
@@ -65,6 +71,7 @@ def write_prediction_report(
         if evaluation
         else None,
         "mistakes": _mistakes(tally, roots),
+        "explained": {name: [_looked(one) for one in group] for name, group in (explained or {}).items()},
         "tta": manifest["settings"]["tta"],
         "facts": _facts(manifest),
     }
@@ -119,6 +126,12 @@ def _mistakes(tally: Tally, roots: dict[str, str]) -> list[tuple[Tile, Tile | No
     return [
         (tile, beside.get(row["prediction"])) for row, tile in zip(wrong, shown, strict=True) if tile is not None
     ]
+
+
+def _looked(one: Explained) -> tuple[Tile, Tile]:
+    """The image as the model sees it, and what in it speaks for the prediction."""
+    pixels, (caption, note, mark) = square(one.pixels), _caption(one.row)
+    return Tile(pixels, caption, note, mark), Tile(overlay(pixels, one.heat), f"what speaks for {caption}")
 
 
 def _again(row: Row) -> str:

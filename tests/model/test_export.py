@@ -1,6 +1,7 @@
 """Exports: each form really run, compared with the Keras model, and refused where it computes something else."""
 
-import importlib
+import contextlib
+import dataclasses
 import json
 import re
 import resource
@@ -19,7 +20,9 @@ from ray_birds.config import ExportConfig
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
-from ray_birds.model import backbones, bundle, card, classifier, cut, export, head, lines
+from ray_birds.model import backbones, bundle, card, classifier, cut, export, head, lines, samples
+from ray_birds.model.bundle import Bundle
+from ray_birds.model.forms import onnx as onnx_form
 from ray_birds.sweep.factors import Variant
 from tests.conftest import CLASSES
 from tests.model.test_lines import FILES
@@ -27,14 +30,22 @@ from tests.model.test_lines import pixels as defined
 
 SIZE = 32
 VARIANT = Variant(image_size=SIZE)
-NAMES = {"saved_model": "model", "onnx": "model.onnx", "zip": "model.zip", "huggingface": "model-hub"}
+NAMES = {
+    "saved_model": "model",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "openvino": "model-openvino",
+    "zip": "model.zip",
+    "huggingface": "model-hub",
+}
+PACKAGES = {"onnx": "tf2onnx", "litert": "ai_edge_litert", "openvino": "openvino"}
 
 
-def config(model: Path, output: Path, images: str = "") -> ExportConfig:
+def config(model: Path, output: Path, images: str = "", precision: str = "float32") -> ExportConfig:
     form = next((form for form, name in NAMES.items() if name == output.name), output.suffix[1:])
     license = "mit" if form == "huggingface" else ""
     values = {"model": str(model), "output": str(output), "format": form, "images": images, "license": license}
-    return ExportConfig.from_values(values)
+    return ExportConfig.from_values(values | {"precision": precision})
 
 
 def save(uri: Path, layers: Callable[[], list[object]]) -> Path:
@@ -92,6 +103,22 @@ def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str
         session = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
         (scores,) = session.run(None, {"pixels": pixels.astype(np.float32)})
         return scores, json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    if form == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(made))
+        serve = interpreter.get_signature_runner()
+        (name,), scores = serve.get_input_details(), []
+        for image in pixels:
+            scores += [*serve(**{name: image[None].astype(np.float32)}).values()]
+        with zipfile.ZipFile(made) as archive:
+            return np.concatenate(scores), json.loads(archive.read("classes.json"))
+    if form == "openvino":
+        import openvino
+
+        compiled = openvino.compile_model(made / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        scores = compiled({"pixels": pixels.astype(np.float32)})[0]
+        return scores, json.loads((made / "classes.json").read_text())
     if form == "huggingface":
         import keras
 
@@ -103,6 +130,19 @@ def run(form: str, made: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str
     return classifier.load(unpacked)(pixels), list(unpacked.classes)
 
 
+def litert_types(made: Path) -> set[str]:
+    """Kinds of numbers that the kernels and biases of a LiteRT file are kept as."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(made))
+    found = set()
+    for tensor in interpreter.get_tensor_details():
+        with contextlib.suppress(ValueError):  # of what is computed there is none yet
+            if interpreter.get_tensor(tensor["index"]).size >= len(CLASSES):
+                found.add(np.dtype(tensor["dtype"]).name)
+    return found
+
+
 def code_of(form: str, made: Path) -> str:
     """The lines that an export says to make pixels by."""
     if form == "saved_model":
@@ -111,6 +151,11 @@ def code_of(form: str, made: Path) -> str:
         import onnx
 
         return {prop.key: prop.value for prop in onnx.load(str(made)).metadata_props}["pixels.py"]
+    if form == "litert":
+        with zipfile.ZipFile(made) as archive:
+            return archive.read("pixels.py").decode()
+    if form == "openvino":
+        return (made / "pixels.py").read_text()
     return lines.pixels(SIZE)  # a bundle's card has them
 
 
@@ -119,8 +164,7 @@ def code_of(form: str, made: Path) -> str:
 def test_each_form_answers_as_the_keras_model(
     form: str, model: Path, birds: Path, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    if form == "onnx":
-        pytest.importorskip("tf2onnx")
+    pytest.importorskip(PACKAGES.get(form, "keras"))
     output = tmp_path / "new" / NAMES[form]
     export.export(config(model, output, images=str(birds)))
     expected = classifier.load(bundle.verify(str(model)))(pixels)
@@ -150,6 +194,30 @@ def test_a_pretrained_network_as_onnx(birds: Path, tmp_path: Path) -> None:
     export.export(config(tmp_path / "best", tmp_path / "model.onnx"))
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("pixels", [96, 96, 3])]
+    made = pytest.importorskip("onnx").load(str(tmp_path / "model.onnx"))
+    assert made.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # any number of images
+    (opset,) = (one.version for one in made.opset_import if not one.domain)
+    assert 13 <= opset <= 21  # which ONNX Runtime takes, in browsers too
+    assert {one.domain for one in made.opset_import if one.domain} <= {"ai.onnx.ml"}
+    assert not {node.domain for node in made.graph.node} - {""}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "images"), [("float16", 24), ("int8", 6)])
+def test_fewer_bits_for_phones(
+    precision: str, images: int, model: Path, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    output = tmp_path / "model.tflite"
+    export.export(config(model, output, str(birds), precision))
+    said = capsys.readouterr().out
+    assert re.search(rf"both name the same class on \d+ of {images} images", said)
+    assert ("calibrated on 12 training images" in said) == (precision == "int8")
+    assert (f"Accuracy on these {images} images: " in said) == (precision == "int8")
+    scores, names = run("litert", output, samples.of_folder(str(birds), VARIANT).pixels)
+    assert scores.dtype == np.float32 and names == list(CLASSES)
+    weights = litert_types(output)
+    assert weights == {"float16": {"float16"}, "int8": {"int8", "int32"}}[precision]
 
 
 @pytest.mark.slow
@@ -295,12 +363,11 @@ def test_output_is_a_local_file_of_the_right_name(tmp_path: Path) -> None:
         ExportConfig(model="m", output="model.zip", format="onnx")
 
 
-def test_onnx_without_its_packages_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(ImportError):
-        importlib.import_module("tf2onnx")
-    with pytest.raises(SettingsError, match=r"tf2onnx.*ray-birds\[onnx\]"):
-        export.export(config(tmp_path / "absent", tmp_path / "model.onnx"))
+def test_a_form_without_its_packages_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for form, package in PACKAGES.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(SettingsError, match=rf"--format {form} needs .*{package}.*ray-birds\[{form}\]"):
+            export.export(config(tmp_path / "absent", tmp_path / NAMES[form]))
 
 
 def test_an_onnx_file_that_needs_more_than_images_does_not_pass(tmp_path: Path) -> None:
@@ -315,31 +382,89 @@ def test_an_onnx_file_that_needs_more_than_images_does_not_pass(tmp_path: Path) 
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "model.onnx")
     with pytest.raises(ModelError, match=r"inputs \['pixels', 'mean'\]"):
-        export._run_onnx(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
+        onnx_form.run(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match="ONNX Runtime does not open"):
-        export._run_onnx(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
+        onnx_form.run(tmp_path / "model.onnx", np.zeros((1, 2, 2, 3), np.uint8))
 
 
 def test_how_much_two_answers_may_differ() -> None:
     expected = np.array([[0.9, 0.1], [0.4, 0.6]], np.float32)
-    assert export._difference("zip", expected, expected) == 0
-    assert export._difference("zip", expected, expected + 4e-4) == pytest.approx(4e-4, rel=1e-3)
+    asked = config(Path("m"), Path("model.zip"))
+    for near in (expected, expected + 4e-4):
+        export._check(asked, export.Answers(expected, near))
+    assert export.Answers(expected, expected + 4e-4).difference == pytest.approx(4e-4, rel=1e-3)
     others = (expected + 6e-4, expected[::-1], expected[:1], expected[:, :1], expected * np.nan)
     for other in others:
         with pytest.raises(ModelError, match="computes something else"):
-            export._difference("zip", expected, other)
+            export._check(asked, export.Answers(expected, other))
     for same in (expected[:1], np.full((3, 2), 0.5), expected * np.nan):
         with pytest.raises(ModelError, match="all alike"):
-            export._difference("zip", same, same)
+            export._check_spread(same)
+
+
+def test_how_much_fewer_bits_may_change() -> None:
+    expected = np.tile(np.array([[0.9, 0.1], [0.4, 0.6]], np.float32), (5, 1))
+    half, eighth = (
+        config(Path("m"), Path("model.tflite"), "birds", precision=name) for name in ("float16", "int8")
+    )
+    export._check(half, export.Answers(expected, expected + 1e-2))
+    with pytest.raises(ModelError, match="computes something else"):
+        export._check(half, export.Answers(expected, expected + 3e-2))
+    answers = export.Answers(expected, np.concatenate([expected[:8], expected[:2, ::-1]]))
+    assert answers.agreed == 8
+    export._check(eighth, answers)
+    with pytest.raises(ModelError, match=r"only 6 of 10 images; nothing was kept: take float16"):
+        export._check(eighth, export.Answers(expected, np.concatenate([expected[:6], expected[:4, ::-1]])))
+    for other in (expected[:1], expected * np.nan):
+        with pytest.raises(ModelError, match="computes something else"):
+            export._check(eighth, export.Answers(expected, other))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"format": "onnx", "output": "m.onnx", "precision": "int8"}, "--precision is for --format litert"),
+        ({"format": "litert", "output": "m.tflite", "precision": "int8"}, "needs --images, a data set"),
+        ({"format": "litert", "output": "m.onnx"}, "ends in .tflite"),
+        ({"format": "onnx"}, "--output is missing"),
+        ({"format": "zip", "push": "a/b"}, "--push is for --format huggingface"),
+        ({"format": "huggingface", "license": "mit", "push": "a"}, "expected OWNER/NAME"),
+        ({"format": "huggingface", "license": "mit", "push": "a/b", "output": "c"}, "give it or --push"),
+    ],
+)
+def test_options_that_do_not_go_together(asked: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        ExportConfig.from_values({"model": "m"} | asked)
+
+
+def test_a_data_set_calibrates_on_train_and_compares_on_valid(own_birds: Path) -> None:
+    classes = tuple(reversed(CLASSES))
+    model = Bundle("m", classes, VARIANT, "", np.zeros(0, np.uint64))
+    found = samples.of_dataset(str(own_birds), model)
+    assert found.training is not None and found.labels is not None
+    assert found.training.shape == (12, SIZE, SIZE, 3) and found.pixels.shape == (6, SIZE, SIZE, 3)
+    assert [classes[number] for number in found.labels] == [name for name in CLASSES for _ in range(2)]
+    (own_birds / "valid" / CLASSES[0] / "1.jpg").write_bytes(b"no image")
+    again = samples.of_dataset(str(own_birds), model)
+    assert again.labels is not None and len(again.pixels) == len(again.labels) == 5
+    np.testing.assert_array_equal(again.pixels, found.pixels[1:])
+    few = dataclasses.replace(model, classes=CLASSES[1:])
+    assert len(samples.of_dataset(str(own_birds), few).pixels) == 4
+    with pytest.raises(DataError, match="that this model has a class for"):
+        samples.of_dataset(str(own_birds), dataclasses.replace(model, classes=("x", "y")))
+    for split in ("valid", "test"):
+        shutil.rmtree(own_birds / split)
+    with pytest.raises(DataError, match=r"has no valid/ and no test/"):
+        samples.of_dataset(str(own_birds), model)
 
 
 def test_drawn_images_are_always_the_same_and_all_different() -> None:
-    drawn = export._images("", VARIANT)
+    drawn = samples.drawn(SIZE).pixels
     assert drawn.shape == (8, SIZE, SIZE, 3) and drawn.dtype == np.uint8
-    assert (drawn == export._images("", VARIANT)).all()
+    assert (drawn == samples.drawn(SIZE).pixels).all()
     assert len({image.tobytes() for image in drawn}) == len(drawn)
 
 
 def test_images_are_spread_over_the_folder(birds: Path) -> None:
-    assert len(export._images(str(birds), VARIANT)) == len(list(birds.rglob("*.jpg")))
+    assert len(samples.of_folder(str(birds), VARIANT).pixels) == len(list(birds.rglob("*.jpg")))

@@ -16,7 +16,7 @@ from ray_birds.config import PredictConfig, TuneConfig
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
 from ray_birds.data.dataset import Dataset, Split
-from ray_birds.model import bundle, export, lines
+from ray_birds.model import bundle, lines, samples
 from ray_birds.prediction import image, result, single
 from ray_birds.prediction.answer import Answer
 from ray_birds.sweep import bundling
@@ -130,7 +130,7 @@ def test_an_image_is_resized_as_the_model_was_trained(bundles: Path, tmp_path: P
     source = bundling.Source(SweepDirectory(""), TuneConfig(), data, split, threads=1)
     (kept,) = bundling._pixels(source, split, verified.variant)  # what the winner is measured on
     np.testing.assert_array_equal(kept[0], made)
-    np.testing.assert_array_equal(export._images(str(tmp_path), verified.variant)[0], made)
+    np.testing.assert_array_equal(samples.of_folder(str(tmp_path), verified.variant).pixels[0], made)
 
 
 def test_a_bundle_made_before_there_was_a_choice_stretches(bundles: Path, tmp_path: Path) -> None:
