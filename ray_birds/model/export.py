@@ -75,7 +75,7 @@ def _images(folder: str, variant: Variant) -> np.ndarray:
     if not folder:
         return _drawn(variant.image_size)
     uri = storage.resolve(folder)
-    paths = walk.sort(walk.walk(uri))[0] if storage.kind(uri) == fs.FileType.Directory else []
+    paths = walk.sort(walk.walk(uri))[0].files if storage.kind(uri) == fs.FileType.Directory else []
     numbers = np.linspace(0, len(paths) - 1, min(len(paths), _IMAGES)).astype(int)
     images = [
         decode.load(storage.join(uri, paths[number]), variant.image_size, resize=variant.resize)
