@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -29,12 +30,16 @@ _COMPARED = 1000  # folders whose names are compared with those of all classes
 
 
 class Run(NamedTuple):
-    """Images of one folder of an input that follow each other: `folder` is what their paths begin with, or ""."""
+    """Images of one folder of an input that follow each other: `folder` is what their paths begin with, or "".
+
+    Without `labels` of their own, one an image, they have the one that the folder gives.
+    """
 
     input: str
     folder: str
     names: pa.StringArray
     stamps: dict[str, Stamp]  # by path, where the listing tells them
+    labels: tuple[str | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ class Found:
         return tuple((file.input, file.path) for file in self.files(()))
 
     def files(self, classes: Iterable[str]) -> Iterator[File]:
-        """The images, with the labels that their folders give them for a model of these classes."""
+        """The images, each with its label, or that which its folder gives it for a model of these classes."""
         known = frozenset(classes)
         for run in self.runs:
-            named = label(self.roots[run.input], run.folder, known)
-            for name in walk.texts(run.names):
+            labels = run.labels or repeat(label(self.roots[run.input], run.folder, known))
+            for name, named in zip(walk.texts(run.names), labels, strict=False):
                 path = run.folder + name
                 yield File(run.input, path, named, *run.stamps.get(path, UNKNOWN))
 
@@ -168,7 +173,7 @@ def _label_notes(found: Found, classes: Sequence[str]) -> list[str]:
     """
     known = frozenset(classes)
     counts = Counter[tuple[str, str]]()
-    for run in found.runs:
+    for run in (one for one in found.runs if one.labels is None):
         counts[run.input, run.folder.rstrip("/")] += len(run.names)
     lost = Counter[str]()
     alike: set[str] = set()

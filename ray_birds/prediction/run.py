@@ -52,7 +52,7 @@ def predict(config: PredictConfig) -> Predictions:
     if config.show:
         _check_shown()
     if not config.output:
-        return single.predict(config, asked)
+        return single.predict(config, model, asked)
     output = Output(storage.resolve(config.output))
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)

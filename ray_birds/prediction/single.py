@@ -15,7 +15,8 @@ from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
 from ray_birds.model import bundle, classifier
-from ray_birds.prediction import answer, inputs
+from ray_birds.model.bundle import Bundle
+from ray_birds.prediction import answer, inputs, labelled
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.image import load
 from ray_birds.prediction.inputs import Found
@@ -79,12 +80,12 @@ class Model:
         return self._classifier(pixels)
 
 
-def predict(config: PredictConfig, asked: Answer) -> Predictions:
+def predict(config: PredictConfig, bundled: Bundle, asked: Answer) -> Predictions:
     """Score the one image that --input leads to, and answer what is `asked`; nothing is written.
 
     Raises SettingsError where there are several, DataError where it cannot be read or decoded, or ModelError.
     """
-    found = inputs.find(config.input)
+    found = labelled.find(config, bundled.classes)
     if len(found) > 1:
         raise SettingsError(
             f"--output is missing: the folder for the predictions of {len(found):,} images; "

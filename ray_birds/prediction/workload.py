@@ -14,7 +14,7 @@ from ray_birds.core.errors import OutputError, RayBirdsError
 from ray_birds.core.settings import option
 from ray_birds.data import decode
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, steps, update
+from ray_birds.prediction import answer, inputs, labelled, steps, update
 from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.listing import Listing
 from ray_birds.prediction.output import Output
@@ -61,7 +61,7 @@ def begin(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
             raise OutputError(
                 f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
             )
-    return _start(config, output, model, inputs.find(config.input))
+    return _start(config, output, model, labelled.find(config, model.classes))
 
 
 def _work(output: Output, note: dict[str, Any]) -> Work:
@@ -76,7 +76,7 @@ def _work(output: Output, note: dict[str, Any]) -> Work:
 def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifest: dict[str, Any]) -> Work | None:
     """What has changed since the output was made, with --update as work; None where nothing is to be done."""
     try:
-        found = inputs.find(config.input)
+        found = labelled.find(config, model.classes)
         _check_same(output, manifest, found.roots, steps.columns(config, model))
     except RayBirdsError:
         if config.update:
@@ -133,13 +133,13 @@ def _start(
 def settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
     names = ["input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
-    names += ["max_pixels", "max_bytes"]
+    names += ["max_pixels", "max_bytes", "labels", "columns"]
     values: dict[str, Any] = json.loads(config.to_json())
     return {"model": model.digest} | {name: values[name] for name in names} | answer.settings(config)
 
 
 def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
-    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
+    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)} | {"columns": []}
     for name, value in now.items():
         had = before.get(name, defaults[name])  # an option that is younger than the job was off
         if had != value:

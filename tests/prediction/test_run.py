@@ -306,6 +306,37 @@ def test_this_process_writes_what_the_workers_of_ray_write(
     assert ours == theirs
 
 
+def test_a_table_of_labels_gives_the_rows_and_what_they_are_scored_against(
+    settings: PredictConfig, folder: Path, birds: Path, tmp_path: Path
+) -> None:
+    """The same numbers as folders give; a corrected label scores its row again with --update."""
+    table, here = tmp_path / "labels.csv", tmp_path / "here"
+    shutil.copytree(birds / "test", here)
+    rows = [(f"{name}/{number}.jpg", name) for name in CLASSES for number in (1, 2)]
+    lines = [f"{path},{name}" for path, name in rows]
+    table.write_text("\n".join(["file,species", *lines[:4], f"{rows[4][0]},", f"{rows[5][0]},human"]))
+    asked = settings.replace(input=(str(here),), output=str(tmp_path / "out"), engine="local")
+    asked = asked.replace(labels=str(table), columns=("path=file", "label=species"))
+    done = predict(asked)
+    found = read(tmp_path / "out")
+    assert found["path"].tolist() == [path for path, _ in rows]
+    assert found["label"].tolist() == [name for _, name in rows[:4]] + [None, None]
+    assert done.evaluation is not None and done.evaluation.images == 4
+    one, other = done.manifest["notes"]
+    assert one.endswith("have no label") and "line 7: 'human'" in other
+    predict(asked.replace(labels="", columns=(), output=str(tmp_path / "folders")))
+    by_folder = read(tmp_path / "folders")
+    assert by_folder["label"].tolist() == [name for _, name in rows]
+    same = ["path", "prediction", "probability", "size", "modified", "error"]
+    pd.testing.assert_frame_equal(found[same], by_folder[same], check_exact=True)
+    table.write_text("\n".join(["file,species", *lines]))
+    again = predict(asked.replace(update=True))
+    assert again.manifest["update"] == {"kept": 4, "new": 0, "changed": 2, "vanished": 0}
+    assert read(tmp_path / "out")["label"].tolist() == [name for _, name in rows]
+    with pytest.raises(OutputError, match=r"another --labels"):
+        predict(asked.replace(labels="", columns=(), update=True))
+
+
 @pytest.mark.parametrize(
     ("images", "given", "running", "local"),
     [
