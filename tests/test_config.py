@@ -192,7 +192,7 @@ TUNE_REFUSED = [
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
 PREDICT_REFUSED += ["--engine local --gpus 1", "--labels l.csv --input a b", "--columns path=file"]
-PREDICT_REFUSED += ["--labels l.csv --columns split=fold"]
+PREDICT_REFUSED += ["--columns split=fold --labels l.csv"]
 PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
 PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
 PREDICT_REFUSED += [
