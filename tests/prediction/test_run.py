@@ -320,7 +320,7 @@ def test_a_table_of_labels_gives_the_rows_and_what_they_are_scored_against(
     done = predict(asked)
     found = read(tmp_path / "out")
     assert found["path"].tolist() == [path for path, _ in rows]
-    assert found["label"].tolist() == [name for _, name in rows[:4]] + [None, None]
+    assert found["label"].fillna("").tolist() == [name for _, name in rows[:4]] + ["", ""]
     assert done.evaluation is not None and done.evaluation.images == 4
     one, other = done.manifest["notes"]
     assert one.endswith("have no label") and "line 7: 'human'" in other
