@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import ray
 import tyro
 from ray import tune
 from ray.cluster_utils import Cluster
@@ -29,8 +30,9 @@ from ray_birds.data import seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.model.bundle import Bundle
 from ray_birds.prediction import pipeline
+from ray_birds.prediction.listing import File
 from ray_birds.prediction.output import Output
-from ray_birds.prediction.steps import Job, Unit
+from ray_birds.prediction.steps import Job
 from ray_birds.sweep import trials
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
@@ -116,18 +118,14 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
 
 
 def _predict(options: Options, resources: cluster.Resources, folder: Path) -> float:
-    names = [("birds", f"{number:08}.jpg") for number in range(options.files)]
-    starts = range(0, options.files, _UNIT)
-    parts = [tuple(names[start : start + _UNIT]) for start in starts]
-    units = [Unit(number, part, ((0, 0),) * len(part)) for number, part in enumerate(parts)]
     model = Bundle("", ("ONE", "TWO"), Variant(), "none", seen.NONE)
     output = Output(str(folder / f"predictions{resources.nodes}"))
-    output.start({})
+    files = output.start({}, (File("birds", f"{number:08}.jpg") for number in range(options.files)), _UNIT)
     config = PredictConfig(model="m", input=("birds",), output="o")
-    job = Job(config, model, output, {"birds": "/birds"})
+    job = Job(config, model, output, files, {"birds": "/birds"})
     begin, rows = time.monotonic(), 0
     with mock.patch.multiple(pipeline, Decoder=_Decoder, Scorer=_scorer(options.rate)):
-        for unit in pipeline.score(job, units, resources):
+        for unit in pipeline.score(job, range(files.parts), resources):
             if not rows:
                 first = time.monotonic() - begin
                 terminal.say(f"first part after {first:.1f} s, of which {_UNIT / options.rate:.1f} s ideal")
@@ -138,9 +136,10 @@ def _predict(options: Options, resources: cluster.Resources, folder: Path) -> fl
 
 class _Decoder:
     def __init__(self, shared: list[Any]) -> None:
-        pass
+        self._files = ray.get(shared[0]).files
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        row |= self._files.read(row["unit"]).drop(["kept"]).to_pydict()
         count = len(row["path"])
         facts = {"width": [224] * count, "height": [224] * count, "error": [""] * count, "seen": [None] * count}
         return row | {"pixels": np.zeros((count, 1, 1, 3), np.uint8)} | facts

@@ -174,7 +174,7 @@ def _export(config: Any, given: frozenset[str]) -> None:
 def _download(config: Any, given: frozenset[str]) -> None:
     from ray_birds.data.sources.download import download, show
 
-    show(download(config))
+    show(download(config), config.labels)
 
 
 def _demo(config: Any, given: frozenset[str]) -> str | None:

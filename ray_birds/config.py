@@ -271,7 +271,9 @@ def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
         check(about.accepts(value), f"{option(name)} {value}: expected {about.expected}")
 
 
-def _check_labels(labels: str, columns: tuple[str, ...], group_by: str) -> None:
+def _check_labels(
+    labels: str, columns: tuple[str, ...], group_by: str, known: tuple[str, ...] = LABEL_COLUMNS
+) -> None:
     kind, mark, number = group_by.partition(":")
     is_folder = bool(mark) and kind == "folder"
     check(
@@ -284,8 +286,8 @@ def _check_labels(labels: str, columns: tuple[str, ...], group_by: str) -> None:
     check(not columns or bool(labels), "--columns is for --labels")
     roles = [given.partition("=")[0] for given in columns]
     for role, given in zip(roles, columns, strict=True):
-        named = role in LABEL_COLUMNS and len(given) > len(role) + 1
-        check(named, f"--columns {given}: expected one of {', '.join(LABEL_COLUMNS)}, = and a column's name")
+        named = role in known and len(given) > len(role) + 1
+        check(named, f"--columns {given}: expected one of {', '.join(known)}, = and a column's name")
     check(len(set(roles)) == len(roles), f"--columns names a column twice: {' '.join(columns)}")
 
 
@@ -305,6 +307,11 @@ class PredictConfig(Settings):
     hf://OWNER/NAME@REVISION (needs ray-birds[hub])."""
     input: tuple[str, ...]
     """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
+    labels: str = ""
+    """Table of the images to score, .csv or .parquet, with the columns path (below the one folder of --input,
+    absolute or a URI) and label, for the evaluation; a row without a label is scored too."""
+    columns: tuple[str, ...] = ()
+    """Columns of --labels that have other names, such as path=filepath label=species."""
     output: str = ""
     """Folder to write the predictions to; it appears when they are complete. A single photo needs none."""
     show: bool = False
@@ -374,6 +381,9 @@ class PredictConfig(Settings):
         check(len(self.input) > 0, "--input needs at least one folder, file or pattern")
         for given in self.input:
             check(bool(given.strip()), "--input is empty; expected a folder, file or pattern (is a variable set?)")
+        _check_labels(self.labels, self.columns, "", ("path", "label"))
+        one = len(self.input) == 1
+        check(one or not self.labels, "--labels needs one --input: the folder that its paths lie below")
         for name in (
             "overwrite",
             "resume",
@@ -440,12 +450,17 @@ class DownloadConfig(Settings):
     """Kaggle data set as OWNER/NAME or OWNER/NAME/versions/N."""
     source: Annotated[str, tyro.conf.arg(name="from")] = ""
     """Take a copy from elsewhere instead: a URL, a zip file or a folder."""
+    labels: str = ""
+    """The table of labels that the data set comes with, by its path there, such as metadata.csv: all stays laid
+    out as it is, and `tune` takes both."""
     max_size: float = 50.0
     """Cap on the unpacked size in GB."""
 
     def __post_init__(self) -> None:
         check(bool(self.dataset) != bool(self.source), "give either --dataset OWNER/NAME or --from URL|ZIP|DIR")
         check(self.max_size > 0, f"--max-size {self.max_size}: expected GB above 0")
+        inside = not self.labels.startswith("/") and ".." not in self.labels.split("/")
+        check(inside, f"--labels {self.labels}: expected a path inside of the data set, such as metadata.csv")
 
 
 @dataclass(frozen=True)

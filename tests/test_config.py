@@ -88,6 +88,8 @@ TUNE_WITH: dict[str, dict[str, Any]] = {
 PREDICT_VALID: list[tuple[str, str, Any]] = [
     ("", "model", "m"),
     ("--input a s3://b/c *.jpg", "input", ("a", "s3://b/c", "*.jpg")),
+    ("--labels l.csv", "labels", "l.csv"),
+    ("--columns label=species --labels l.csv", "columns", ("label=species",)),
     ("", "output", "o"),
     ("--show", "show", True),
     ("--batch-size 256", "batch_size", 256),
@@ -191,15 +193,10 @@ TUNE_REFUSED = [
     "--preset article --search random --samples 3",
 ]
 PREDICT_REFUSED = ["--batch-size 0", "--top-k 0", "--max-pixels 0", "--max-bytes 0", "--decoders 0", "--gpus -1"]
-PREDICT_REFUSED += ["--engine local --gpus 1", "--explain 49", "--explain -1", "--map 5001", "--map -1"]
-PREDICT_REFUSED += [
-    "--map 5001",
-    "--explain 49",
-    "--explain -1",
-    "--sequence-seconds -1",
-    "--sequence-seconds nan",
-    "--update --overwrite",
-]
+PREDICT_REFUSED += ["--explain 49", "--explain -1", "--map 5001", "--map -1"]
+PREDICT_REFUSED += ["--engine local --gpus 1", "--labels l.csv --input a b", "--columns path=file"]
+PREDICT_REFUSED += ["--columns split=fold --labels l.csv"]
+PREDICT_REFUSED += ["--sequence-seconds -1", "--sequence-seconds nan", "--update --overwrite"]
 PREDICT_REFUSED += ["--threshold 0", "--target-accuracy 95", "--reject-unknown 101", "--taxonomy t.csv"]
 PREDICT_REFUSED += [
     "--threshold nan",
@@ -253,7 +250,7 @@ def test_tune_takes(words: str, field: str, value: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("words", "field", "value"), PREDICT_VALID)
 def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(PredictConfig, predict_words(words), monkeypatch)
-    with_it = {"threshold": 0.8} if field == "taxonomy" else {}
+    with_it: dict[str, Any] = {"taxonomy": {"threshold": 0.8}, "columns": {"labels": "l.csv"}}.get(field, {})
     assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value} | with_it)
 
 

@@ -19,7 +19,7 @@ def read(root: str) -> Table:
     for closed in (one for one in tree.aside if one.path == folders["train"]):
         raise DataError(f"{root}/{closed.path}: {closed.reason}; mend this")
     images, others = walk.sort(tree)
-    found, notes = _images_by_class(tree, images, folders)
+    found, notes = _images_by_class(tree, images.files, folders)
     aside = [*tree.aside, *others]
     lost = [f"{root}/{path}: {why}; mend this, images may be missing" for path, why, lost in aside if lost]
     notes = [*notes, *walk.aside_notes(aside), *walk.litter_note(tree.litter)]

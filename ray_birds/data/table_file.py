@@ -7,6 +7,7 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
@@ -28,21 +29,48 @@ def read(root: str, labels: Labels) -> Table:
     Rows without a label are left out and counted. What is wrong with single rows is in `problems`, the first row
     of each kind with its line. Raises DataError where file or columns are missing, or no row is of train.
     """
-    uri = storage.resolve(labels.file)
-    if storage.kind(root) != fs.FileType.Directory:
-        raise DataError(f"{root}: no such folder; expected the one that the paths of {uri} lie below")
-    columns = _columns(uri, labels)
+    uri = _in_folder(root, labels)
+    columns = _columns(uri, labels, ("path", "label", "split", *(() if labels.group_folders else ("group",))))
     rows = _Rows(uri, labels)
     rows.take(root, columns)
     rows.leave_out_missing(root)
     return rows.table(root, columns.get("group"))
 
 
-def _columns(uri: str, labels: Labels) -> dict[str, list[str]]:
+class Row(NamedTuple):
+    """What a file of labels says of an image: the number of its row, from 0, split and label, "" for none."""
+
+    number: int
+    split: str
+    label: str
+
+
+def images(root: str, labels: Labels) -> tuple[dict[str, Row], list[str]]:
+    """The images of a file of labels by path, those without a label too, whatever their split; and notes.
+
+    Raises DataError for the first row that is wrong, and where file or columns are missing.
+    """
+    uri = _in_folder(root, labels)
+    rows = _Rows(uri, labels)
+    rows.take(root, _columns(uri, labels, ("path", "label")), unlabelled=True)
+    rows.leave_out_missing(root)
+    if rows.faults:
+        raise DataError(rows.problems()[0])
+    return rows.images, rows.notes("have no label")
+
+
+def _in_folder(root: str, labels: Labels) -> str:
+    """The URI of a file of labels. Raises DataError where there is no folder that its paths lie below."""
+    uri = storage.resolve(labels.file)
+    if storage.kind(root) != fs.FileType.Directory:
+        raise DataError(f"{root}: no such folder; expected the one that the paths of {uri} lie below")
+    return uri
+
+
+def _columns(uri: str, labels: Labels, roles: tuple[str, ...]) -> dict[str, list[str]]:
     """The texts of each column that is there, by role; "" for none. Raises DataError."""
     try:
         names = _names(uri)
-        roles = ("path", "label", "split", *(["group"] if not labels.group_folders else []))
         wanted = {role: labels.column(role) for role in roles}
         for role, name in wanted.items():
             if name not in names and (role in ("path", "label") or name != role):
@@ -100,20 +128,22 @@ class _Rows:
 
     uri: str
     labels: Labels
-    images: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # path -> row, split, label
+    images: dict[str, Row] = field(default_factory=dict)  # by path
     faults: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def take(self, root: str, columns: dict[str, list[str]]) -> None:
-        """One image for each path that has a label. Of rows that contradict each other the first counts."""
+    def take(self, root: str, columns: dict[str, list[str]], *, unlabelled: bool = False) -> None:
+        """One image for each path that has a label or, with `unlabelled`, for each path. Of rows that contradict
+        each other the first counts."""
         paths, labels = columns["path"], columns["label"]
         splits = columns.get("split", ["train"] * len(paths))
         split_of = {given: _SPLITS.get(given.strip().lower(), "") for given in set(splits)}
         label_of = {given: class_name(given) for given in set(labels)}
         for row, (given, label, split) in enumerate(zip(paths, labels, splits, strict=True)):
-            if not label_of[label]:
-                self.counts["unlabelled"] += 1
-            elif not given.strip():
+            self.counts["unlabelled"] += not label_of[label]
+            if not label_of[label] and not unlabelled:
+                continue
+            if not given.strip():
                 self._fault("empty", row, f"{self.labels.column('path')} is empty; give the image's path")
             elif not split_of[split]:
                 wanted = f"{self.labels.column('split')} {split!r}; expected train, valid or test"
@@ -122,7 +152,7 @@ class _Rows:
                 self._add(_path(root, given), row, split_of[split], label_of[label])
 
     def _add(self, path: str, row: int, split: str, label: str) -> None:
-        first, *known = self.images.setdefault(path, (row, split, label))
+        first, *known = self.images.setdefault(path, Row(row, split, label))
         if first == row:
             return
         for what, one, other in zip(("split", "label"), known, (split, label), strict=True):
@@ -139,8 +169,8 @@ class _Rows:
 
     def _fault(self, kind: str, row: int, text: str, earlier: int | None = None) -> None:
         if kind not in self.faults:
-            as_in = "" if earlier is None else f" as in {_line(self.uri, earlier)}; keep one of them"
-            self.faults[kind] = f"{self.uri} {_line(self.uri, row)}: {text}{as_in}"
+            as_in = "" if earlier is None else f" as in {line(self.uri, earlier)}; keep one of them"
+            self.faults[kind] = f"{self.uri} {line(self.uri, row)}: {text}{as_in}"
         self.counts[kind] += 1
 
     def table(self, root: str, groups: list[str] | None) -> Table:
@@ -149,20 +179,20 @@ class _Rows:
             found[split][label].append(path)
         found = {split: dict(by_class) for split, by_class in found.items() if by_class}
         if "train" not in found:
-            raise DataError(next(iter(self._problems()), f"{self.uri}: no image of it is of train"))
-        notes = (*_as_in_train(found), *self._notes())
+            raise DataError(next(iter(self.problems()), f"{self.uri}: no image of it is of train"))
+        notes = (*_as_in_train(found), *self.notes("have no label and are left out"))
         of_path = (
             {path: groups[row] for path, (row, *_) in self.images.items() if groups[row].strip()} if groups else {}
         )
-        return Table(root, found, tuple(self._problems()), notes, self.uri, of_path)
+        return Table(root, found, tuple(self.problems()), notes, self.uri, of_path)
 
-    def _problems(self) -> list[str]:
+    def problems(self) -> list[str]:
         others = {kind: self.counts[kind] - 1 for kind in self.faults}
         return [text + f" (and {others[kind]:,} more)" * bool(others[kind]) for kind, text in self.faults.items()]
 
-    def _notes(self) -> list[str]:
+    def notes(self, unlabelled: str) -> list[str]:
         said = {
-            "unlabelled": "have no label and are left out",
+            "unlabelled": unlabelled,
             "repeated": "say the same as an earlier one",
         }
         return [
@@ -206,7 +236,7 @@ def _as_in_train(found: Found) -> list[str]:
     return notes
 
 
-def _line(uri: str, row: int) -> str:
+def line(uri: str, row: int) -> str:
     """Where a row is found: the line that it begins in or, in Parquet, its number from 1."""
     if not _is_csv(uri):
         return f"row {row + 1:,}"

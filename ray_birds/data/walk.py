@@ -5,13 +5,16 @@ has both. Names that systems leave behind are passed over and counted. A file is
 name, else by its first bytes.
 """
 
+import bisect
 import os
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import fs
 
 from ray_birds.core import storage
@@ -30,6 +33,7 @@ _LITTER = {
 }
 _SHOWN = 5  # names in a note
 _REQUESTS = 16  # to an object store at a time
+_CHUNK = 65_536  # names that are Python's own at a time: as such they take five times the memory
 
 Stamp = tuple[int | None, int | None]  # size in bytes, last change in microseconds since 1970 (UTC)
 UNKNOWN: Stamp = None, None
@@ -48,28 +52,47 @@ class Aside(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below a folder, all paths relative to it and sorted. `folders` are those that were entered."""
+    """What lies below a folder, all paths relative to it and sorted. `folders` are those that were entered.
+
+    `names` are those of each folder's files, sorted: some 20 bytes a file. The folder stands there as its paths
+    begin, such as "a/b/" or, for the root, "".
+    """
 
     root: str
-    files: list[str] = field(default_factory=list)
+    names: dict[str, pa.StringArray] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     aside: list[Aside] = field(default_factory=list)
     litter: Counter[str] = field(default_factory=Counter)
     links: dict[str, str] = field(default_factory=dict)  # a folder reached by a link -> its real path
     stamps: dict[str, Stamp] = field(default_factory=dict)  # of files on an object store, by its listing
 
+    @property
+    def files(self) -> list[str]:
+        """The paths of all files."""
+        return [folder + name for folder, names in self.runs() for name in texts(names)]
+
+    def runs(self) -> Iterator[tuple[str, pa.StringArray]]:
+        """Folders and names of files in them, in the order of the paths: one with folders among its files comes
+        several times."""
+        above: list[tuple[str, pa.StringArray]] = []  # the next one, each with the names that are left
+        for folder in sorted(self.names):
+            while above and not folder.startswith(above[-1][0]):
+                yield above.pop()
+            if above:
+                outer, names = above[-1]
+                child = folder[len(outer) : folder.index("/", len(outer)) + 1]
+                place = bisect.bisect_left(names, child, key=lambda name: name.as_py())
+                yield outer, names[:place]
+                above[-1] = outer, names[place:]
+            above.append((folder, self.names[folder]))
+        yield from reversed(above)
+
     def uri(self, path: str) -> str:
         return storage.join(self.root, path)
 
-    def stamp(self, path: str) -> Stamp:
-        """Size and time of a file; unknown where it has vanished."""
-        if not storage.is_local(self.root):
-            return self.stamps.get(path, UNKNOWN)
-        try:
-            found = os.stat(storage.to_os(f"{self.root}/{path}"))  # noqa: PTH116
-        except OSError:
-            return UNKNOWN
-        return found.st_size, found.st_mtime_ns // 1000
+    def only(self, names: dict[str, pa.StringArray]) -> "Tree":
+        """The same with these files alone."""
+        return replace(self, names={folder: some for folder, some in names.items() if len(some)})
 
     def real(self, path: str) -> str:
         """Where a file lies when links to folders are resolved: the same for all ways that lead to it."""
@@ -81,6 +104,32 @@ class Tree:
         return f"{self.links[folder]}/{path[len(folder) :].lstrip('/')}"
 
 
+def texts(array: pa.StringArray) -> Iterator[str]:
+    """The texts of an array, a chunk of them at a time."""
+    for start in range(0, len(array), _CHUNK):
+        yield from array[start : start + _CHUNK].to_pylist()
+
+
+class _Names:
+    """Names of one folder's files, as they come."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.StringArray] = []
+        self._last: list[str] = []
+
+    def add(self, name: str) -> None:
+        self._last.append(name)
+        if len(self._last) == _CHUNK:
+            self._chunks.append(pa.array(self._last))
+            self._last.clear()
+
+    def sorted(self) -> pa.StringArray:
+        if not self._chunks:
+            return pa.array(sorted(self._last), pa.string())
+        names = pa.concat_arrays([*self._chunks, pa.array(self._last, pa.string())])
+        return names.take(pc.sort_indices(names))
+
+
 def is_litter(name: str) -> bool:
     """Whether systems leave such a name behind; no folder of this name is a class, no file an image."""
     return (name.startswith((".", "~$")) and name not in (".", "..")) or name.casefold() in _LITTER
@@ -90,7 +139,8 @@ def litter_note(litter: Counter[str]) -> list[str]:
     """What was passed over, as a line; no line where there was nothing."""
     if not litter:
         return []
-    shown = ", ".join(f"{name} ({count:,})" for name, count in litter.most_common(_SHOWN))
+    most = sorted(litter.items(), key=lambda one: (-one[1], one[0]))[:_SHOWN]
+    shown = ", ".join(f"{name} ({count:,})" for name, count in most)
     more = f" and {len(litter) - _SHOWN:,} more names" if len(litter) > _SHOWN else ""
     return [f"{litter.total():,} files and folders that systems leave behind were passed over: {shown}{more}"]
 
@@ -114,8 +164,8 @@ def walk(root: str, tops: Collection[str] | None = None) -> Tree:
         _Local(tree, tops).go()
     else:
         _remote(tree, tops)
-    for paths in (tree.files, tree.folders, tree.aside):
-        paths.sort()
+    tree.folders.sort()
+    tree.aside.sort()
     return tree
 
 
@@ -150,20 +200,36 @@ class _Local:
         if real in self._seen:
             return
         self._seen.add(real)
+        files = _Names()
+        folders: list[tuple[str, os.DirEntry[str]]] = []
+        above = f"{under}/" if under else ""
         try:
             with os.scandir(real) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                for entry in found:
+                    name = storage.from_os(entry.name)
+                    if under or self._tops is None or name in self._tops:
+                        self._take(entry, name, above + name, files, folders)
         except OSError as error:
             self._aside(under, f"cannot be listed: {error.strerror}", lost=True)
             return
         if under:
             self._tree.folders.append(under)
-        for entry in entries:
-            name = storage.from_os(entry.name)
-            if under or self._tops is None or name in self._tops:
-                self._take(entry, name, f"{under}/{name}" if under else name, real)
+        for path, entry in sorted(folders, key=lambda one: one[0]):
+            if entry.is_symlink():
+                self._links.append((path, os.path.realpath(entry.path)))
+            else:
+                self._todo.append((path, entry.path))
+        if len(names := files.sorted()):
+            self._tree.names[above] = names
 
-    def _take(self, entry: os.DirEntry[str], name: str, path: str, folder: str) -> None:
+    def _take(
+        self,
+        entry: os.DirEntry[str],
+        name: str,
+        path: str,
+        files: _Names,
+        folders: list[tuple[str, os.DirEntry[str]]],
+    ) -> None:
         if is_litter(name):
             self._tree.litter["._*" if name.startswith("._") else name] += 1
             return
@@ -174,11 +240,9 @@ class _Local:
             if entry.is_dir():
                 if formats.by_name(name):
                     self._aside(path, IMAGE_FOLDER)
-                link = entry.is_symlink()
-                real = os.path.realpath(entry.path) if link else os.path.join(folder, entry.name)  # noqa: PTH118
-                (self._links if link else self._todo).append((path, real))
+                folders.append((path, entry))
             elif self._is_file(entry, name):
-                self._tree.files.append(path)
+                files.add(name)
             else:
                 self._aside(path, "not a regular file")
         except OSError as error:
@@ -196,6 +260,7 @@ class _Local:
 
 def _remote(tree: Tree, tops: Collection[str] | None) -> None:
     passed: set[str] = set()
+    files: dict[str, _Names] = {}
     for top in [""] if tops is None else sorted(tops):
         try:
             found = storage.listing(storage.join(tree.root, top) if top else tree.root)
@@ -210,12 +275,24 @@ def _remote(tree: Tree, tops: Collection[str] | None) -> None:
             if odd is not None:
                 passed.add("/".join(parts[: odd + 1]))
             elif info.type == fs.FileType.File:
-                tree.files.append(path)
+                files.setdefault(path[: len(path) - len(parts[-1])], _Names()).add(parts[-1])
                 tree.stamps[path] = stamp_of(info)
             elif path.strip("/"):
                 tree.folders.append(path)
+    tree.names.update({folder: names.sorted() for folder, names in files.items()})
     names = (path.rpartition("/")[2] for path in passed)
     tree.litter.update("._*" if name.startswith("._") else name for name in names)
+
+
+def stamp(uri: str) -> Stamp:
+    """Size and time of a file; unknown where it cannot be had."""
+    try:
+        if not storage.is_local(uri):
+            return stamp_of(storage.info(uri))
+        found = os.stat(storage.to_os(uri))  # noqa: PTH116
+    except (OSError, ValueError):
+        return UNKNOWN
+    return found.st_size, found.st_mtime_ns // 1000
 
 
 def stamp_of(info: fs.FileInfo) -> Stamp:
@@ -236,16 +313,26 @@ def readable(path: str) -> str:
     return os.fsencode(storage.to_os(path)).decode(errors="backslashreplace")
 
 
-def sort(tree: Tree) -> tuple[list[str], list[Aside]]:
+def sort(tree: Tree) -> tuple[Tree, list[Aside]]:
     """The images among a tree's files, and the others. Only a file whose name does not tell is opened.
 
     Images of kinds that are not read are among the images: decoding says so.
     """
-    unclear = [path for path in tree.files if not formats.by_name(path)]
+    paths = (folder + name for folder, names in tree.names.items() for name in texts(names))
+    unclear = [path for path in paths if not formats.by_name(path)]
     threads = 1 if storage.is_local(tree.root) else _REQUESTS
-    reasons = dict(zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True))
-    images = [path for path in tree.files if not reasons.get(path)]
-    return images, [Aside(path, reason, reason != NOT_AN_IMAGE) for path, reason in reasons.items() if reason]
+    looked = zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True)
+    others = [Aside(path, reason, reason != NOT_AN_IMAGE) for path, reason in looked if reason]
+    left_out: dict[str, list[str]] = {}
+    for path, *_ in others:
+        name = path.rpartition("/")[2]
+        left_out.setdefault(path[: len(path) - len(name)], []).append(name)
+    kept = {folder: _without(tree.names[folder], some) for folder, some in left_out.items()}
+    return tree.only(tree.names | kept), others
+
+
+def _without(names: pa.StringArray, some: list[str]) -> pa.StringArray:
+    return names.filter(pc.invert(pc.is_in(names, pa.array(some, pa.string()))))
 
 
 def look(uri: str) -> str:

@@ -48,7 +48,7 @@ def drawn(size: int) -> Samples:
 def of_folder(folder: str, variant: Variant) -> Samples:
     """Images evenly spread over a folder. Raises DataError where none can be read."""
     uri = storage.resolve(folder)
-    paths = walk.sort(walk.walk(uri))[0] if storage.kind(uri) == fs.FileType.Directory else []
+    paths = walk.sort(walk.walk(uri))[0].files if storage.kind(uri) == fs.FileType.Directory else []
     pixels = _read([storage.join(uri, path) for path in _spread(paths, _FOLDER)], variant)[0]
     if not len(pixels):
         raise DataError(f"--images {folder}: no image there that can be read; expected a folder of images")

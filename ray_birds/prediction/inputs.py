@@ -4,9 +4,12 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
+import pyarrow as pa
 from fsspec.utils import glob_translate
 from pyarrow import fs
 
@@ -14,7 +17,8 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import formats, labels, walk
 from ray_birds.data.table import SPLIT_FOLDERS
-from ray_birds.data.walk import Aside, Stamp
+from ray_birds.data.walk import UNKNOWN, Aside, Stamp
+from ray_birds.prediction.listing import File
 
 _WILDCARD = re.compile(r"[*?\[]")
 _ARCHIVE = re.compile(rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|.{257}ustar", re.DOTALL)
@@ -25,18 +29,44 @@ _SHOWN = 3  # folders in a note
 _COMPARED = 1000  # folders whose names are compared with those of all classes
 
 
-@dataclass(frozen=True)
-class Found:
-    """Images as (input, path) pairs, `path` below the input's root; what is no image: (URI, why); notes.
+class Run(NamedTuple):
+    """Images of one folder of an input that follow each other: `folder` is what their paths begin with, or "".
 
-    `stamps` are the images' sizes and times.
+    Without `labels` of their own, one an image, they have the one that the folder gives.
     """
 
-    images: tuple[tuple[str, str], ...]
+    input: str
+    folder: str
+    names: pa.StringArray
+    stamps: dict[str, Stamp]  # by path, where the listing tells them
+    labels: tuple[str | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Images, each below the root of its input; what is no image: (URI, why); notes."""
+
+    runs: tuple[Run, ...]
     ignored: tuple[tuple[str, str], ...]
     roots: dict[str, str]  # input -> absolute folder
     notes: tuple[str, ...] = ()
-    stamps: tuple[Stamp, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(run.names) for run in self.runs)
+
+    @property
+    def images(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of input and path, all at once: for a few images."""
+        return tuple((file.input, file.path) for file in self.files(()))
+
+    def files(self, classes: Iterable[str]) -> Iterator[File]:
+        """The images, each with its label, or that which its folder gives it for a model of these classes."""
+        known = frozenset(classes)
+        for run in self.runs:
+            labels = run.labels or repeat(label(self.roots[run.input], run.folder, known))
+            for name, named in zip(walk.texts(run.names), labels, strict=False):
+                path = run.folder + name
+                yield File(run.input, path, named, *run.stamps.get(path, UNKNOWN))
 
 
 def find(inputs: Iterable[str]) -> Found:
@@ -46,25 +76,40 @@ def find(inputs: Iterable[str]) -> Found:
     nowhere, is an archive or a list of files, or there is no image at all.
     """
     inputs = tuple(dict.fromkeys(inputs))
-    wanted: dict[str, tuple[str, str]] = {}
-    stamps: list[Stamp] = []
+    runs: list[Run] = []
+    taken = _Taken()
     ignored: dict[str, str] = {}
     litter = Counter[str]()
     roots = {given: root(given) for given in inputs}
     for given, folder in roots.items():
         tree, images, aside = _list(given, folder)
         litter += tree.litter
-        for path in images:
-            real = tree.real(path)
-            if real not in wanted:
-                wanted[real] = (given, path)
-                stamps.append(tree.stamp(path))
+        for under, names in images.runs():
+            fresh = names if len(inputs) == 1 else taken.fresh(images.real(under), names)
+            runs += [Run(given, under, fresh, images.stamps)] if len(fresh) else []
         for path, reason, _ in aside:
             ignored.setdefault(walk.readable(storage.join(folder, path)), reason)
-    if not wanted:
+    if not runs:
         raise DataError(_no_image(inputs, ignored, walk.litter_note(litter)))
     notes = tuple(walk.litter_note(litter))
-    return Found(tuple(wanted.values()), tuple(ignored.items()), roots, notes, tuple(stamps))
+    return Found(tuple(runs), tuple(ignored.items()), roots, notes)
+
+
+class _Taken:
+    """Names that inputs have led to, by real folder: as they are or, where a folder comes again, in a set."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, pa.StringArray] = {}
+        self._all: dict[str, set[str]] = {}
+
+    def fresh(self, folder: str, names: pa.StringArray) -> pa.StringArray:
+        """The names that are new in a folder; from now on they are not."""
+        if self._first.setdefault(folder, names) is names:
+            return names
+        known = self._all.setdefault(folder, set(walk.texts(self._first[folder])))
+        new = [name for name in walk.texts(names) if name not in known]
+        known.update(new)
+        return pa.array(new, pa.string())
 
 
 def _no_image(inputs: Sequence[str], ignored: dict[str, str], notes: list[str]) -> str:
@@ -127,7 +172,9 @@ def _label_notes(found: Found, classes: Sequence[str]) -> list[str]:
     are taken for unlabelled, as those of a folder of new ones are, and nothing is said.
     """
     known = frozenset(classes)
-    counts = Counter((given, path.rpartition("/")[0]) for given, path in found.images)
+    counts = Counter[tuple[str, str]]()
+    for run in (one for one in found.runs if one.labels is None):
+        counts[run.input, run.folder.rstrip("/")] += len(run.names)
     lost = Counter[str]()
     alike: set[str] = set()
     for (given, folder), count in counts.most_common():
@@ -137,7 +184,7 @@ def _label_notes(found: Found, classes: Sequence[str]) -> list[str]:
             meant = next((name for name in reversed(names) if len(lost) < _COMPARED and _is_near(name, known)), "")
             alike |= {meant} - {""}
             lost[meant or names[-1]] += count
-    if lost.total() == len(found.images):  # nothing has a label
+    if lost.total() == len(found):  # nothing has a label
         lost = Counter({name: lost[name] for name in alike})
     if not lost:
         return []
@@ -152,8 +199,8 @@ def _is_near(name: str, known: frozenset[str]) -> bool:
     return bool(difflib.get_close_matches(labels.fold(name), map(labels.fold, known), 1, _NEAR))
 
 
-def _list(given: str, folder: str) -> tuple[walk.Tree, list[str], list[Aside]]:
-    """What an input leads to below `folder`: its images, and what is none, with the reason."""
+def _list(given: str, folder: str) -> tuple[walk.Tree, walk.Tree, list[Aside]]:
+    """What an input leads to below `folder`: the tree, its images, and what is none, with the reason."""
     uri = storage.resolve(given)
     if uri == folder:
         tree = walk.walk(folder)
@@ -163,24 +210,24 @@ def _list(given: str, folder: str) -> tuple[walk.Tree, list[str], list[Aside]]:
         return _single(given, uri, folder)
     tree = walk.walk(folder)
     matched, aside = _matching(uri, tree)
-    if not matched.files and not aside:
+    if not matched.names and not aside:
         raise DataError(f"--input {given}: no file matches; looked below {folder}")
     images, others = walk.sort(matched)
     return matched, images, [*aside, *others]
 
 
-def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, list[str], list[Aside]]:
+def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, list[Aside]]:
     """A file given by itself: it gets its row, damaged or not, where its name or its content is an image's."""
     name = PurePosixPath(storage.path(uri)).name
-    tree = walk.Tree(folder, [name], links={"": _real(folder)})
+    tree = walk.Tree(folder, {"": pa.array([name])}, links={"": _real(folder)})
     if not storage.is_local(uri):
         tree.stamps[name] = walk.stamp_of(storage.info(uri))
     if storage.is_local(uri) and not storage.local(uri).is_file():
-        return tree, [], [Aside(name, "not a regular file", True)]
+        return tree, tree.only({}), [Aside(name, "not a regular file", True)]
     reason = "" if formats.by_name(name) else walk.look(uri)
     if reason == walk.NOT_AN_IMAGE:
         raise DataError(f"--input {given}: {_what_instead(uri)}")
-    return tree, [name], []
+    return tree, tree, []
 
 
 def _what_instead(uri: str) -> str:
@@ -201,16 +248,19 @@ def _matching(pattern: str, tree: walk.Tree) -> tuple[walk.Tree, list[Aside]]:
         raise DataError(f"--input {pattern}: {error}") from error
     base = PurePosixPath(storage.path(tree.root))
 
-    def matches(path: str) -> bool:
-        file = PurePosixPath(base, path)
-        return any(whole.match(str(part)) for part in (file, *file.parents))
+    def matches(path: PurePosixPath) -> bool:
+        return any(whole.match(str(part)) for part in (path, *path.parents))
 
-    files = [path for path in tree.files if matches(path)]
-    aside = [one for one in tree.aside if matches(one.path)]
-    return replace(tree, files=files, aside=aside), aside
+    def of(folder: str, names: pa.StringArray) -> pa.StringArray:
+        above = PurePosixPath(base, folder)
+        mask = None if matches(above) else [bool(whole.match(f"{above}/{name}")) for name in walk.texts(names)]
+        return names if mask is None else names.filter(pa.array(mask, pa.bool_()))
+
+    aside = [one for one in tree.aside if matches(PurePosixPath(base, one.path))]
+    return tree.only({folder: of(folder, names) for folder, names in tree.names.items()}), aside
 
 
-def reasons(found: Found) -> Iterator[str]:
+def reasons(ignored: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Why files are not scored, a line for each reason, the most frequent first."""
-    for reason, count in Counter(reason for _, reason in found.ignored).most_common():
+    for reason, count in Counter(reason for _, reason in ignored).most_common():
         yield f"{count:,} x {reason}"

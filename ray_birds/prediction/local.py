@@ -1,20 +1,20 @@
 """The steps of a prediction in this process, where threads decode ahead of the model; no Ray."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ray_birds.core import terminal
 from ray_birds.core.prefetch import prefetch
-from ray_birds.prediction.steps import Decoder, Job, Scorer, Unit, Writer
+from ray_birds.prediction.steps import Decoder, Job, Scorer, Writer
 
 
-def score(job: Job, units: list[Unit]) -> Iterator[dict[str, int]]:
-    """Write the part of each unit; yields {"rows", "failed"} of one after another, in order."""
+def score(job: Job, units: Sequence[int]) -> Iterator[dict[str, int]]:
+    """Write the part of each unit, by number; yields {"rows", "failed"} of one after another, in order."""
     cpus = len(os.sched_getaffinity(0))
     threads = min(job.config.decoders or cpus, len(units))
     with terminal.quiet(job.config.verbose):
         scorer = Scorer(job, cpus)
     write = Writer(job)
-    rows = (unit.row() for unit in units)
+    rows = ({"unit": unit} for unit in units)
     for unit in prefetch(Decoder(job), rows, threads, window=threads + 1):
         yield write(scorer(unit))

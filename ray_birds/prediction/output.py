@@ -19,10 +19,13 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError, first_line
+from ray_birds.prediction import listing
+from ray_birds.prediction.listing import File, Listing
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
-JOB = "_job.json"  # of a job under way: settings and file list, for --resume
+JOB = "_job.json"  # of a job under way: settings and what was found, for --resume
+FILES = "_files"  # of a job under way: its list of files
 _PART = re.compile(r"part-(\d{6})\.parquet")
 
 
@@ -123,11 +126,17 @@ class Output:
         note = storage.join(self.staging, JOB)
         return dict(storage.read_json(note)) if storage.exists(note) else None
 
-    def start(self, note: dict[str, Any]) -> None:
-        """Empty the staging folder and put a job's note into it."""
+    def start(self, note: dict[str, Any], files: Iterable[File] = (), unit: int = 1) -> Listing:
+        """Empty the staging folder and put a job's list of files and, when that is whole, its note into it."""
         with self._writing():
             storage.remove(self.staging)
-            storage.write_json(storage.join(self.staging, JOB), note)
+            made = listing.write(storage.join(self.staging, FILES), files, unit)
+            storage.write_json(storage.join(self.staging, JOB), note | {"files": made.count, "unit": unit})
+        return made
+
+    def listing(self, note: dict[str, Any]) -> Listing:
+        """The list of files of a job under way, by its note."""
+        return Listing(storage.join(self.staging, FILES), note["files"], note["unit"])
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file into the staging folder, whole or not at all."""
@@ -173,15 +182,19 @@ class Output:
             storage.local(self.uri).rename(storage.local(self._old))
         storage.publish(self.staging, self.uri)
         storage.remove(self._old)
-        storage.remove_file(storage.join(self.uri, JOB))
+        self._end_job()
 
     def _copy(self) -> None:
         storage.remove_file(storage.join(self.uri, SUCCESS))
         storage.remove(self.uri)
         storage.copy(self.staging, self.uri)
-        storage.remove_file(storage.join(self.uri, JOB))
+        self._end_job()
         storage.write(storage.join(self.uri, SUCCESS), b"")
         storage.remove(self.staging)
+
+    def _end_job(self) -> None:
+        storage.remove(storage.join(self.uri, FILES))
+        storage.remove_file(storage.join(self.uri, JOB))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -203,25 +216,23 @@ def _parts(folder: str) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def checked(
-    output: Output, units: Iterable[tuple[tuple[str, str], ...]], model: str, more: Iterable[str] = ()
-) -> Iterator[pa.Table]:
-    """The parts in staging, each compared with the files, (input, path), that it should hold, in order.
+def checked(output: Output, files: Iterable[pa.Table], model: str, more: Iterable[str] = ()) -> Iterator[pa.Table]:
+    """The parts in staging, each compared with the files that it should hold, in order.
 
     They have the columns of `read_part`.
 
     Raises OutputError where a part is missing, damaged or holds something else.
     """
     uris = output.parts()
-    for number, expected in enumerate(units):
+    for number, expected in enumerate(files):
         try:
             table = read_part(uris[number], more)
         except (KeyError, OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{output.staging}: part {number} is missing or damaged; remove it and run again with --resume"
             ) from error
-        found = zip(table["input"].to_pylist(), table["path"].to_pylist(), strict=True)
-        if tuple(found) != expected or table["model"].unique().to_pylist() != [model]:
+        same = all(table[name].to_pylist() == expected[name].to_pylist() for name in ("input", "path"))
+        if not same or table["model"].unique().to_pylist() != [model]:
             raise OutputError(
                 f"{uris[number]}: {len(table)} rows that are not those of its {len(expected)} files; "
                 "remove it and run again with --resume"

@@ -1,7 +1,7 @@
 """The steps of a prediction as a Ray Data job: actors of three pools, which stream unit by unit."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import ray.data
 
 from ray_birds.core import cluster
 from ray_birds.prediction import steps
-from ray_birds.prediction.steps import Job, Unit
+from ray_birds.prediction.steps import Job
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 # Decoding is a few percent of a forward pass on a CPU, and writing less: they count for little, so that they run
@@ -37,8 +37,8 @@ class Writer(steps.Writer):
         super().__init__(ray.get(shared[0]))
 
 
-def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator[dict[str, int]]:
-    """Write the part of each unit; yields {"rows", "failed"} of one after another, in no fixed order.
+def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Iterator[dict[str, int]]:
+    """Write the part of each unit, by number; yields {"rows", "failed"} of one after another, in no fixed order.
 
     All three steps are actors: Ray ends an idle worker of tasks after a second, and starting another one costs
     as much as scoring a hundred images.
@@ -58,7 +58,7 @@ def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator
 
     shared: Shared = [ray.put(job)]
     rows = (
-        ray.data.from_items([unit.row() for unit in units], override_num_blocks=len(units))
+        ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
         .map(cast(Map, Decoder), fn_constructor_args=(shared,), **pool(decoders, _SIDE_CPUS))
         .map(
             cast(Map, Scorer),
@@ -69,7 +69,7 @@ def score(job: Job, units: list[Unit], resources: cluster.Resources) -> Iterator
     )
     waiting = 2 * (decoders + 2 * actors)  # units in the object store: being made, waiting, being scored
     rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
-        object_store_memory=waiting * len(units[0].files) * job.pixels
+        object_store_memory=waiting * job.files.size(units[0]) * job.pixels
     )
     try:
         yield from rows.iter_rows()

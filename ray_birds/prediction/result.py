@@ -112,7 +112,7 @@ def _show_scores(evaluation: Evaluation | None) -> None:
 
 def _show_photo(predictions: Predictions, config: PredictConfig) -> None:
     row = predictions.to_pandas().iloc[0]
-    uri = storage.join(predictions.manifest["roots"][row["input"]], row["path"])
+    uri = storage.at(predictions.manifest["roots"][row["input"]], row["path"])
     show_photo(config, uri, row["label"], list(row["top_k"]))
     for line in _answered(row.to_dict()):
         terminal.say(line)

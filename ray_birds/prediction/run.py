@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-
-import pyarrow as pa
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
@@ -34,7 +31,6 @@ from ray_birds.prediction import (
 )
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.explain import Explained
-from ray_birds.prediction.inputs import Found
 from ray_birds.prediction.output import Output, checked, optional
 from ray_birds.prediction.result import Predictions
 from ray_birds.prediction.statistics import Tally
@@ -59,7 +55,7 @@ def predict(config: PredictConfig) -> Predictions:
     if config.show:
         _check_shown()
     if not config.output:
-        return single.predict(config, asked)
+        return single.predict(config, model, asked)
     output = Output(storage.resolve(config.output))
     if config.sequence_seconds:
         config = config.replace(metadata=True, probabilities=True)
@@ -87,31 +83,31 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     if work is None:
         tally = statistics.count(output.published(), model.classes)
         return Predictions(output.uri, output.manifest() or {}, tally.evaluation(), tally.held_out())
-    count, also = len(work.found.images), f"{len(work.found.ignored):,} other files; model {model.digest}"
+    count, also = work.files.count, f"{len(work.ignored):,} other files; model {model.digest}"
     if work.changes:
-        kept = int(work.changes.kept.sum())
+        kept = work.changes.kept
         terminal.say(f"{count - kept:,} images to score, {kept:,} rows stay ({work.changes}); {also}")
     else:
         terminal.say(f"{count:,} images to score, {also}")
-    for line in inputs.reasons(work.found):
+    for line in inputs.reasons(work.ignored):
         terminal.say(f"  {line}")
-    for line in inputs.notes(work.found, model.classes):
+    for line in work.notes:
         terminal.say(f"note: {line}")
     for line in asked.sentences:
         terminal.say(line)
     score = _update if work.changes else _score
     rate = score(config, output, model, work, asked)
-    parts = partial(_parts, output, model, work)
+    parts = partial(checked, output, work.files, model.digest)
     found, columns = None, steps.columns(config, model)
     if config.sequence_seconds:
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
     tally = statistics.count(parts([name for name in statistics.ASKED if name in columns.names]), model.classes)
     evaluation = _evaluate(output, tally)
     manifest = {
-        **_manifest(config, model, work.found, tally),
+        **_manifest(config, model, work, tally),
         "answer": _answer(config, asked, tally),
         "sequences": found and found._asdict(),
-        "update": work.changes and work.changes.counts(),
+        "update": work.changes and work.changes._asdict(),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
@@ -125,38 +121,38 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     return done
 
 
-def _parts(output: Output, model: Bundle, work: Work, more: Iterable[str] = ()) -> Iterator[pa.Table]:
-    """All parts in staging, see `checked`."""
-    return checked(output, (unit.files for unit in work.units()), model.digest, more)
-
-
 def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
     """Score what is new or changed, beside the parts, and then write these; as `_score`."""
     assert work.changes is not None
     fresh, rate = update.fresh(output), None
-    if len(output.parts()) < math.ceil(len(work.found.images) / work.unit):  # else it was cut short after this
-        todo = work.changes.todo(work.found)
-        new = Work(todo, workload.unit_size(len(todo.images), model.variant.image_size, config.batch_size))
-        rate = _score(config, fresh, model, new, asked)
-        made = _parts(fresh, model, new, optional(steps.columns(config, model)))
-        update.merge(output, made, work.found, work.changes, work.unit)
+    if len(output.parts()) < work.files.parts:  # else it was cut short after this
+        note = fresh.interrupted()
+        if note is None:
+            count = work.files.count - work.changes.kept
+            unit = workload.unit_size(count, model.variant.image_size, config.batch_size)
+            files = fresh.start({}, update.todo(work.files), unit)
+        else:
+            files = fresh.listing(note)
+        rate = _score(config, fresh, model, Work(files, work.roots), asked)
+        made = checked(fresh, files, model.digest, optional(steps.columns(config, model)))
+        update.merge(output, made, work.files)
     storage.remove(fresh.staging)
     return rate
 
 
 def _score(config: PredictConfig, output: Output, model: Bundle, work: Work, asked: Answer) -> float | None:
     """Make the parts that are missing; images per second once the actors are at work."""
-    done = output.parts()
-    todo = [unit for unit in work.units() if unit.number not in done]
+    done, files = output.parts(), work.files
+    todo = [unit for unit in range(files.parts) if unit not in done]
     if not todo:
         return None
-    left, total = sum(len(unit.files) for unit in todo), len(work.found.images)
-    job = Job(config, model, output, work.found.roots, asked)
+    left, total = sum(map(files.size, todo)), files.count
+    job = Job(config, model, output, files, work.roots, asked)
     if _is_local(config, left):
         return _follow(local.score(job, todo), total, left)
     with cluster.session(config.verbose) as resources, cluster.user_errors():
-        given, path = work.found.images[0]
-        read = {"--input": storage.join(work.found.roots[given], path)}
+        first = files.read(todo[0]).slice(0, 1).to_pylist()[0]
+        read = {"--input": storage.at(work.roots[first["input"]], first["path"])}
         if not repository.is_address(model.uri):  # which each node fetches for itself
             read["--model"] = storage.join(model.uri, "versions.json")
         cluster.check_reachable({"--output": output.staging}, read)
@@ -211,16 +207,16 @@ def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
     return evaluation
 
 
-def _manifest(config: PredictConfig, model: Bundle, found: Found, tally: Tally) -> dict[str, Any]:
+def _manifest(config: PredictConfig, model: Bundle, work: Work, tally: Tally) -> dict[str, Any]:
     return {
-        "files": len(found.images),
+        "files": work.files.count,
         "rows": tally.rows,
         "failed": tally.failures.total(),
         "failures": dict(tally.failures.most_common()),
         "seen": tally.seen if len(model.seen) else None,
-        "ignored": [{"path": path, "reason": reason} for path, reason in found.ignored],
-        "notes": inputs.notes(found, model.classes),
-        "roots": found.roots,
+        "ignored": [{"path": path, "reason": reason} for path, reason in work.ignored],
+        "notes": list(work.notes),
+        "roots": work.roots,
         "schema": workload.types(steps.columns(config, model)),
         "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},

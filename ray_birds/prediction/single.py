@@ -14,12 +14,13 @@ from ray_birds.config import PredictConfig, Tta
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError, SettingsError
 from ray_birds.data import decode
-from ray_birds.data.walk import UNKNOWN
 from ray_birds.model import bundle, classifier
-from ray_birds.prediction import answer, inputs
+from ray_birds.model.bundle import Bundle
+from ray_birds.prediction import answer, inputs, labelled
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.image import load
 from ray_birds.prediction.inputs import Found
+from ray_birds.prediction.listing import File
 from ray_birds.prediction.output import schema, scored
 from ray_birds.prediction.result import Predictions
 
@@ -49,54 +50,54 @@ class Model:
         """
         several = (images,) if isinstance(images, (str, os.PathLike)) else images
         found = inputs.find(tuple(os.fspath(one) for one in several))
-        rows = [self._row(found, number, top_k) for number in range(len(found.images))]
+        rows = [self._row(found, file, top_k) for file in found.files(self.classes)]
         return pa.Table.from_pylist(rows, schema=schema()).to_pandas()
 
     def _row(
         self,
         found: Found,
-        number: int,
+        file: File,
         top_k: int,
         max_pixels: int = decode.MAX_PIXELS,
         max_bytes: int = decode.MAX_BYTES,
         asked: Answer = Answer(),  # noqa: B008
     ) -> dict[str, Any]:
-        given, path = found.images[number]
-        root = found.roots[given]
-        image = load(storage.join(root, path), self.bundle, max_pixels, max_bytes)
-        label = inputs.label(root, path, frozenset(self.classes))
-        row = {"input": given, "path": path, "label": label, "width": image.width, "height": image.height}
-        row["size"], row["modified"] = found.stamps[number] if image.read else UNKNOWN
+        uri = storage.at(found.roots[file.input], file.path)
+        image = load(uri, self.bundle, max_pixels, max_bytes, stamp=(file.size, file.modified))
+        row = {"input": file.input, "path": file.path, "label": file.label}
+        row |= {"width": image.width, "height": image.height}
+        row["size"], row["modified"] = image.stamp
         row |= {"error": image.error, "seen": image.seen, "model": self.bundle.digest}
         if image.pixels is None:
             return row
         scores, features = self._classifier.embed(image.pixels[None])
         scores = asked.among(scores)
-        return row | scored(scores[0], self.classes, label, asked.most(top_k)) | asked.columns(scores, features)[0]
+        told = scored(scores[0], self.classes, file.label, asked.most(top_k))
+        return row | told | asked.columns(scores, features)[0]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(n, size, size, 3) uint8 -> (n, classes) float32."""
         return self._classifier(pixels)
 
 
-def predict(config: PredictConfig, asked: Answer) -> Predictions:
+def predict(config: PredictConfig, bundled: Bundle, asked: Answer) -> Predictions:
     """Score the one image that --input leads to, and answer what is `asked`; nothing is written.
 
     Raises SettingsError where there are several, DataError where it cannot be read or decoded, or ModelError.
     """
-    found = inputs.find(config.input)
-    if len(found.images) > 1:
+    found = labelled.find(config, bundled.classes)
+    if len(found) > 1:
         raise SettingsError(
-            f"--output is missing: the folder for the predictions of {len(found.images):,} images; "
+            f"--output is missing: the folder for the predictions of {len(found):,} images; "
             "without it a single photo is shown"
         )
-    ((given, path),) = found.images
     model = Model(config.model, config.tta)
     for line in inputs.notes(found, model.classes):
         terminal.say(f"note: {line}")
-    row = model._row(found, 0, config.top_k, config.max_pixels, config.max_bytes, asked)
+    (file,) = found.files(model.classes)
+    row = model._row(found, file, config.top_k, config.max_pixels, config.max_bytes, asked)
     if row["error"]:
-        raise DataError(f"{storage.join(found.roots[given], path)}: {row['error']}")
+        raise DataError(f"{storage.at(found.roots[file.input], file.path)}: {row['error']}")
     manifest = {"rows": 1, "failed": 0, "failures": {}, "roots": found.roots}
     return Predictions(
         "", manifest, None, None, pa.Table.from_pylist([row], schema=schema(answer=answer.fields(config)))

@@ -1,11 +1,11 @@
 """The steps of a prediction: read and decode -> predict -> write, for whoever calls them; no Ray.
 
-A unit is some hundred files. It becomes one part file, whole or not at all, whoever computes it and however
-often: that makes a killed worker or a resumed job unable to lose or double a row.
+A unit is some hundred files, known by its number alone until it is decoded. It becomes one part file, whole or
+not at all, whoever computes it and however often: that makes a killed worker or a resumed job unable to lose or
+double a row.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from ray_birds.data.walk import Stamp
 from ray_birds.model import classifier
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.device import use_threads
-from ray_birds.prediction import answer, image, inputs
+from ray_birds.prediction import answer, image
 from ray_birds.prediction.answer import Answer
+from ray_birds.prediction.listing import Listing
 from ray_birds.prediction.output import Output, schema, scored
 
 
@@ -32,6 +33,7 @@ class Job:
     config: PredictConfig
     model: Bundle
     output: Output
+    files: Listing
     roots: dict[str, str]
     answer: Answer = field(default_factory=Answer)
 
@@ -56,38 +58,30 @@ def columns(config: PredictConfig, model: Bundle) -> pa.Schema:
     )
 
 
-@dataclass(frozen=True)
-class Unit:
-    """Files that become one part: pairs of (input, path), and their stamps."""
-
-    number: int
-    files: tuple[tuple[str, str], ...]
-    stamps: tuple[Stamp, ...]
-
-    def row(self) -> dict[str, Any]:
-        given, paths = map(list, zip(*self.files, strict=True))
-        size, modified = map(list, zip(*self.stamps, strict=True))
-        return {"unit": self.number, "input": given, "path": paths, "size": size, "modified": modified}
-
-
 class Decoder:
-    """A unit's images: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
+    """A unit's files and images: `pixels` (m, size, size, 3) uint8 of those that can be decoded, in order."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         roots, model, config = self._job.roots, self._job.model, self._job.config
-        uris = [storage.join(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
+        row |= self._job.files.read(row["unit"]).drop(["kept"]).to_pydict()
+        uris = [storage.at(roots[given], path) for given, path in zip(row["input"], row["path"], strict=True)]
         threads = 1 if all(map(storage.is_local, uris)) else REQUESTS
-        most = config.max_pixels, config.max_bytes
-        load = partial(image.load, metadata=config.metadata)
-        images = list(prefetch(lambda uri: load(uri, model, *most), uris, threads))
+        asked = zip(uris, zip(row["size"], row["modified"], strict=True), strict=True)
+
+        def load(one: tuple[str, Stamp]) -> image.Image:
+            uri, stamp = one
+            most = config.max_pixels, config.max_bytes
+            return image.load(uri, model, *most, metadata=config.metadata, stamp=stamp)
+
+        images = list(prefetch(load, asked, threads))
         good = [one.pixels for one in images if one.pixels is not None]
         size = model.variant.image_size
-        for name in ("size", "modified"):  # without bytes that were read they say nothing of the row
-            row[name] = [value if one.read else None for value, one in zip(row[name], images, strict=True)]
         return row | {
+            "size": [one.stamp[0] for one in images],
+            "modified": [one.stamp[1] for one in images],
             "pixels": np.stack(good) if good else np.zeros((0, size, size, 3), np.uint8),
             "width": [one.width for one in images],
             "height": [one.height for one in images],
@@ -131,7 +125,6 @@ class Writer:
 
     def __call__(self, unit: dict[str, Any]) -> dict[str, int]:
         job = self._job
-        known = frozenset(job.model.classes)
         scores = job.answer.among(unit["scores"])
         features = unit.get("features", scores)
         scored = iter(zip(scores, features, job.answer.columns(scores, features), strict=True))
@@ -139,7 +132,6 @@ class Writer:
         names = [name for name in job.schema.names if name in unit]
         for values in zip(*(unit[name] for name in names), strict=True):
             row: dict[str, Any] = dict(zip(names, values, strict=True)) | {"model": job.model.digest}
-            row["label"] = inputs.label(job.roots[row["input"]], row["path"], known)
             rows.append(
                 row | (job.answer.failed if row["error"] else _prediction(job, row["label"], *next(scored)))
             )

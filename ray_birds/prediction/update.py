@@ -5,27 +5,28 @@ there is no update. Both the earlier rows and the new ones are in the order of t
 they stream by.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
+from ray_birds.core.prefetch import REQUESTS, prefetch
+from ray_birds.data import walk
 from ray_birds.prediction.inputs import Found
+from ray_birds.prediction.listing import File, Listing, batches
 from ray_birds.prediction.output import Output
 
-_KEYS = ["input", "path", "size", "modified"]
-_NAMES = ("new", "changed", "vanished")
+_KEYS = ["input", "path", "size", "modified", "label"]
+_LOOKED = 1_000  # files whose size and time one thread looks at in a row
 
 
-@dataclass(frozen=True)
-class Changes:
-    """`kept` (files,) bool: whose rows stay. `changed` counts those that could not be read before, too."""
+class Changes(NamedTuple):
+    """How many rows stay, and how many files are new, changed (or could not be read before) or gone."""
 
-    kept: np.ndarray
+    kept: int
     new: int
     changed: int
     vanished: int
@@ -34,36 +35,69 @@ class Changes:
         return bool(self.new or self.changed or self.vanished)
 
     def __str__(self) -> str:
-        return ", ".join(f"{getattr(self, name):,} {name}" for name in _NAMES)
-
-    def counts(self) -> dict[str, int]:
-        return {"kept": int(self.kept.sum())} | {name: getattr(self, name) for name in _NAMES}
-
-    def to_json(self) -> dict[str, Any]:
-        return self.counts() | {"kept": self.kept.astype(int).tolist()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        return cls(**values | {"kept": np.array(values["kept"], bool)})
-
-    def todo(self, found: Found) -> Found:
-        """Of the files those without a row that stays."""
-        numbers = np.flatnonzero(~self.kept)
-        images, stamps = tuple(found.images[n] for n in numbers), tuple(found.stamps[n] for n in numbers)
-        return Found(images, (), found.roots, stamps=stamps)
+        return f"{self.new:,} new, {self.changed:,} changed, {self.vanished:,} vanished"
 
 
-def compare(output: Output, found: Found) -> Changes:
-    """What of the files is new, changed or gone since the output was made."""
-    before: dict[tuple[str, str], tuple[int | None, int | None]] = {}
+def compare(output: Output, found: Found, classes: Sequence[str]) -> tuple[Changes, np.ndarray]:
+    """What of the files is new, changed or gone since the output was made; and whose rows stay, (files,) bool.
+
+    Both come in the order of the inputs and, of each, of the paths.
+    """
+    places = {given: place for place, given in enumerate(found.roots)}
+    earlier = _earlier(output, places)
+    kept = np.zeros(len(found), bool)
+    known = vanished = 0
+    before = next(earlier, None)
+    for number, file in enumerate(_stamped(found, classes)):
+        key = places[file.input], file.path
+        while before and before[0] < key:
+            vanished += 1
+            before = next(earlier, None)
+        if before and before[0] == key:
+            known += 1
+            now = file.size, file.modified, file.label
+            kept[number] = None not in now[:2] and before[1] == now
+            before = next(earlier, None)
+    vanished += bool(before) + sum(1 for _ in earlier)
+    stay = int(kept.sum())
+    return Changes(stay, len(kept) - known, known - stay, vanished), kept
+
+
+def _earlier(
+    output: Output, places: dict[str, int]
+) -> Iterator[tuple[tuple[int, str], tuple[int | None, int | None, str | None]]]:
+    """Of each row of the output the place of its input with the path, and what must be the same for it to stay."""
     for part in output.published(_KEYS):
-        times = part["modified"].cast(pa.int64())
-        given, path, size, modified = (column.to_pylist() for column in (*part.columns[:3], times))
-        before.update(zip(zip(given, path, strict=True), zip(size, modified, strict=True), strict=True))
-    pairs = zip(found.images, found.stamps, strict=True)
-    kept = np.array([None not in stamp and before.get(image) == stamp for image, stamp in pairs], bool)
-    known = sum(image in before for image in found.images)
-    return Changes(kept, len(found.images) - known, known - int(kept.sum()), len(before) - known)
+        times = part["modified"].cast(pa.int64()).to_pylist()
+        given, path, size, label = (part[name].to_pylist() for name in ("input", "path", "size", "label"))
+        keys = zip((places[one] for one in given), path, strict=True)
+        yield from zip(keys, zip(size, times, label, strict=True), strict=True)
+
+
+def _stamped(found: Found, classes: Sequence[str]) -> Iterator[File]:
+    """The files, with size and time of those that the listing does not tell them of."""
+
+    def look(files: list[File]) -> list[File]:
+        return [_looked_at(found, file) if file.size is None else file for file in files]
+
+    for some in prefetch(look, batches(found.files(classes), _LOOKED), REQUESTS):
+        yield from some
+
+
+def _looked_at(found: Found, file: File) -> File:
+    size, modified = walk.stamp(storage.at(found.roots[file.input], file.path))
+    return file._replace(size=size, modified=modified)
+
+
+def marked(files: Iterable[File], kept: np.ndarray) -> Iterator[File]:
+    """The files, with which of them are `kept`."""
+    for file, stays in zip(files, kept.tolist(), strict=True):
+        yield file._replace(kept=stays)
+
+
+def todo(files: Listing) -> Iterator[File]:
+    """Of the files those without a row that stays."""
+    return (file for file in files.files() if not file.kept)
 
 
 def fresh(output: Output) -> Output:
@@ -71,15 +105,15 @@ def fresh(output: Output) -> Output:
     return Output(storage.join(output.staging, "_fresh"))
 
 
-def merge(output: Output, new: Iterator[pa.Table], found: Found, changes: Changes, unit: int) -> None:
-    """Write the parts of all files, `unit` in each: rows that stay from the output, the others from `new`.
+def merge(output: Output, new: Iterator[pa.Table], files: Listing) -> None:
+    """Write the parts of all files: rows that stay from the output, the others from `new`.
 
     Raises OutputError where the output no longer holds them.
     """
-    stay = (image for image, kept in zip(found.images, changes.kept, strict=True) if kept)
+    stay = ((file.input, file.path) for file in files.files() if file.kept)
     rows, made = _Rows(_staying(output.published(), stay)), _Rows(new)
-    for number, start in enumerate(range(0, len(found.images), unit)):
-        kept = changes.kept[start : start + unit]
+    for number, part in enumerate(files):
+        kept = part["kept"].to_numpy()
         tables = [rows.take(int(kept.sum())), made.take(int((~kept).sum()))]
         if sum(map(len, tables)) < len(kept):
             raise OutputError(

@@ -1,11 +1,11 @@
-"""What a prediction job has to do: its files in units, those of now or of the run that it continues."""
+"""What a prediction job has to do: its files, those of now or of the run that it continues."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ray_birds.config import PredictConfig
@@ -13,12 +13,11 @@ from ray_birds.core import terminal
 from ray_birds.core.errors import OutputError, RayBirdsError
 from ray_birds.core.settings import option
 from ray_birds.data import decode
-from ray_birds.data.walk import UNKNOWN
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import answer, inputs, steps, update
+from ray_birds.prediction import answer, inputs, labelled, steps, update
 from ray_birds.prediction.inputs import Found
+from ray_birds.prediction.listing import Listing
 from ray_birds.prediction.output import Output
-from ray_birds.prediction.steps import Unit
 from ray_birds.prediction.update import Changes
 
 _UNIT = 512  # files, fewer where a job is small or its images are large
@@ -27,16 +26,16 @@ _UNIT_BYTES = 80_000_000  # of decoded pixels
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """The files of a job, and how many make a unit; `changes` where the job brings an output up to date."""
+    """The files of a job, and what is to be said of them; `changes` where the job brings an output up to date.
 
-    found: Found
-    unit: int
+    `ignored` are those that are no image, with the reason; `roots` is where the paths of each input begin.
+    """
+
+    files: Listing
+    roots: dict[str, str]
+    ignored: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     changes: Changes | None = None
-
-    def units(self) -> Iterator[Unit]:
-        for number, start in enumerate(range(0, len(self.found.images), self.unit)):
-            here = slice(start, start + self.unit)
-            yield Unit(number, self.found.images[here], self.found.stamps[here])
 
 
 def begin(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
@@ -45,10 +44,7 @@ def begin(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
     note = output.interrupted()
     if note is not None and config.resume:
         _compare(output, note["settings"], decides)
-        images, ignored = (tuple(map(tuple, note[name])) for name in ("images", "ignored"))
-        stamps = tuple(map(tuple, note.get("stamps", ()))) or (UNKNOWN,) * len(images)
-        changes = Changes.from_json(note["changes"]) if note.get("changes") else None
-        return Work(Found(images, ignored, note["roots"], tuple(note["notes"]), stamps), note["unit"], changes)
+        return _work(output, note)
     if note is not None and not config.overwrite:
         raise OutputError(f"{output.uri}: a job was interrupted; --resume continues it, --overwrite starts anew")
     if note is None and output.exists():
@@ -65,22 +61,31 @@ def begin(config: PredictConfig, output: Output, model: Bundle) -> Work | None:
             raise OutputError(
                 f"{output.uri}: holds other things than predictions; choose another --output, or empty it"
             )
-    return _start(config, output, model, inputs.find(config.input))
+    return _start(config, output, model, labelled.find(config, model.classes))
+
+
+def _work(output: Output, note: dict[str, Any]) -> Work:
+    """What a job that was interrupted has to do, by its note. Raises OutputError where that lacks its list."""
+    if "files" not in note:
+        raise OutputError(f"{output.uri}: an older ray-birds began its job; --overwrite starts anew")
+    changes = Changes(**note["changes"]) if note["changes"] else None
+    ignored = tuple((path, reason) for path, reason in note["ignored"])
+    return Work(output.listing(note), note["roots"], ignored, tuple(note["notes"]), changes)
 
 
 def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifest: dict[str, Any]) -> Work | None:
     """What has changed since the output was made, with --update as work; None where nothing is to be done."""
     try:
-        found = inputs.find(config.input)
+        found = labelled.find(config, model.classes)
         _check_same(output, manifest, found.roots, steps.columns(config, model))
     except RayBirdsError:
         if config.update:
             raise
         terminal.say(f"{output.uri} is complete already; nothing to do")
         return None
-    changes = update.compare(output, found)
+    changes, kept = update.compare(output, found, model.classes)
     if changes and config.update:
-        return _start(config, output, model, found, changes)
+        return _start(config, output, model, found, changes, kept)
     if changes:
         terminal.say(
             f"{output.uri} is complete, but its images are no longer the same: {changes}; --update scores these"
@@ -103,24 +108,38 @@ def _check_same(output: Output, manifest: dict[str, Any], roots: dict[str, str],
 
 
 def _start(
-    config: PredictConfig, output: Output, model: Bundle, found: Found, changes: Changes | None = None
+    config: PredictConfig,
+    output: Output,
+    model: Bundle,
+    found: Found,
+    changes: Changes | None = None,
+    kept: np.ndarray | None = None,
 ) -> Work:
-    unit = unit_size(len(found.images), model.variant.image_size, config.batch_size)
-    note = {"settings": settings(config, model), "unit": unit, "changes": changes and changes.to_json()}
-    output.start(note | dataclasses.asdict(found))
-    return Work(found, unit, changes)
+    note = {
+        "settings": settings(config, model),
+        "roots": found.roots,
+        "ignored": found.ignored,
+        "notes": inputs.notes(found, model.classes),
+        "changes": changes and changes._asdict(),
+    }
+    files = found.files(model.classes)
+    if kept is not None:
+        files = update.marked(files, kept)
+    unit = unit_size(len(found), model.variant.image_size, config.batch_size)
+    made = output.start(note, files, unit)
+    return Work(made, found.roots, found.ignored, tuple(note["notes"]), changes)
 
 
 def settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:
     """What decides the rows, as JSON gives it back."""
     names = ["input", "batch_size", "tta", "top_k", "probabilities", "embeddings", "metadata", "sequence_seconds"]
-    names += ["max_pixels", "max_bytes"]
+    names += ["max_pixels", "max_bytes", "labels", "columns"]
     values: dict[str, Any] = json.loads(config.to_json())
     return {"model": model.digest} | {name: values[name] for name in names} | answer.settings(config)
 
 
 def _compare(output: Output, before: dict[str, Any], now: dict[str, Any]) -> None:
-    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
+    defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)} | {"columns": []}
     for name, value in now.items():
         had = before.get(name, defaults[name])  # an option that is younger than the job was off
         if had != value:

@@ -96,7 +96,7 @@ def _tiles(rows: list[Row], roots: dict[str, str]) -> list[Tile]:
 
 
 def _uri(row: Row, roots: dict[str, str]) -> str:
-    return storage.join(roots[row["input"]], row["path"])
+    return storage.at(roots[row["input"]], row["path"])
 
 
 def _caption(row: Row) -> tuple[str, str, str]:

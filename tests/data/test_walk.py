@@ -104,6 +104,32 @@ def test_what_is_no_file_has_a_reason(tmp_path: Path) -> None:
     }
 
 
+def test_paths_are_sorted_though_folders_are_listed_one_by_one(tmp_path: Path) -> None:
+    """As texts: a-b/ comes before a/, and a folder among the files of the one above."""
+    names = [
+        "a-b/1.jpg",
+        "a.jpg",
+        "a/1.jpg",
+        "a/b/1.jpg",
+        "a/b.jpg",
+        "a/b0/1.jpg",
+        "a/c/d/1.jpg",
+        "a/z.jpg",
+        "é.jpg",
+    ]
+    tree = walk.walk(str(make(tmp_path, *names, "z/y/x.jpg", "\U0001f426/\uffee.jpg", "\uffee.jpg")))
+    assert tree.files == sorted(tree.files) and len(tree.files) == len(names) + 3
+    runs = [(folder, names.to_pylist()) for folder, names in tree.runs() if folder == "a/" and len(names)]
+    assert runs == [("a/", ["1.jpg", "b.jpg"]), ("a/", ["z.jpg"])]
+
+
+def test_many_names_are_sorted_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = walk.walk(str(make(tmp_path, *(f"{number * 7 % 100} é.jpg" for number in range(100)))))
+    monkeypatch.setattr(walk, "_CHUNK", 7)
+    again = walk.walk(str(tmp_path))
+    assert again.files == tree.files == sorted(tree.files) and len(tree.files) == 100
+
+
 def test_keys_of_an_object_store() -> None:
     """Every key is a file that can be asked for; one that the file system does not take has a reason."""
     keys = {
@@ -111,6 +137,7 @@ def test_keys_of_an_object_store() -> None:
         "in/x?region=eu": b"\xff\xd8\xff",
         "in/list.txt.gz": b"\x1f\x8b no gzip",
         "in/a//b.jpg": b"",
+        "in//c.jpg": b"",
         "in/A/.ipynb_checkpoints/1.jpg": b"",
         "in/A/.ipynb_checkpoints/2.jpg": b"",
         "in/B/a #1%20.png": b"",
@@ -121,10 +148,17 @@ def test_keys_of_an_object_store() -> None:
         for key, data in keys.items():
             store.put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=data)
         tree = walk.walk(f"{bucket}/in")
-        assert tree.files == ["B/a #1%20.png", "a//b.jpg", "list.txt.gz", "photo.jpg?width=300", "x?region=eu"]
+        assert tree.files == [
+            "/c.jpg",
+            "B/a #1%20.png",
+            "a//b.jpg",
+            "list.txt.gz",
+            "photo.jpg?width=300",
+            "x?region=eu",
+        ]
         assert tree.litter == {".ipynb_checkpoints": 1} and {"A", "B", "a"} <= set(tree.folders)
         images, others = walk.sort(tree)
-        assert images == ["B/a #1%20.png", "a//b.jpg", "photo.jpg?width=300", "x?region=eu"]
+        assert images.files == ["/c.jpg", "B/a #1%20.png", "a//b.jpg", "photo.jpg?width=300", "x?region=eu"]
         assert others == [Aside("list.txt.gz", walk.NOT_AN_IMAGE, False)]
         assert storage.read(tree.uri("photo.jpg?width=300")) == b"\xff\xd8\xff"
         assert storage.read(tree.uri("list.txt.gz")) == b"\x1f\x8b no gzip"

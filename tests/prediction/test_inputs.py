@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ray_birds.config import PredictConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode
-from ray_birds.prediction import inputs
+from ray_birds.prediction import inputs, labelled
 from ray_birds.prediction.inputs import Found
 from tests.conftest import CLASSES
 
@@ -349,7 +350,7 @@ def test_a_folder_without_permission_is_named() -> None:
         "root = os.geteuid() == 0\n"
         "if root: os.seteuid(65534)\n"
         "found = inputs.find([str(folder)])\n"
-        "print(len(found.images), list(inputs.reasons(found)))\n"
+        "print(len(found), list(inputs.reasons(found.ignored)))\n"
         "if root: os.seteuid(0)\n"
         "(folder / 'closed').rmdir(); (folder / 'a.jpg').unlink(); folder.rmdir()"
     )
@@ -363,4 +364,64 @@ def test_100_000_files_are_listed_in_seconds(tmp_path: Path) -> None:
         os.close(os.open(f"{tmp_path}/{number}.jpg", os.O_CREAT))
     start = time.perf_counter()
     found = inputs.find([str(tmp_path)])
-    assert len(found.images) == 100_000 and time.perf_counter() - start < 20
+    assert len(found) == 100_000 and time.perf_counter() - start < 20
+
+
+# ---- by a table of labels
+
+
+def by_table(folder: Path, *rows: str, columns: tuple[str, ...] = ()) -> Found:
+    (folder.parent / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    config = PredictConfig("m", (str(folder),), labels=str(folder.parent / "labels.csv"), columns=columns)
+    return labelled.find(config, CLASSES)
+
+
+def test_a_table_gives_files_and_labels(folder: Path, birds: Path) -> None:
+    """In the order of the paths; labels as the model has them; one without a label, and one from elsewhere."""
+    elsewhere = str(birds / "test/CORAL OWL/1.jpg")
+    rows = (
+        "id,label,path",
+        "1,coral-owl,a/1.jpg",
+        "2,,a/x.png",
+        f"3,MOSS TERN,{elsewhere}",
+        "4,MOSS TERN,zero.bmp",
+    )
+    found = by_table(folder, *rows)
+    assert [(file.path, file.label) for file in found.files(CLASSES)] == [
+        (elsewhere, "MOSS TERN"),
+        ("a/1.jpg", "CORAL OWL"),
+        ("a/x.png", None),
+        ("zero.bmp", "MOSS TERN"),
+    ]
+    assert found.roots == {str(folder): str(folder)} and len(found) == 4
+    (note,) = inputs.notes(found, CLASSES)
+    assert note == f"1 rows of {folder.parent}/labels.csv have no label"
+    again = by_table(folder, "file,species", "a/1.jpg,ATLAS FINCH", columns=("path=file", "label=species"))
+    assert [(file.path, file.label) for file in again.files(CLASSES)] == [("a/1.jpg", "ATLAS FINCH")]
+
+
+def test_a_label_that_is_no_class_is_named(folder: Path) -> None:
+    found = by_table(folder, "path,label", "a/1.jpg,MOSS TERN", "a/x.png,MOSS TERNS", "zero.bmp,human")
+    assert [file.label for file in found.files(CLASSES)] == ["MOSS TERN", None, None]
+    (note,) = inputs.notes(found, CLASSES)
+    assert note.startswith("2 rows of ") and "line 3: 'MOSS TERNS' (nearest 'MOSS TERN')" in note
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["path,label", "a/1.jpg,A", "a/2.jpg,A"], r"labels\.csv line 3: 'a/2\.jpg': no such file below"),
+        (["path,label", "a/1.jpg,A", "a/1.jpg,B"], r"labels\.csv line 3: 'a/1\.jpg' has label 'B', not 'A'"),
+        (["path,label", "a/1.jpg,A", ",B"], r"labels\.csv line 3: path is empty"),
+        (["path,species", "a/1.jpg,A"], r"labels\.csv: no column 'label' \.*name it with --columns label=NAME"),
+        (["path,label"], r"labels\.csv: has no rows; expected one for each image"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_one_line(folder: Path, rows: list[str], words: str) -> None:
+    with pytest.raises(DataError, match=words) as error:
+        by_table(folder, *rows)
+    assert "\n" not in str(error.value)
+
+
+def test_splits_of_a_table_say_nothing_to_a_prediction(folder: Path) -> None:
+    assert len(by_table(folder, "path,label,split", "a/1.jpg,MOSS TERN,held out")) == 1

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -32,8 +33,9 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, storage
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.data import formats
-from ray_birds.prediction import inputs
-from ray_birds.prediction.output import JOB, SUCCESS, Output, checked, schema
+from ray_birds.prediction import inputs, listing
+from ray_birds.prediction.listing import File
+from ray_birds.prediction.output import FILES, JOB, SUCCESS, Output, checked, schema
 from ray_birds.prediction.result import show
 from ray_birds.prediction.run import _is_local, _with_gpus, predict
 from tests.conftest import CLASSES, REPOSITORY, own_s3
@@ -304,6 +306,37 @@ def test_this_process_writes_what_the_workers_of_ray_write(
     assert ours == theirs
 
 
+def test_a_table_of_labels_gives_the_rows_and_what_they_are_scored_against(
+    settings: PredictConfig, folder: Path, birds: Path, tmp_path: Path
+) -> None:
+    """The same numbers as folders give; a corrected label scores its row again with --update."""
+    table, here = tmp_path / "labels.csv", tmp_path / "here"
+    shutil.copytree(birds / "test", here)
+    rows = [(f"{name}/{number}.jpg", name) for name in CLASSES for number in (1, 2)]
+    lines = [f"{path},{name}" for path, name in rows]
+    table.write_text("\n".join(["file,species", *lines[:4], f"{rows[4][0]},", f"{rows[5][0]},human"]))
+    asked = settings.replace(input=(str(here),), output=str(tmp_path / "out"), engine="local")
+    asked = asked.replace(labels=str(table), columns=("path=file", "label=species"))
+    done = predict(asked)
+    found = read(tmp_path / "out")
+    assert found["path"].tolist() == [path for path, _ in rows]
+    assert found["label"].fillna("").tolist() == [name for _, name in rows[:4]] + ["", ""]
+    assert done.evaluation is not None and done.evaluation.images == 4
+    one, other = done.manifest["notes"]
+    assert one.endswith("have no label") and "line 7: 'human'" in other
+    predict(asked.replace(labels="", columns=(), output=str(tmp_path / "folders")))
+    by_folder = read(tmp_path / "folders")
+    assert by_folder["label"].tolist() == [name for _, name in rows]
+    same = ["path", "prediction", "probability", "size", "modified", "error"]
+    pd.testing.assert_frame_equal(found[same], by_folder[same], check_exact=True)
+    table.write_text("\n".join(["file,species", *lines]))
+    again = predict(asked.replace(update=True))
+    assert again.manifest["update"] == {"kept": 4, "new": 0, "changed": 2, "vanished": 0}
+    assert read(tmp_path / "out")["label"].tolist() == [name for _, name in rows]
+    with pytest.raises(OutputError, match=r"another --labels"):
+        predict(asked.replace(labels="", columns=(), update=True))
+
+
 @pytest.mark.parametrize(
     ("images", "given", "running", "local"),
     [
@@ -464,6 +497,10 @@ class TestRefusals:
             self.refused(changed, OutputError, words)
         with pytest.raises(KeyboardInterrupt):
             predict(again)
+        note = Path(f"{first.output}.partial", JOB)
+        old = note.read_text(encoding="utf-8").replace('"files":', '"images":')
+        note.write_text(old, encoding="utf-8")
+        self.refused(again, OutputError, "an older ray-birds began its job; --overwrite starts anew")
 
 
 @pytest.mark.slow
@@ -611,12 +648,11 @@ def test_killed_between_the_two_renames(scored: Path, settings: PredictConfig, t
     output = Output(str(tmp_path / "out"))
     shutil.copytree(scored, tmp_path / "out.old")
     shutil.copytree(scored, output.staging)
-    note = {"settings": manifest(scored)["job"], "unit": 64, "ignored": [], "notes": []}
-    note["roots"] = manifest(scored)["roots"]
-    pairs = pads.dataset(scored, format="parquet").to_table(columns=["input", "path"]).to_pylist()
-    storage.write_json(
-        storage.join(output.staging, JOB), note | {"images": [[r["input"], r["path"]] for r in pairs]}
-    )
+    rows = pads.dataset(scored, format="parquet").to_table(columns=["input", "path"])
+    files = listing.write(storage.join(output.staging, FILES), map(File, *rows.to_pydict().values()), 64)
+    note = {"settings": manifest(scored)["job"], "files": files.count, "unit": 64, "ignored": [], "notes": []}
+    note |= {"roots": manifest(scored)["roots"], "changes": None}
+    storage.write_json(storage.join(output.staging, JOB), note)
     config = settings.replace(output=output.uri, resume=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "session", _interrupted)
@@ -632,12 +668,9 @@ def test_a_damaged_part_is_found_and_not_published(
     """Rows are compared with files before anything is published."""
     output = Output(str(tmp_path / "out"))
     shutil.copytree(scored, output.staging)
-    units = [
-        [(row["input"], row["path"]) for row in pads.dataset(part, format="parquet").to_table().to_pylist()]
-        for part in output.parts().values()
-    ]
+    units = [pq.read_table(part, columns=["input", "path"]) for part in output.parts().values()]
     model = manifest(scored)["model"]["digest"]
-    assert sum(map(len, checked(output, map(tuple, units), model))) == sum(map(len, units))
+    assert sum(map(len, checked(output, units, model))) == sum(map(len, units))
     first, second = list(output.parts().values())[:2]
     if damage == "cut":
         Path(second).write_bytes(Path(second).read_bytes()[:1000])
@@ -646,7 +679,7 @@ def test_a_damaged_part_is_found_and_not_published(
     else:
         Path(second).unlink()
     with pytest.raises(OutputError, match="part") as error:
-        list(checked(output, map(tuple, units), model))
+        list(checked(output, units, model))
     assert "\n" not in str(error.value) and "--resume" in str(error.value)
 
 
@@ -739,13 +772,15 @@ def test_a_replacement_on_an_object_store_counts_when_success_is_there(bucket: s
         output.write_part(number, [row], schema())
     output.publish({"files": 2})
     assert output.complete()
-    output.start({"images": []})
+    output.start({})
     output.write_part(0, [row | {"path": "new.jpg"}], schema())
-    assert output.complete() and output.interrupted() == {"images": []}
+    assert output.complete() and output.interrupted() == {"files": 0, "unit": 1}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(storage, "copy", _interrupted_copy)
         output.publish({"files": 1})
-    assert not output.complete() and output.interrupted() == {"images": []} and list(output.parts()) == [0]
+    assert (
+        not output.complete() and output.interrupted() == {"files": 0, "unit": 1} and list(output.parts()) == [0]
+    )
     output.publish({"files": 1})
     assert output.complete() and output.interrupted() is None and not storage.find(output.staging)
     names = [storage.relative(info, output.uri) for info in storage.find(output.uri)]

@@ -19,12 +19,18 @@ from ray_birds.data.dataset import Dataset, Split
 from ray_birds.model import bundle, lines, samples
 from ray_birds.prediction import image, result, single
 from ray_birds.prediction.answer import Answer
+from ray_birds.prediction.result import Predictions
 from ray_birds.sweep import bundling
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Resize
 from tests.conftest import CLASSES, REPOSITORY, SIZE
 from tests.model.test_bundle import seal
 from tests.model.test_lines import pixels as lines_pixels
+
+
+def alone(config: PredictConfig) -> Predictions:
+    return single.predict(config, bundle.verify(config.model), Answer())
+
 
 CHOICES = [{"label": "CORAL OWL", "probability": 0.75}, {"label": "MOSS TERN", "probability": 0.25}]
 
@@ -110,7 +116,7 @@ def test_without_an_output_there_is_one_photo(
     for number in range(count):
         Image.new("RGB", (9, 9)).save(folder / f"{number}.jpg")
     with pytest.raises(kind, match=words):
-        single.predict(PredictConfig(model=str(bundles / "bundle"), input=(str(folder),)), Answer())
+        alone(PredictConfig(model=str(bundles / "bundle"), input=(str(folder),)))
 
 
 @pytest.mark.parametrize("resize", typing.get_args(Resize))
@@ -157,11 +163,11 @@ def test_test_time_augmentation_is_the_mean_over_image_and_mirror_image(bundles:
     row = ray_birds.load(uri, tta="flip").predict(paths[0]).iloc[0]
     assert row["probability"] == pytest.approx(float(((plain + mirrored) / 2)[0].max()), abs=1e-6)
     config = PredictConfig(model=str(uri), input=(str(paths[0]),), tta="flip")
-    assert single.predict(config, Answer()).to_pandas().iloc[0]["probability"] == row["probability"]
+    assert alone(config).to_pandas().iloc[0]["probability"] == row["probability"]
 
 
 def test_a_photo_that_is_none_is_one_line(bundles: Path, folder: Path) -> None:
     (folder / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"x\.jpg: not a JPEG") as error:
-        single.predict(PredictConfig(model=str(bundles / "bundle"), input=("x.jpg",)), Answer())
+        alone(PredictConfig(model=str(bundles / "bundle"), input=("x.jpg",)))
     assert "\n" not in str(error.value)

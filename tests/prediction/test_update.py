@@ -18,9 +18,11 @@ from ray_birds.core import cluster
 from ray_birds.core.errors import DataError, OutputError
 from ray_birds.data.walk import Stamp
 from ray_birds.prediction import run, statistics, update
-from ray_birds.prediction.inputs import Found, find
+from ray_birds.prediction.inputs import Found, Run, find
+from ray_birds.prediction.listing import File, Listing, write
 from ray_birds.prediction.output import JOB, Output, schema
 from ray_birds.prediction.run import predict
+from ray_birds.prediction.workload import Work
 from tests.data.test_exif import block
 from tests.prediction.test_output import row
 from tests.prediction.test_run import manifest, read, same_numbers
@@ -34,7 +36,8 @@ def rows_of(files: dict[str, Stamp], mark: float) -> list[dict[str, Any]]:
 
 
 def found(files: dict[str, Stamp]) -> Found:
-    return Found(tuple(("birds", path) for path in files), (), {"birds": "/birds"}, (), tuple(files.values()))
+    stamps = dict(files)
+    return Found((Run("birds", "", pa.array(files), stamps),), (), {"birds": "/birds"})
 
 
 @pytest.mark.parametrize("unit", [1, 3, 100])
@@ -51,40 +54,39 @@ def test_what_stays_and_what_is_new_in_one_order(tmp_path: Path, unit: int) -> N
     touched = [path for path in now if path != "050.jpg"][::5]
     now |= dict.fromkeys(touched, (7, 10**15)) | {f"{n:03}.jpg": (n, n) for n in range(1, 100, 10)}
     now = dict(sorted(now.items()))
-    changes = update.compare(old, found(now))
+    changes, kept = update.compare(old, found(now), ())
     added = set(now) - set(before)
-    assert changes.counts() == {
+    assert changes._asdict() == {
         "kept": len(now) - len(added) - len(touched) - 1,
         "new": len(added),
         "changed": len(touched) + 1,
         "vanished": len(set(before) - set(now)),
     }
-    assert str(update.Changes.from_json(changes.to_json())) == str(changes) and changes
-    todo = changes.todo(found(now))
-    assert {path for _, path in todo.images} == added | {*touched, "050.jpg"} and len(todo.stamps) == len(
-        todo.images
-    )
+    assert changes and kept.sum() == changes.kept
+    files = write(str(tmp_path / "files"), update.marked(found(now).files(()), kept), unit)
+    fresh = [(file.path, (file.size, file.modified)) for file in update.todo(files)]
+    assert {path for path, _ in fresh} == added | {*touched, "050.jpg"} and len(fresh) == len(now) - changes.kept
 
-    fresh = [(path, stamp) for (_, path), stamp in zip(todo.images, todo.stamps, strict=True)]
     tables = (pa.Table.from_pylist(rows_of(dict([one]), 0.6), schema=COLUMNS) for one in fresh)
-    update.merge(old, tables, found(now), changes, unit)
+    update.merge(old, tables, files)
     old.publish({})
     parts = list(old.published())
     assert [len(part) for part in parts[:-1]] == [unit] * (len(parts) - 1)
     merged = pa.concat_tables(parts).to_pandas()
     assert merged["path"].tolist() == list(now)
     assert (merged["probability"] < 0.8).equals(merged["path"].isin({path for path, _ in fresh}))
-    assert not update.compare(old, found(now))
+    assert not update.compare(old, found(now), ())[0]
 
 
 def test_an_output_that_is_another_one_now_is_refused(tmp_path: Path) -> None:
     old = Output(str(tmp_path / "out"))
-    files: dict[str, Stamp] = {"1.jpg": (1, 1), "2.jpg": (2, 2)}
+    files = write(
+        str(tmp_path / "files"), [File("birds", "1.jpg", kept=True), File("birds", "2.jpg", kept=True)], 2
+    )
     old.write_part(0, rows_of({"1.jpg": (1, 1)}, 0.9), COLUMNS)
     old.publish({})
-    changes = update.Changes(np.array([True, True]), 0, 0, 1)
     with pytest.raises(OutputError, match="no longer holds the rows"):
-        update.merge(old, iter(()), found(files), changes, 2)
+        update.merge(old, iter(()), files)
 
 
 # ---- through the job
@@ -207,7 +209,8 @@ def _publish(config: PredictConfig) -> None:
     rows = [row | {"input": given, "path": path} for given, path in images.images]
     output.write_part(0, rows, schema())
     tally = statistics.count([pa.Table.from_pylist(rows, schema=schema())], model.classes)
-    output.publish(run._manifest(config, model, images, tally))
+    work = Work(Listing("", len(rows), 1), images.roots)
+    output.publish(run._manifest(config, model, work, tally))
 
 
 def test_both_ways_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

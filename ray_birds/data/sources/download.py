@@ -5,6 +5,7 @@ fetched/ (what came from the net), unpacked/, arranged/ (the folder being laid o
 complete). The contents of ready/ are moved to OUTPUT; the record of the finished download moves last.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,10 +24,12 @@ from ray_birds.data.sources.archive import unpack
 from ray_birds.data.sources.disk import FULL, GB
 from ray_birds.data.sources.folder import check_listed, copy_tree, files_below, find_root
 from ray_birds.data.sources.source import Source, choose
+from ray_birds.data.table import Labels
 
 STAGING = ".download"
 RECORD = ".download.json"
 CLAIM = "source.json"
+TABLES = (".csv", ".parquet")
 
 
 def download(config: DownloadConfig) -> str:
@@ -35,20 +38,22 @@ def download(config: DownloadConfig) -> str:
         raise SettingsError(f"--output {config.output}: expected a folder on this machine or on a shared disk")
     output = storage.local(storage.resolve(config.output))
     source = choose(config, output)
+    if config.labels:
+        source = dataclasses.replace(source, identity=storage.digest([source.identity, config.labels]))
     if _finished(output, source):
         say(f"{output} holds the finished download of {source.name}; remove the folder to repeat it")
     else:
-        _carry_out(source, output, round(config.max_size * GB))
+        _carry_out(source, output, round(config.max_size * GB), config.labels)
     return str(output)
 
 
-def _carry_out(source: Source, output: Path, cap: int) -> None:
+def _carry_out(source: Source, output: Path, cap: int, labels: str) -> None:
     was_there = output.exists()
     try:
         staging = _claim(output, source)
         try:
             if not (staging / "ready").exists():
-                _prepare(source, staging, cap)
+                _prepare(source, staging, cap, labels)
             _publish(staging / "ready", output)
             shutil.rmtree(staging)
         finally:
@@ -98,7 +103,7 @@ def _claim(output: Path, source: Source) -> Path:
     return staging
 
 
-def _prepare(source: Source, staging: Path, cap: int) -> None:
+def _prepare(source: Source, staging: Path, cap: int, labels: str) -> None:
     """Bring, unpack and arrange, up to staging/ready with the record in it."""
     fetched, unpacked, arranged = (staging / name for name in ("fetched", "unpacked", "arranged"))
     for rest in (unpacked, arranged):  # of a run that was stopped
@@ -110,7 +115,11 @@ def _prepare(source: Source, staging: Path, cap: int) -> None:
         if uri.is_file() and not parquet.is_parquet(uri):
             unpack(uri, unpacked, cap)
             uri = unpacked
-        _arrange(uri, arranged, source.fetched or uri == unpacked, cap)
+        ours = source.fetched or uri == unpacked
+        if labels:
+            _place(_with_table(uri, labels), arranged, ours, cap)
+        else:
+            _arrange(uri, arranged, ours, cap)
     except DataError:
         shutil.rmtree(fetched)  # damaged or hostile: the next run fetches it again
         raise
@@ -148,6 +157,18 @@ def _arrange(content: Path, arranged: Path, ours: bool, cap: int) -> None:
     outside = len(found) - len(files_below(root))
     if outside:
         say(f"train/ is in {root.relative_to(content)}/; {outside:,} files outside that folder are left out")
+    _place(root, arranged, ours, cap)
+
+
+def _with_table(content: Path, labels: str) -> Path:
+    """A folder that has a table of labels. Raises DataError where it has none."""
+    if not (content / storage.to_os(labels)).is_file():
+        tables = [str(file.relative_to(content)) for file in files_below(content) if file.suffix in TABLES]
+        raise DataError(f"the data set has no {labels} (--labels); its tables: {', '.join(tables[:5]) or 'none'}")
+    return content
+
+
+def _place(root: Path, arranged: Path, ours: bool, cap: int) -> None:
     if ours:
         root.rename(arranged)
     else:
@@ -178,10 +199,11 @@ def _tidy(output: Path, was_there: bool) -> None:
             output.rmdir()
 
 
-def show(output: str) -> None:
-    """Print what the folder holds, and whether a sweep would take it."""
+def show(output: str, labels: str = "") -> None:
+    """Print what the folder holds, with labels by its folders or a table in it, and whether a sweep takes it."""
+    table = storage.join(output, labels) if labels else ""
     try:
-        dataset = scan(output)
+        dataset = scan(output, labels=Labels(table))
     except DataError as error:
         say(f"in place, but a sweep would not take it yet: {error}")
         return
@@ -189,4 +211,4 @@ def show(output: str) -> None:
     say(f"{len(dataset.classes):,} classes; images: {counts}")
     for note in dataset.notes:
         say(f"note: {note}")
-    say(f"next: ray-birds check --data {output}")
+    say(f"next: ray-birds check --data {output}" + (f" --labels {table}" if table else ""))

@@ -104,7 +104,8 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def get(output: Path, **options: Any) -> None:
-    show(download(DownloadConfig(output=str(output), **({"dataset": OWNER_NAME} | options))))
+    config = DownloadConfig(output=str(output), **({"dataset": OWNER_NAME} | options))
+    show(download(config), config.labels)
 
 
 def take(output: Path, source: object, **options: Any) -> None:
@@ -872,3 +873,39 @@ def test_parquet_that_unpacks_beyond_the_cap(tmp_path: Path, output: Path) -> No
     assert (source / "train.parquet").stat().st_size < 300_000
     message = refused(output, OutputError, dataset="", source=str(source), max_size=0.02)
     assert "as images, would take" in message and not output.exists()
+
+
+# ---- with a table of labels
+
+TABLE = "path,label\n" + "".join(f"2024/{n}.jpg,{CLASSES[n % 3]}\n" for n in range(6))
+WITH_TABLE = {"meta/labels.csv": TABLE.encode()} | {f"2024/{n}.jpg": image(n) for n in range(6)}
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_a_table_of_labels_comes_with_its_images_as_they_lie(
+    output: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "data.zip"
+    source.write_bytes(zipped(WITH_TABLE))
+    if kind == "folder":
+        source = tmp_path / "data"
+        with zipfile.ZipFile(tmp_path / "data.zip") as archive:
+            archive.extractall(source)
+    take(output, source, labels="meta/labels.csv")
+    assert {name: data for name, data in snapshot(output).items() if not name.startswith(".")} == WITH_TABLE
+    said = capsys.readouterr().out
+    assert "3 classes; images: train 6" in said and f"--labels {output}/meta/labels.csv" in said
+    before = snapshot(output)
+    take(output, source, labels="meta/labels.csv")
+    assert "holds the finished download" in capsys.readouterr().out and snapshot(output) == before
+    with pytest.raises(OutputError, match="holds the download of"):
+        take(output, source)
+
+
+def test_a_table_that_is_not_there_is_named_with_those_that_are(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.zip").write_bytes(zipped(WITH_TABLE))
+    with pytest.raises(DataError, match=r"has no labels\.csv \(--labels\); its tables: meta/labels\.csv"):
+        take(output, tmp_path / "data.zip", labels="labels.csv")
+    assert not output.exists()
+    with pytest.raises(SettingsError, match=r"--labels \.\./labels\.csv: expected a path inside"):
+        take(output, tmp_path / "data.zip", labels="../labels.csv")

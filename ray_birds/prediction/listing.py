@@ -1,0 +1,107 @@
+"""The files of a prediction job, a row each: Parquet in pieces, which are written and read one at a time.
+
+A part's files are a row group: whoever makes a part reads these alone, and no process holds more than a piece.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_birds.core import storage
+from ray_birds.core.errors import OutputError
+
+_PIECE = 128  # parts whose files are in a piece
+
+
+class File(NamedTuple):
+    """An image to score, at `path` below the root of its `input`.
+
+    `label` is the class of the model that its folder or a table says it is. `size` in bytes and last change, in
+    microseconds since 1970 (UTC), are None where they were not looked at. The row of one that is `kept` is that of
+    an earlier job.
+    """
+
+    input: str
+    path: str
+    label: str | None = None
+    size: int | None = None
+    modified: int | None = None
+    kept: bool = False
+
+
+_TYPES = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.bool_())
+_SCHEMA = pa.schema(zip(File._fields, _TYPES, strict=True))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """`count` files, in order, of which `unit` make a part; the pieces lie in the folder `uri`."""
+
+    uri: str
+    count: int
+    unit: int
+
+    @property
+    def parts(self) -> int:
+        return math.ceil(self.count / self.unit)
+
+    def size(self, part: int) -> int:
+        """How many files a part has."""
+        return min(self.unit, self.count - part * self.unit)
+
+    def read(self, part: int) -> pa.Table:
+        """The files of one part, with the columns of File. Raises OutputError where their piece is damaged."""
+        with self._piece(part // _PIECE) as piece:
+            return piece.read_row_group(part % _PIECE)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """The files of all parts. Raises OutputError where a piece is missing or damaged."""
+        for number in range(math.ceil(self.parts / _PIECE)):
+            with self._piece(number) as piece:
+                yield from map(piece.read_row_group, range(piece.num_row_groups))
+
+    def files(self) -> Iterator[File]:
+        for table in self:
+            yield from map(File, *(column.to_pylist() for column in table.columns))
+
+    @contextmanager
+    def _piece(self, number: int) -> Iterator[pq.ParquetFile]:
+        uri = _uri(self.uri, number)
+        try:
+            system, path = storage.filesystem(uri)
+            with system.open_input_file(path) as file:
+                yield pq.ParquetFile(file, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{uri}: the job's list of files is missing or damaged; --overwrite starts anew"
+            ) from error
+
+
+def write(uri: str, files: Iterable[File], unit: int) -> Listing:
+    """Write the list of a job into the folder `uri`. Raises OSError."""
+    count = 0
+    for piece in batches(files, _PIECE * unit):
+        table = pa.table(list(zip(*piece, strict=True)), schema=_SCHEMA)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=unit, compression="zstd", write_page_checksum=True)
+        storage.write(_uri(uri, count // (_PIECE * unit)), buffer.getvalue())
+        count += len(piece)
+    return Listing(uri, count, unit)
+
+
+def batches(files: Iterable[File], size: int) -> Iterator[list[File]]:
+    """The files, `size` at a time."""
+    left = iter(files)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def _uri(folder: str, number: int) -> str:
+    return storage.join(folder, f"{number:06d}.parquet")
