@@ -19,7 +19,7 @@ def check_temporary() -> None:
     for name in (name for name in TEMPORARY if os.environ.get(name)):
         _try(name, os.environ[name])
     if "TMPDIR" not in os.environ:
-        _try("TMPDIR", "/tmp")
+        _try("TMPDIR", "/tmp" if os.name == "posix" else tempfile.gettempdir())
 
 
 def _try(name: str, folder: str) -> None:

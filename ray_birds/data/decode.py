@@ -212,10 +212,11 @@ def _alone(size: int) -> Iterator[None]:
         yield
         return
     with Path(__file__).open("rb") as file:
-        with suppress(OSError, ImportError):
-            import fcntl  # Windows has none
+        if sys.platform != "win32":
+            import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
