@@ -23,6 +23,8 @@ ROOMS = (
 ALONE = {("prediction", "sweep"), ("report", "model"), ("report", "features")}  # the first never uses the second
 LATE = {"data.check", "sweep.summary", "prediction.run", "prediction.result"}  # draw pages, when all else is done
 
+FOR_SUSPECTS = {("data.check", "features.suspects_job")}  # and checks what needs a network, when that is asked for
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 JOBS = sorted((REPOSITORY / "jobs").glob("*.py"))
 
@@ -35,12 +37,13 @@ def dotted(module: Path) -> str:
 NAMES = {dotted(module): module for module in MODULES}
 
 RAY = {
-    *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute"),
+    *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute", "features.suspects_job"),
     *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
     "prediction.pipeline",
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
 KERAS = {
+    "model.out_of_fold",
     "model.probe",
     "model.train_step",
     "sweep.heads",
@@ -115,6 +118,7 @@ def test_imports_run_one_way(module: Path) -> None:
     here = dotted(module)
     above, inside = (ours(module, everywhere=everywhere) - {"__init__"} for everywhere in (False, True))
     late = {name for name in inside - above if room(name) == "report" and here in LATE}
+    late |= {name for name in inside - above if (here, name) in FOR_SUSPECTS}
     used = {room(name) for name in inside - late}
     assert used <= {*ROOMS[: ROOMS.index(room(here)) + 1]}
     assert not {other for one, other in ALONE if one == room(here)} & used

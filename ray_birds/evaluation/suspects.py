@@ -1,11 +1,11 @@
 """Labels that are probably wrong, by the probabilities of models that did not learn from them: confident learning.
 
-C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70, 2021,
-with pruning by class. An image is counted for class j where its probability of j is at least the mean probability of
-j among the images labelled j; of several such classes for the most probable. The share of the images labelled i that
-is counted for other classes is the share of wrong labels there; as many of them are suspect, those whose label is
-the least probable. So a class that models find hard is held to what they are sure of there, and not to one number
-for all classes.
+C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
+2021, with pruning by class. An image is counted for class j where its probability of j is at least the mean
+probability of j among the images labelled j; of several such classes for the most probable. The share of the
+images labelled i that is counted for other classes is the share of wrong labels there; as many of them are
+suspect, those whose label is the least probable. So a class that models find hard is held to what they are sure
+of there, and not to one number for all classes.
 """
 
 from typing import NamedTuple
@@ -57,7 +57,9 @@ def _shares_wrong(
     return other / np.maximum(total, 1)
 
 
-def typical(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray, each: int) -> dict[int, np.ndarray]:
+def typical(
+    probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray, each: int
+) -> dict[int, np.ndarray]:
     """Rows of up to `each` images of each of the `classes`, those whose label is the most probable."""
     of_given = probabilities[np.arange(len(labels)), labels]
     found = {}
@@ -68,7 +70,7 @@ def typical(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray, 
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, count: int, classes: int) -> np.ndarray:
-    """(n,) int64: the fold of each image, from 0: `groups` (n,) whole, and the `classes` as even as that leaves them.
+    """(n,) int64: the fold of each image, from 0: `groups` (n,) whole, classes as even as that leaves them.
 
     -1 for those without which no model would know their class: it cannot judge them.
     """
