@@ -34,7 +34,7 @@ class Check:
 
     @property
     def suspects(self) -> "pd.DataFrame":
-        """One row per suspect label, the most suspicious first; as suspects.csv has them. Empty without --suspects."""
+        """One row per suspect label, as in suspects.csv, the most suspicious first; none without --suspects."""
         import pandas as pd
 
         from ray_birds.report.suspects import COLUMNS, rows
