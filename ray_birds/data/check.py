@@ -64,19 +64,20 @@ def check(config: CheckConfig) -> Check:
     """Read every image of the folder once.
 
     Raises DataError where there is nothing to look at, OutputError where `output` holds other files of the names
-    that a check writes, or cannot be written.
+    that a check writes, or cannot be written, ModelError where `weights` cannot be had or do not fit.
     """
+    from ray_birds.features import suspects_job  # a room above, for --suspects alone
+
     output = _output(config.output)
-    dataset, problems = survey(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     features = storage.resolve(config.features_dir) if config.features_dir else storage.join(output, "features")
+    if config.suspects:
+        suspects_job.check_locally(config, features)
+    dataset, problems = survey(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     with cluster.session(config.verbose) as resources:
         cluster.check_reachable(*_places(config, dataset, features))
         records = inspect_job.read(dataset, near_duplicates.SIZE)
-        judgement = None
-        if config.suspects:
-            from ray_birds.features import suspects_job  # the rooms above are entered for this alone
-
-            judgement = suspects_job.judge(config, features, dataset, records, resources)
+        asked = config.suspects
+        judgement = suspects_job.judge(config, features, dataset, records, resources) if asked else None
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
         *findings.of_groups(dataset),

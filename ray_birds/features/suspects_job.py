@@ -7,8 +7,9 @@ import numpy as np
 import ray
 
 from ray_birds.config import CheckConfig
-from ray_birds.core import cluster, terminal
+from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
+from ray_birds.core.errors import OutputError, first_line
 from ray_birds.data import findings, inspect_job, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord, Judgement, fingerprint
@@ -24,6 +25,20 @@ _TASK_CPUS = 4  # TensorFlow gains little from more threads on batches of featur
 _BLOCK = 4096  # images whose neighbours one task looks for
 _READ = 8192  # rows at a time
 _SEED, _PRECISION, _DTYPE = 0, "float32", "float16"  # those of a sweep by default, whose store may be used
+
+
+def check_locally(config: CheckConfig, features_dir: str) -> None:
+    """See, before images are read, that weights are there and features can be written.
+
+    Raises ModelError or OutputError where not.
+    """
+    backbones.weights_digest(config.weights)
+    try:
+        storage.check_writable(features_dir)
+    except OSError as error:
+        raise OutputError(
+            f"--features-dir {features_dir}: cannot be written ({first_line(error)}); give a folder that can"
+        ) from error
 
 
 def judge(

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ray_birds.cli import main
 from ray_birds.config import CheckConfig
-from ray_birds.core.errors import DataError, OutputError
+from ray_birds.core.errors import DataError, ModelError, OutputError
 from ray_birds.data import findings, inspect_job
 from ray_birds.data.check import check
 from ray_birds.data.dataset import scan
@@ -301,3 +301,15 @@ def test_a_planted_wrong_label_is_the_first_suspect(own_birds: Path, tmp_path: P
     assert {folder.split("-")[2] for folder in folders} == {"train", "valid", "test"}
     check(replace(config, suspects=False, backbone="EfficientNetB0", weights="imagenet", image_size=224))
     assert not (output / "suspects.csv").exists() and not (output / "suspects.html").exists()
+
+
+@pytest.mark.parametrize(("option", "error"), [("weights", ModelError), ("features_dir", OutputError)])
+def test_what_suspects_need_is_tried_before_images_are_read(
+    option: str, error: type[Exception], clean: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    options = {"weights": DRAWN_WEIGHTS, option: str(tmp_path / "file" / "below")}
+    with pytest.raises(error, match=f"--{option.replace('_', '-')} .*; (expected|give)"):
+        check(
+            CheckConfig(str(clean), str(tmp_path / "check"), suspects=True, backbone="MobileNetV2-0.35", **options)
+        )
