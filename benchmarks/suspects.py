@@ -87,7 +87,10 @@ def measure(root: str, backbone: Backbone, share: float, seeds: int) -> None:
         scores = out_of_fold(features, given, same, classes)
         seconds = time.perf_counter() - start
         right = (scores.argmax(axis=1) == labels).mean()
-        print(f"  seed {seed}: {is_wrong.sum()} planted; {right:.1%} right out of fold, in {seconds:.1f} s")
+        print(
+            f"  seed {seed}: {is_wrong.sum()} planted; {right:.1%} right out of fold, in {seconds:.1f} s",
+            flush=True,
+        )
         for name, rows in ways(scores, given):
             numbers = is_wrong[rows[:FIRST]].mean(), is_wrong[rows].sum() / is_wrong.sum(), len(rows)
             found.setdefault(name, []).append(numbers)
