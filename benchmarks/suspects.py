@@ -92,8 +92,8 @@ def measure(root: str, backbone: Backbone, share: float, seeds: int) -> None:
             flush=True,
         )
         for name, rows in ways(scores, given):
-            numbers = is_wrong[rows[:FIRST]].mean(), is_wrong[rows].sum() / is_wrong.sum(), len(rows)
-            found.setdefault(name, []).append(numbers)
+            shares = is_wrong[rows[:FIRST]].mean(), is_wrong[rows].sum() / is_wrong.sum()
+            found.setdefault(name, []).append((*shares, len(rows)))
     for name, numbers in found.items():
         precision, recall, length = np.mean(numbers, axis=0)
         print(f"  {precision:6.1%} of the first {FIRST}, {recall:6.1%} of all among {length:6,.0f}: {name}")

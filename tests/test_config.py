@@ -290,9 +290,9 @@ def test_no_option_is_left_out_above(settings: type, cases: list[tuple[str, str,
 def test_refused_in_one_line_that_names_the_option(
     settings: type, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = {PredictConfig: predict_words(words), CheckConfig: f"{words} --data d"}.get(settings, words)
+    whole: dict[type, Any] = {PredictConfig: predict_words(words), CheckConfig: f"{words} --data d"}
     with pytest.raises(SystemExit) as stop:
-        parse(settings, whole, monkeypatch)
+        parse(settings, whole.get(settings, words), monkeypatch)
     said = capsys.readouterr()
     assert stop.value.code == 2
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1

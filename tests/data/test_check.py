@@ -6,6 +6,7 @@ import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,7 +309,7 @@ def test_what_suspects_need_is_tried_before_images_are_read(
     option: str, error: type[Exception], clean: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    options = {"weights": DRAWN_WEIGHTS, option: str(tmp_path / "file" / "below")}
+    options: dict[str, Any] = {"weights": DRAWN_WEIGHTS, option: str(tmp_path / "file" / "below")}
     with pytest.raises(error, match=f"--{option.replace('_', '-')} .*; (expected|give)"):
         check(
             CheckConfig(str(clean), str(tmp_path / "check"), suspects=True, backbone="MobileNetV2-0.35", **options)
