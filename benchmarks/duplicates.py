@@ -2,10 +2,12 @@
 
     python benchmarks/duplicates.py ../shared/data/birds263 ../shared/data/clothing --copied 100
     python benchmarks/duplicates.py ../shared/data/birds263 --codes 1000000
+    python benchmarks/duplicates.py ../shared/data/birds263 --copied 100 --weights ../shared/weights/FILE
 
 Of some images one copy of each kind is made, with a seed; a copy counts as found when the check would list it
 with its original. Among all images, false are pairs of originals with different labels; those with one label are
-listed to be looked at. --codes N also times the search for pairs among N random codes.
+listed to be looked at. --codes N also times the search for pairs among N random codes. --weights also measures the
+candidates that `check --suspects` notes, which lie close by the features of a network.
 """
 
 import argparse
@@ -15,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from pooled import Backbone
 
-from ray_birds.data import decode, near_duplicates
+from ray_birds.data import decode, near_duplicates, neighbours
 from ray_birds.data.dataset import scan
 
 Copy = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -61,6 +64,10 @@ def bordered(share: float) -> Copy:
     return copy
 
 
+def brightened(low: float, high: float) -> Copy:
+    return lambda image, random: ImageEnhance.Brightness(image).enhance(random.uniform(low, high))
+
+
 def letterboxed(image: Image.Image, random: np.random.Generator) -> Image.Image:
     """In the middle of a black or white field of 16:9, upright or lying, that holds it."""
     long = 16 / 9 if random.integers(2) else 9 / 16
@@ -99,6 +106,19 @@ COPIES: dict[str, Copy] = {
     "cropped to 98 % of each side (no target)": cropped(0.98),
     "cropped to 95 % of each side (no target)": cropped(0.95),
     "cropped to 90 % of each side (no target)": cropped(0.9),
+}
+# Hashing finds some of these; for the rest there are features.
+FURTHER: dict[str, Copy] = {
+    "cropped to 95 % of each side": cropped(0.95),
+    "cropped to 90 % of each side": cropped(0.9),
+    "cropped to 80 % of each side": cropped(0.8),
+    "darker, by 0.5 to 0.8": brightened(0.5, 0.8),
+    "brighter, by 1.25 to 1.6": brightened(1.25, 1.6),
+    "grey": lambda image, random: image.convert("L").convert("RGB"),
+    "with a border of 5 %": bordered(0.05),
+    "with a border of 10 %": bordered(0.1),
+    "flipped": COPIES["flipped"],
+    "turned by 90 degrees": COPIES["turned by 90 degrees"],
 }
 
 
@@ -144,6 +164,38 @@ def measure(
     return shares, [(one, other, labels[one] == labels[other]) for one, other in pairs], (len(some), len(paths))
 
 
+def by_features(root: str, backbone: Backbone, copied: int, seed: int = 0) -> None:
+    """Print the share of each kind of copy that features, hashes and either find; and the pairs of originals."""
+    dataset = scan(root)
+    splits = dataset.splits.values()
+    paths = [path for split in splits for path in split.paths]
+    labels = np.concatenate([split.labels for split in splits])
+    contents = [Path(dataset.uri(path)).read_bytes() for path in paths]
+    features, hashes = backbone(contents), [codes(data) for data in contents]
+    random = np.random.default_rng(seed)
+    some = random.permutation(len(paths))[: copied or len(paths)]
+    print(f"{root}: of {len(some):,} images one copy of each kind; found by features, by hashing, by either:")
+    for kind, copy in FURTHER.items():
+        made = [encoded(contents[number], copy, random) for number in some]
+        wanted = [(int(number), len(paths) + row) for row, number in enumerate(some)]
+        pairs = set(map(tuple, close(np.concatenate([features, backbone(made)])).tolist()))
+        near = np.array([pair in pairs for pair in wanted])
+        group = grouped([*hashes, *map(codes, made)])
+        same = group[some] == group[len(paths) :]
+        print(f"  {near.mean():7.2%} {same.mean():7.2%} {(near | same).mean():7.2%}  {kind}")
+    group = grouped(hashes)
+    new = [(i, j) for i, j in close(features).tolist() if group[i] != group[j]]
+    print(
+        f"among {len(paths):,} images {len(new)} pairs more, {1000 * len(new) / len(paths):.2f} per 1,000 images"
+    )
+    for i, j in new:
+        print(f"  {'one label' if labels[i] == labels[j] else 'TWO LABELS'}: {paths[i]} ~ {paths[j]}")
+
+
+def close(features: np.ndarray) -> np.ndarray:
+    return neighbours.pairs(neighbours.nearest(features, 0, len(features)))
+
+
 def search(number: int) -> float:
     """Seconds that the search for pairs takes among `number` images with a random code each."""
     random = np.random.default_rng(0)
@@ -158,7 +210,14 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--copied", type=int, default=0, help="images of each data set that are copied; 0: all")
     parser.add_argument("--codes", type=int, default=0)
+    parser.add_argument("--weights", default="")
+    parser.add_argument("--backbone", default="MobileNetV2-0.35")
     given = parser.parse_args()
+    if given.weights:
+        backbone = Backbone(given.backbone, given.weights)
+        for root in given.data:
+            by_features(root, backbone, given.copied)
+        return
     for root in given.data:
         shares, pairs, (copied, number) = measure(root, given.copied)
         print(f"{root}: of {copied:,} images one copy of each kind; found:")

@@ -15,7 +15,7 @@ import tyro
 
 from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
-from ray_birds.sweep.factors import MAX_IMAGE_SIZE, Factor, Variant
+from ray_birds.sweep.factors import MAX_IMAGE_SIZE, BackboneName, Factor, Variant
 
 LABEL_COLUMNS = ("path", "label", "split")  # of --labels
 Tta = Literal["none", "flip"]  # test-time augmentation
@@ -182,16 +182,10 @@ class TuneConfig(_Factors):
     def __post_init__(self) -> None:
         for name, about in factors.factors(self.variant).items():
             _check_values(name, self.grid[name], about)
-        for name, least in (
-            ("image_size", 32),
-            ("batch_size", 1),
-            ("head_epochs", 1),
-        ):
+        _check_size(self.image_size)
+        for name in ("batch_size", "head_epochs"):
             value = getattr(self, name)
-            check(value >= least, f"{option(name)} {value}: expected at least {least}")
-        check(
-            self.image_size <= MAX_IMAGE_SIZE, f"--image-size {self.image_size}: expected at most {MAX_IMAGE_SIZE}"
-        )
+            check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
@@ -269,6 +263,11 @@ def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
     check(len(set(values)) == len(values), f"{option(name)} names a value twice: {values}")
     for value in values:
         check(about.accepts(value), f"{option(name)} {value}: expected {about.expected}")
+
+
+def _check_size(size: int) -> None:
+    check(size >= 32, f"--image-size {size}: expected at least 32")
+    check(size <= MAX_IMAGE_SIZE, f"--image-size {size}: expected at most {MAX_IMAGE_SIZE}")
 
 
 def _check_labels(
@@ -483,11 +482,29 @@ class CheckConfig(Settings):
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000
     """Files larger than this are not read: they count as unreadable images."""
+    suspects: bool = False
+    """Also find labels that are probably wrong, and copies that hashing misses, by the pooled features of all
+    images: suspects.csv and suspects.html."""
+    backbone: BackboneName = Variant.backbone
+    """For --suspects: the network that makes the features."""
+    weights: str = "imagenet"
+    """For --suspects: imagenet (downloaded by Keras once), or the path of a Keras weight file."""
+    image_size: int = Variant.image_size
+    """For --suspects: side in pixels of the square that every image becomes."""
+    features_dir: str = ""
+    """For --suspects: where features are stored, to be used again; those of a sweep's --features-dir are too. By
+    default <output>/features."""
     verbose: bool = False
-    """Show what Ray prints."""
+    """Show what TensorFlow and Ray print."""
 
     def __post_init__(self) -> None:
         check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
+        _check_size(self.image_size)
+        check(self.weights != "none", "--weights none: random features tell nothing of labels; give trained ones")
+        fields = dataclasses.fields(self)
+        for name in ("backbone", "weights", "image_size", "features_dir"):
+            default = next(field.default for field in fields if field.name == name)
+            check(self.suspects or getattr(self, name) == default, f"{option(name)} is for --suspects")
         _check_labels(self.labels, self.columns, self.group_by)
 
 

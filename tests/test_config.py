@@ -126,10 +126,24 @@ CHECK_VALID: list[tuple[str, str, Any]] = [
     ("--group-by site --labels l.csv", "group_by", "site"),
     ("--exclude-class A --exclude-class B", "exclude_class", ("A", "B")),
     ("--max-bytes 1", "max_bytes", 1),
+    ("--suspects", "suspects", True),
+    ("--suspects --backbone ConvNeXtTiny", "backbone", "ConvNeXtTiny"),
+    ("--suspects --weights w.h5", "weights", "w.h5"),
+    ("--suspects --image-size 96", "image_size", 96),
+    ("--suspects --features-dir f", "features_dir", "f"),
     ("--verbose", "verbose", True),
 ]
 
 # Values refused by our own checks: one line on stderr that names the option.
+CHECK_REFUSED = [
+    "--max-bytes 0",
+    "--weights w.h5",
+    "--backbone ConvNeXtTiny",
+    "--image-size 96",
+    "--features-dir f",
+    "--image-size 16 --suspects",
+    "--weights none --suspects",
+]
 TUNE_REFUSED = [
     "--columns path=file",
     "--group-by site",
@@ -257,7 +271,8 @@ def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.M
 @pytest.mark.parametrize(("words", "field", "value"), CHECK_VALID)
 def test_check_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(CheckConfig, f"--data d {words}", monkeypatch)
-    with_it = {"labels": "l.csv"} if field in ("columns", "group_by") else {}
+    with_it: dict[str, Any] = {"labels": "l.csv"} if field in ("columns", "group_by") else {}
+    with_it |= {"suspects": True} if "--suspects" in words else {}
     assert config == CheckConfig(**{"data": "d"} | {field: value} | with_it)
 
 
@@ -272,13 +287,18 @@ def test_no_option_is_left_out_above(settings: type, cases: list[tuple[str, str,
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [*((TuneConfig, words) for words in TUNE_REFUSED), *((PredictConfig, words) for words in PREDICT_REFUSED)],
+    [
+        *((TuneConfig, words) for words in TUNE_REFUSED),
+        *((PredictConfig, words) for words in PREDICT_REFUSED),
+        *((CheckConfig, words) for words in CHECK_REFUSED),
+    ],
 )
 def test_refused_in_one_line_that_names_the_option(
     settings: type, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    whole: dict[type, Any] = {PredictConfig: predict_words(words), CheckConfig: f"{words} --data d"}
     with pytest.raises(SystemExit) as stop:
-        parse(settings, words if settings is TuneConfig else predict_words(words), monkeypatch)
+        parse(settings, whole.get(settings, words), monkeypatch)
     said = capsys.readouterr()
     assert stop.value.code == 2
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1

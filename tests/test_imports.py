@@ -23,6 +23,8 @@ ROOMS = (
 ALONE = {("prediction", "sweep"), ("report", "model"), ("report", "features")}  # the first never uses the second
 LATE = {"data.check", "sweep.summary", "prediction.run", "prediction.result"}  # draw pages, when all else is done
 
+FOR_SUSPECTS = {("data.check", "features.suspects_job")}  # and checks what needs a network, when that is asked for
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 JOBS = sorted((REPOSITORY / "jobs").glob("*.py"))
 
@@ -35,12 +37,13 @@ def dotted(module: Path) -> str:
 NAMES = {dotted(module): module for module in MODULES}
 
 RAY = {
-    *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute"),
+    *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute", "features.suspects_job"),
     *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
     "prediction.pipeline",
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
 KERAS = {
+    "model.out_of_fold",
     "model.probe",
     "model.train_step",
     "sweep.heads",
@@ -115,6 +118,7 @@ def test_imports_run_one_way(module: Path) -> None:
     here = dotted(module)
     above, inside = (ours(module, everywhere=everywhere) - {"__init__"} for everywhere in (False, True))
     late = {name for name in inside - above if room(name) == "report" and here in LATE}
+    late |= {name for name in inside - above if (here, name) in FOR_SUSPECTS}
     used = {room(name) for name in inside - late}
     assert used <= {*ROOMS[: ROOMS.index(room(here)) + 1]}
     assert not {other for one, other in ALONE if one == room(here)} & used
@@ -180,3 +184,35 @@ def test_the_drivers_import_no_tensorflow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     modules = set(done.stdout.split())
     assert "ray" in modules and not modules & {"tensorflow", "keras", "ray_birds.sweep.training"}
+
+
+# What Python has on some systems only, beside Unix that is.
+POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+
+
+@by_name(MODULES)
+def test_no_module_needs_a_system_of_its_own(module: Path) -> None:
+    assert not tops(module, everywhere=False) & POSIX
+
+
+def test_what_needs_neither_ray_nor_keras_is_imported_where_posix_is_missing() -> None:
+    """As on Windows, where these modules cannot be imported; what libraries have imported by then is theirs."""
+    light = [name for name in NAMES if not brings(name) & {"ray", "tensorflow", "keras"} and name != "__init__"]
+    names = [f"ray_birds.{name}".removesuffix(".__init__") for name in light]
+    code = f"""
+import importlib, sys
+import cv2, filelock, jinja2, kagglesdk, matplotlib.pyplot, pandas, PIL.Image, pyarrow.parquet
+import requests, rich, scipy.optimize, tyro
+class Windows:
+    def find_spec(self, name, path=None, target=None):
+        if name in {POSIX!r}:
+            raise ModuleNotFoundError(name)
+for name in {POSIX!r}:
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Windows())
+for name in {names!r}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert len(names) > 60

@@ -1,6 +1,7 @@
 """What a job needs of the machine that it starts on; a fault is one line that names the variable to set."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,6 +9,13 @@ from ray_birds.core.errors import OutputError
 
 _ROOM = 16_000_000  # bytes: Ray's first logs, or a model
 TEMPORARY = ("RAY_TMPDIR", "TMPDIR")  # the first that is set is Ray's
+
+
+def own_cpus() -> int:
+    """How many CPUs this process may use; all where the system does not say: macOS, Windows."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_temporary() -> None:
@@ -19,7 +27,7 @@ def check_temporary() -> None:
     for name in (name for name in TEMPORARY if os.environ.get(name)):
         _try(name, os.environ[name])
     if "TMPDIR" not in os.environ:
-        _try("TMPDIR", "/tmp")
+        _try("TMPDIR", "/tmp" if os.name == "posix" else tempfile.gettempdir())
 
 
 def _try(name: str, folder: str) -> None:

@@ -55,7 +55,8 @@ def _on_disk(uri: str) -> Iterator[None]:
             yield
         finally:
             storage.remove_file(owner)
-            Path(lock.lock_file).unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows keeps a file that is open; there `release` removes it
+                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,7 @@ def keep_token_private() -> None:
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32), encoding="ascii")
         AuthenticationTokenLoader.instance().reset_cache()
-    elif token.exists() and token.stat().st_uid == os.getuid():
+    elif sys.platform != "win32" and token.exists() and token.stat().st_uid == os.getuid():
         token.chmod(0o600)
 
 

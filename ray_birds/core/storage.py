@@ -5,7 +5,8 @@ because trials and workers run in other directories. A key is text of any kind (
 Options of an object store, such as `?region=eu-west-1`, follow the *last* ? of a URI; where a key has a ? in it,
 one more follows the key, with options behind it or without. `join` sees to that: no key is read as an option.
 
-Local paths are UTF-8 in every locale, as Arrow takes them; `to_os` and `from_os` are for Python's own calls.
+Local paths are UTF-8 in every locale and divided by / on every system (C:/birds/1.jpg), as Arrow takes them;
+`to_os` and `from_os` are for Python's own calls.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ from ray_birds.core.errors import DataError, OutputError, SettingsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _UTF8 = sys.getfilesystemencoding() == "utf-8"
+_WINDOWS = sys.platform == "win32"
 # What Arrow takes as options (s3fs.h, gcsfs.h); anything else behind a ? belongs to a key.
 _OPTIONS = {
     *("region", "scheme", "endpoint_override", "access_key", "secret_key", "session_token", "tls_ca_file_path"),
@@ -46,11 +48,10 @@ def resolve(uri: str) -> str:
     """`uri` made absolute. Raises SettingsError where it is empty, carries credentials or cannot be used."""
     if not uri.strip():
         raise SettingsError("an empty path; expected a folder, a file or an address (is a variable not set?)")
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
+    uri = without_file_scheme(uri)
     if is_local(uri):
         try:
-            return _as_text(str(Path(uri).expanduser().absolute()))
+            return _as_text(Path(uri).expanduser().absolute().as_posix())
         except RuntimeError as error:
             raise SettingsError(f"{uri}: {error}; set HOME, or give the whole path") from error
         except FileNotFoundError as error:
@@ -63,6 +64,24 @@ def resolve(uri: str) -> str:
     return _whole(address if options is not None else address.rstrip("/"), options)
 
 
+def without_file_scheme(uri: str) -> str:
+    """`file:///data/birds` as a local path, and any other path or URI as it is."""
+    if not uri.startswith("file://"):
+        return uri
+    path = uri.removeprefix("file://")
+    return path[1:] if _pure(path[1:]).drive else path  # file:///C:/birds
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a local path needs no folder before it."""
+    return path.startswith("/") or (_WINDOWS and _pure(path).is_absolute())
+
+
+def _pure(*parts: str) -> PurePath:
+    """A path of this system."""
+    return (PureWindowsPath if _WINDOWS else PurePosixPath)(*parts)
+
+
 def to_os(path: str) -> str:
     """A local path as Python's own calls take it in this locale; the same where that is UTF-8."""
     return path if _UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape"))
@@ -70,7 +89,13 @@ def to_os(path: str) -> str:
 
 def from_os(path: str) -> str:
     """A local path or name that Python gave, as it is in all of ray_birds."""
-    return path if _UTF8 else os.fsencode(path).decode("utf-8", "surrogateescape")
+    text = path if _UTF8 else os.fsencode(path).decode("utf-8", "surrogateescape")
+    return with_slashes(text)
+
+
+def with_slashes(path: str) -> str:
+    """A local path with / between its parts: \\ divides them too, but on Windows alone."""
+    return path.replace("\\", "/") if _WINDOWS else path
 
 
 def local(uri: str) -> Path:
@@ -138,14 +163,14 @@ def _whole(address: str, options: str | None) -> str:
 def join(uri: str, *names: str) -> str:
     """`uri` with `names` below it; options such as `?endpoint_override=...` stay at the end."""
     if is_local(uri):
-        return str(Path(uri, *names))
+        return _pure(uri, *names).as_posix()
     address, options = _split(uri)
     return _whole("/".join([address.rstrip("/"), *names]), options)
 
 
 def at(root: str, path: str) -> str:
     """Where `path` lies: below `root`, unless it is absolute or a URI of its own."""
-    return path if path.startswith("/") or not is_local(path) else join(root, path)
+    return path if is_absolute(path) or not is_local(path) else join(root, path)
 
 
 def beside(uri: str, extension: str) -> str:
@@ -159,7 +184,7 @@ def beside(uri: str, extension: str) -> str:
 def parent(uri: str) -> str:
     """The folder that a URI lies in."""
     if is_local(uri):
-        return str(Path(uri).parent)
+        return _pure(uri).parent.as_posix()
     address, options = _split(uri)
     return _whole(address.rstrip("/").rpartition("/")[0], options)
 
@@ -308,7 +333,9 @@ def copy(source: str, target: str) -> None:
     """Copy a file or a directory tree, from anywhere to anywhere."""
     from_system, from_path = filesystem(source)
     to_system, to_path = filesystem(target)
-    parent = to_path if from_system.get_file_info(from_path).is_file is False else str(Path(to_path).parent)
+    parent = (
+        to_path if from_system.get_file_info(from_path).is_file is False else to_path.rpartition("/")[0] or "/"
+    )
     to_system.create_dir(parent, recursive=True)
     fs.copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
 

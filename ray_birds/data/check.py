@@ -8,14 +8,16 @@ from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import OutputError, first_line
 from ray_birds.data import findings, inspect_job, near_duplicates
 from ray_birds.data.dataset import Dataset, survey
-from ray_birds.data.inspection import Finding, ImageRecord
+from ray_birds.data.inspection import Finding, ImageRecord, Judgement
 from ray_birds.data.table import SPLIT_FOLDERS, Labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-_FILES = ("report.html", "findings.csv", "classes.csv")  # what report.check writes
+# What report.check and report.suspects write.
+_SUSPECTS = ("suspects.csv", "suspects.html")
+_FILES = ("report.html", "findings.csv", "classes.csv", *_SUSPECTS)
 _MARK = b'<meta name="generator" content="ray-birds check">'
 _HEAD = 500  # bytes of a page, in which its mark is found
 
@@ -28,6 +30,16 @@ class Check:
     records: dict[str, ImageRecord]
     found: tuple[Finding, ...]
     report: str
+    judgement: Judgement | None = None
+
+    @property
+    def suspects(self) -> "pd.DataFrame":
+        """One row per suspect label, as in suspects.csv, the most suspicious first; none without --suspects."""
+        import pandas as pd
+
+        from ray_birds.report.suspects import COLUMNS, rows
+
+        return pd.DataFrame(rows(self.dataset, self.judgement) if self.judgement else (), columns=[*COLUMNS])
 
     @property
     def findings(self) -> "pd.DataFrame":
@@ -52,18 +64,26 @@ def check(config: CheckConfig) -> Check:
     """Read every image of the folder once.
 
     Raises DataError where there is nothing to look at, OutputError where `output` holds other files of the names
-    that a check writes, or cannot be written.
+    that a check writes, or cannot be written, ModelError where `weights` cannot be had or do not fit.
     """
+    from ray_birds.features import suspects_job  # a room above, for --suspects alone
+
     output = _output(config.output)
+    features = storage.resolve(config.features_dir) if config.features_dir else storage.join(output, "features")
+    if config.suspects:
+        suspects_job.check_locally(config, features)
     dataset, problems = survey(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
-    with cluster.session(config.verbose):
-        cluster.check_reachable({}, {"--data": dataset.uri(dataset.splits["train"].paths[0])})
+    with cluster.session(config.verbose) as resources:
+        cluster.check_reachable(*_places(config, dataset, features))
         records = inspect_job.read(dataset, near_duplicates.SIZE)
+        asked = config.suspects
+        judgement = suspects_job.judge(config, features, dataset, records, resources) if asked else None
     found = [
         *(Finding("classes", True, problem, ()) for problem in problems),
         *findings.of_groups(dataset),
         *findings.of_images(dataset, records),
         *findings.of_classes(dataset, records),
+        *(findings.of_features(judgement) if judgement else ()),
         *(Finding("classes", False, note, ()) for note in dataset.notes),
         *(
             Finding("split", False, f"there is no {split}/; a sweep takes it from train/", ())
@@ -72,9 +92,25 @@ def check(config: CheckConfig) -> Check:
         ),
     ]
     from ray_birds.report.check import write_check_report  # drawing is of no use before
+    from ray_birds.report.suspects import write_suspects
 
     report = write_check_report(output, dataset, records, found)
-    return Check(dataset, records, tuple(found), report)
+    if judgement:
+        write_suspects(output, dataset, judgement)
+    else:
+        for name in _SUSPECTS:  # of an earlier check
+            storage.remove_file(storage.join(output, name))
+    return Check(dataset, records, tuple(found), report, judgement)
+
+
+def _places(config: CheckConfig, dataset: Dataset, features: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What every node must be able to write, and to read, by option."""
+    read = {"--data": dataset.uri(dataset.splits["train"].paths[0])}
+    if not config.suspects:
+        return {}, read
+    return {"--features-dir": features}, read | (
+        {} if config.weights == "imagenet" else {"--weights": config.weights}
+    )
 
 
 def _output(folder: str) -> str:
@@ -109,5 +145,7 @@ def show(check: Check) -> None:
         terminal.say(f"{'blocking' if finding.blocking else 'note'}: {finding.text}")
     terminal.say(f"page      {check.report}")
     terminal.say(f"findings  {storage.join(storage.parent(check.report), 'findings.csv')}")
+    if check.judgement:
+        terminal.say(f"suspects  {storage.join(storage.parent(check.report), 'suspects.html')}, and suspects.csv")
     if not check.blocking:
         terminal.say(f"{dataset.root}: nothing in it blocks a sweep")

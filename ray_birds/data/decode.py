@@ -23,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import colour, formats, metadata, square, tiff
+from ray_birds.data import colour, formats, jpeg_xl, metadata, square, tiff
 from ray_birds.sweep.factors import Resize
 
 VERSION = 3  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
@@ -41,8 +41,9 @@ _CLASSES: dict[str, type[ImageFile]] = {
     "AVIF": AvifImageFile,
 }
 # Bytes of memory that a pixel takes while it is decoded: Pillow's own four; beside them libwebp's two canvases and
-# a copy, the planes of AVIF and HEIC with copies, a TIFF's only strip; the coefficients of a JPEG held whole.
-_PIXEL = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 16, "TIFF": 16, "AVIF": 16, "HEIC": 16}
+# a copy, the planes of AVIF, HEIC and JPEG XL with copies, a TIFF's only strip; the coefficients of a JPEG held
+# whole.
+_PIXEL = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4} | dict.fromkeys(("WEBP", "TIFF", "AVIF", "HEIC", "JPEG XL"), 16)
 _PIXEL_WHOLE_JPEG = 6
 _ALONE = 256_000_000  # bytes above which images are decoded one at a time on a machine
 _TURNS = {
@@ -131,6 +132,10 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
         return Decoded(None, 0, 0, formats.not_read(kind) if kind else f"not a {formats.READ_TEXT} image")
     width = height = 0
     try:
+        if kind == "JPEG XL":  # opening it decodes it
+            width, height = jpeg_xl.size(data)
+            if width * height > max_pixels:
+                return _too_large(width, height, max_pixels)
         with opened(io.BytesIO(data)) as image:
             width, height = image.size
             image.draft(None, (2 * size, 2 * size))  # a JPEG far too large is decoded at a fraction of its size
@@ -141,10 +146,13 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
                     return Decoded(None, width, height, tiff.ODD)
                 held = max(held, tiff.tile(image))
             if held > max_pixels:
-                return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
+                return _too_large(width, height, max_pixels)
+            if kind == "JPEG XL" and image.mode == "F":
+                return Decoded(None, width, height, jpeg_xl.FLOATS)
             with _alone(held * (_PIXEL_WHOLE_JPEG if whole else _PIXEL[kind])):
                 image.load()
-                orientation = _orientation(image)  # of a TIFF none is left: Pillow has turned it
+                # Of a TIFF none is left: Pillow has turned it. So has the plugin a JPEG XL, but not a JPEG inside.
+                orientation = 1 if kind == "JPEG XL" and not getattr(image, "jpeg", False) else _orientation(image)
                 large = image.width * image.height > square.LARGE
                 fit = square.fit(image, size, how)
                 small = square.shrink_by_strips(image, fit, colour.flat) if large else colour.flat(image)
@@ -167,6 +175,10 @@ def _decode(data: bytes, size: int, max_pixels: int, how: Resize) -> Decoded:
         return Decoded(None, width, height, f"damaged: {first_line(error)}")
 
 
+def _too_large(width: int, height: int, max_pixels: int) -> Decoded:
+    return Decoded(None, width, height, f"too large: {width}x{height}, over {max_pixels} pixels")
+
+
 @cache
 def reader(kind: str) -> type[ImageFile] | None:
     """Pillow's class for a kind of image; None for one that is not read, or not without an extra."""
@@ -174,6 +186,10 @@ def reader(kind: str) -> type[ImageFile] | None:
         from pillow_heif.as_plugin import HeifImageFile
 
         return HeifImageFile
+    if kind == "JPEG XL" and importlib.util.find_spec("pillow_jxl"):
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+
+        return JXLImageFile
     return _CLASSES.get(kind)
 
 
@@ -196,10 +212,11 @@ def _alone(size: int) -> Iterator[None]:
         yield
         return
     with Path(__file__).open("rb") as file:
-        with suppress(OSError, ImportError):
-            import fcntl  # Windows has none
+        if sys.platform != "win32":
+            import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from ray_birds.core.text import printable
-from ray_birds.data import decode, metadata
+from ray_birds.data import decode, jpeg_xl, metadata
 
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)$")
 _MOST_OFFSET = 14 * 60  # minutes: no zone of this world is further from UTC
@@ -54,6 +54,8 @@ def read(data: bytes) -> Facts:
 def _block(data: bytes) -> bytes:
     """The EXIF block. Of AVIF and HEIC it is what their library finds; opening these decodes nothing yet."""
     kind = decode.format_of(data)
+    if kind == "JPEG XL":
+        return jpeg_xl.exif(data)
     reader = decode.reader(kind) if kind in ("AVIF", "HEIC") else None
     if reader is None:
         return metadata.exif(data)

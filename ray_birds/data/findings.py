@@ -6,10 +6,10 @@ from itertools import combinations
 
 import numpy as np
 
-from ray_birds.data import formats, near_duplicates
+from ray_birds.data import formats, near_duplicates, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.groups import broken
-from ray_birds.data.inspection import Finding, ImageRecord
+from ray_birds.data.inspection import Finding, ImageRecord, Judgement
 
 IMBALANCE = 10  # times as many training images: a class so much larger is worth a word
 MAX_BAD = 0.01  # share of unreadable files at which a sweep, left to its defaults, does not start
@@ -104,6 +104,29 @@ def of_classes(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Findin
         (most, high), (least, low) = good.most_common()[0], good.most_common()[-1]
         text = f"train/ has {high:,} images of {dataset.classes[most]!r} and {low:,} of {dataset.classes[least]!r}"
         found.append(Finding("imbalance", False, text, ()))
+    return found
+
+
+def of_features(judgement: Judgement) -> list[Finding]:
+    """Suspect labels, and images that may be copies though hashing does not say so."""
+    found, paths = [], judgement.paths
+    rows = judgement.suspects.rows.tolist()
+    if rows:
+        text = f"{len(rows):,} of the labels are suspect, that of {paths[rows[0]]} first; see suspects.html"
+        found.append(Finding("suspect", False, text, ()))
+    if judgement.unjudged:
+        text = (
+            f"{judgement.unjudged:,} of the labels are not judged: images that belong together are all of a class"
+        )
+        found.append(Finding("suspect", False, text, ()))
+    if judgement.close is None:
+        text = f"more than {neighbours.MOST:,} images: copies were looked for by hashing alone"
+        return [*found, Finding("close", False, text, ())]
+    pairs = tuple((paths[one], paths[other]) for one, other in judgement.close.tolist())
+    if pairs:
+        first = " ~ ".join(pairs[0])
+        text = f"{len(pairs):,} pairs of images are close by their features: copies perhaps, such as {first}"
+        found.append(Finding("close", False, text, pairs))
     return found
 
 

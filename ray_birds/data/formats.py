@@ -3,8 +3,9 @@
 import re
 
 # A JPEG with a second image behind it (MPO), as many telephones make it, begins as a JPEG.
-READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC")  # the last with an extra
-READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC"
+READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC", "JPEG XL")  # the last two with extras
+READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC or JPEG XL"
+_EXTRAS = {"HEIC": "heic", "JPEG XL": "jxl"}
 RAW = "camera raw"
 BEGINNING = 32  # bytes that tell a file's kind
 
@@ -77,8 +78,9 @@ def extension(kind: str) -> str:
 
 def not_read(kind: str) -> str:
     """Why an image of a kind is not read where it is not, and what to do."""
-    if kind == "HEIC":
-        return "a HEIC image, which needs an extra (pip install 'ray-birds[heic]', or convert it to JPEG)"
+    if kind in _EXTRAS:
+        how = f"pip install 'ray-birds[{_EXTRAS[kind]}]', or convert it to JPEG"
+        return f"a {kind} image, which needs an extra ({how})"
     if kind == RAW:
         return (
             "a camera raw image, which is not read (develop it to JPEG or TIFF, with darktable or its own program)"

@@ -32,7 +32,7 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
         if records[path].error
     ]
     _check_bad(dataset, bad, max_bad_images)
-    data = _readable(dataset, records)
+    data = _usable(dataset, records)
     if making:
         data = splits.make(data, records, shares)
         found.append(splits.describe(data, making, shares))
@@ -90,13 +90,20 @@ def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:
         )
 
 
-def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
-    """The data set without unreadable files. Raises DataError where a class has no training image left, or a
-    split no image at all."""
+def readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
+    """The data set without unreadable files; a split may be left empty."""
     kept = {
         name: split.select(np.array([not records[path].error for path in split.paths], bool))
         for name, split in dataset.splits.items()
     }
+    return dataclasses.replace(dataset, splits=kept)
+
+
+def _usable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
+    """The data set without unreadable files. Raises DataError where a class has no training image left, or a
+    split no image at all."""
+    found = readable(dataset, records)
+    kept = found.splits
     gone = set(range(len(dataset.classes))) - set(kept["train"].labels.tolist())
     if gone:
         raise DataError(f"{dataset.root}/train/{dataset.classes[min(gone)]}: no readable image is left in it")
@@ -107,4 +114,4 @@ def _readable(dataset: Dataset, records: dict[str, ImageRecord]) -> Dataset:
                 f"{dataset.root}/{name}: none of its {len(split)} image(s) can be read; "
                 f"the first is {first} ({records[first].error}); replace them or remove the split"
             )
-    return dataclasses.replace(dataset, splits=kept)
+    return found

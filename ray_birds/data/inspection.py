@@ -8,6 +8,7 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.data import seen
 from ray_birds.data.dataset import Dataset
+from ray_birds.evaluation.suspects import Suspects
 
 
 class ImageRecord(NamedTuple):
@@ -29,6 +30,23 @@ class Finding(NamedTuple):
     blocking: bool
     text: str
     groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the features of all readable images say of their labels; rows are numbers of `paths`, of all splits.
+
+    `labels` (n,) int64 are those given. `typical` are rows of images of each class that is suggested. `unjudged`
+    is the number of images without which no model would know their class. `close` (m, 2) are pairs that may be
+    copies, None where images were too many to look.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    suspects: Suspects
+    typical: dict[int, np.ndarray]
+    unjudged: int
+    close: np.ndarray | None
 
 
 class BadImage(NamedTuple):

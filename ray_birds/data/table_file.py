@@ -202,9 +202,10 @@ class _Rows:
 
 def _path(root: str, given: str) -> str:
     """A path as the data set has it: below `root` where it lies there, else absolute, spelled in one way only."""
-    if not storage.is_local(given) and not given.startswith("file://"):
+    given = storage.without_file_scheme(given)
+    if not storage.is_local(given):
         return given.removeprefix(f"{root}/")
-    path = posixpath.normpath(given.removeprefix("file://"))
+    path = posixpath.normpath(storage.with_slashes(given))
     if path.startswith("../") and storage.is_local(root):
         path = posixpath.normpath(f"{root}/{path}")
     return path.removeprefix(f"{root}/")
@@ -217,8 +218,9 @@ def _missing(root: str, paths: Iterable[str]) -> list[str]:
     def is_there(path: str) -> bool:
         if not storage.is_local(path):
             return True
-        if local or path.startswith("/"):
-            return os.path.isfile(storage.to_os(path if path.startswith("/") else f"{root}/{path}"))  # noqa: PTH113
+        whole = storage.is_absolute(path)
+        if local or whole:
+            return os.path.isfile(storage.to_os(path if whole else f"{root}/{path}"))  # noqa: PTH113
         return path in listed
 
     return [path for path in paths if not is_there(path)]

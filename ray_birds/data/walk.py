@@ -190,7 +190,7 @@ class _Local:
     def _follow(self, under: str, real: str) -> None:
         if real in self._seen:
             self._aside(under, "a link to a folder that is listed already")
-        elif self._real.startswith(real.rstrip("/") + "/"):
+        elif self._real.startswith(real.rstrip(os.sep) + os.sep):
             self._aside(under, "a link to a folder above")
         else:
             self._tree.links[under] = storage.from_os(real)

@@ -36,8 +36,7 @@ def of(uri: str, name: str) -> Path:
 
 def _own_folder() -> Path:
     """The folder of this user's copies. Raises OutputError where it is a link, another's, or open to others."""
-    user = getpass.getuser() if sys.platform == "win32" else str(os.getuid())
-    folder = Path(tempfile.gettempdir(), f"ray-birds-features-{user}")
+    folder = Path(tempfile.gettempdir(), f"ray-birds-features-{_user()}")
     try:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -51,6 +50,12 @@ def _own_folder() -> Path:
     if sys.platform != "win32" and stat.S_IMODE(status.st_mode) & 0o077:
         raise _refusal(folder, f"is open to others (mode {stat.S_IMODE(status.st_mode):04o})")
     return folder
+
+
+def _user() -> str:
+    if sys.platform == "win32":
+        return getpass.getuser()
+    return str(os.getuid())
 
 
 def _refusal(path: Path, reason: str) -> OutputError:

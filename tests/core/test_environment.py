@@ -132,3 +132,9 @@ def test_nobody_else_reads_the_token_of_our_ray(birds: Path, tmp_path: Path) -> 
         subprocess.run([sys.executable, "-c", code], check=True, env=settings)
         assert stat.S_IMODE(token.stat().st_mode) == 0o600 and len(token.read_text()) == 64
         token.chmod(0o644)
+
+
+def test_a_process_counts_the_cpus_that_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment.own_cpus() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert environment.own_cpus() == (os.cpu_count() or 1)

@@ -230,3 +230,32 @@ def test_digest_depends_on_every_part_and_on_where_parts_end() -> None:
     assert known == storage.digest([b"ab", "c"])
     others = [["a", "bc"], ["abc"], ["ab", "c", ""], ["c", "ab"], ["ab"], []]
     assert len({known, *map(storage.digest, others)}) == len(others) + 1
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are read as Windows reads them. What asks a disk stays this system's."""
+    monkeypatch.setattr(storage, "_WINDOWS", True)
+
+
+def test_a_path_of_windows_is_divided_by_slashes(windows: None) -> None:
+    for root in ("C:/birds", "C:\\birds", "C:/birds/"):
+        assert storage.join(root, "train", "1.jpg") == "C:/birds/train/1.jpg"
+    assert storage.from_os("C:\\Users\\a b\\1.jpg") == "C:/Users/a b/1.jpg"
+    assert storage.join("//server/share/birds", "1.jpg") == "//server/share/birds/1.jpg"
+    assert storage.parent("C:/birds/train") == "C:/birds" and storage.parent("C:\\birds") == "C:/"
+    assert storage.beside("C:/birds", ".new") == "C:/birds.new" and storage.path("C:/birds") == "C:/birds"
+    assert isinstance(storage.filesystem("C:/birds")[0], fs.LocalFileSystem)
+
+
+def test_what_is_absolute_on_windows(windows: None) -> None:
+    for path in ("D:/x.jpg", "D:\\x.jpg", "//server/share/x.jpg", "/x.jpg"):
+        assert storage.is_absolute(path) and storage.at("C:/birds", path) == path
+    assert storage.at("C:/birds", "train/1.jpg") == "C:/birds/train/1.jpg"
+    assert storage.without_file_scheme("file:///C:/birds") == "C:/birds"
+
+
+def test_elsewhere_a_drive_and_a_backslash_are_letters_like_others() -> None:
+    assert not storage.is_absolute("C:/x.jpg") and storage.at("/birds", "C:/x.jpg") == "/birds/C:/x.jpg"
+    assert storage.from_os("a\\b.jpg") == "a\\b.jpg" and storage.join("/birds", "a\\b") == "/birds/a\\b"
+    assert storage.without_file_scheme("file:///C:/birds") == "/C:/birds"

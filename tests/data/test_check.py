@@ -6,6 +6,7 @@ import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from PIL import Image, ImageOps
 
 from ray_birds.cli import main
 from ray_birds.config import CheckConfig
-from ray_birds.core.errors import DataError, OutputError
+from ray_birds.core.errors import DataError, ModelError, OutputError
 from ray_birds.data import findings, inspect_job
 from ray_birds.data.check import check
 from ray_birds.data.dataset import scan
 from ray_birds.data.splits import Shares
 from ray_birds.data.table import Labels
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, DRAWN_WEIGHTS
 from tests.report.test_pages import Page
 
 pytestmark = pytest.mark.ray
@@ -275,3 +276,41 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(clean: Path, t
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"--output .*file/out: cannot be written \(.*; choose another folder"):
         check(CheckConfig(str(clean), str(tmp_path / "file" / "out")))
+
+
+def test_a_planted_wrong_label_is_the_first_suspect(own_birds: Path, tmp_path: Path, local_ray: None) -> None:
+    (own_birds / "train" / FINCH / "1.jpg").rename(own_birds / "train" / OWL / "wrong.jpg")
+    output = tmp_path / "check"
+    config = CheckConfig(
+        str(own_birds),
+        str(output),
+        suspects=True,
+        backbone="MobileNetV2-0.35",
+        weights=DRAWN_WEIGHTS,
+        image_size=64,
+    )
+    found = check(config)
+    first = found.suspects.iloc[0]
+    assert (first["rank"], first.path, first.split) == (1, f"train/{OWL}/wrong.jpg", "train")
+    assert (first.given, first.suggested) == (OWL, FINCH) and first.of_given < 0.5 < first.of_suggested
+    assert [row["path"] for row in rows(output / "suspects.csv")] == found.suspects.path.tolist()
+    page = Page(str(output / "suspects.html"))
+    assert page.source.index(f"train/{OWL}/wrong.jpg") < page.source.index(f"train/{FINCH}/")
+    assert page.source.count("<img") >= 4 and all(link.startswith("data:") for link in page.links)
+    assert "suspect" in found.findings["kind"].tolist() and not found.blocking
+    folders = {folder.name for folder in (output / "features").iterdir()}
+    assert {folder.split("-")[2] for folder in folders} == {"train", "valid", "test"}
+    check(replace(config, suspects=False, backbone="EfficientNetB0", weights="imagenet", image_size=224))
+    assert not (output / "suspects.csv").exists() and not (output / "suspects.html").exists()
+
+
+@pytest.mark.parametrize(("option", "error"), [("weights", ModelError), ("features_dir", OutputError)])
+def test_what_suspects_need_is_tried_before_images_are_read(
+    option: str, error: type[Exception], clean: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    options: dict[str, Any] = {"weights": DRAWN_WEIGHTS, option: str(tmp_path / "file" / "below")}
+    with pytest.raises(error, match=f"--{option.replace('_', '-')} .*; (expected|give)"):
+        check(
+            CheckConfig(str(clean), str(tmp_path / "check"), suspects=True, backbone="MobileNetV2-0.35", **options)
+        )

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_birds.data import decode, formats, metadata
+from ray_birds.data import decode, formats, jpeg_xl, metadata
 from ray_birds.data.decode import Decoded
 from tests.data import icc
 
@@ -250,11 +250,81 @@ def test_heic_with_its_extra() -> None:
     assert_reason(decode.decode(data, SIZE, max_pixels=1000), "too large: 32x32, over 1000 pixels")
 
 
-def test_heic_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def jxl(image: Image.Image, **options: object) -> bytes:
+    pytest.importorskip("pillow_jxl")
+    return encode(image, "JXL", **({"lossless": True} | options))
+
+
+def test_jpeg_xl_with_its_extra() -> None:
+    image = decode.decode(jxl(plain()), SIZE)
+    assert close(colour(image), RED, 2) and (image.width, image.height) == (48, 40)
+    values = np.asarray(Image.fromarray(quadrants(16, 16)).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    for options in ({}, {"use_container": True}):
+        made = decode.decode(jxl(Image.fromarray(values), **options), SIZE).pixels
+        assert made is not None and np.abs(made.astype(int) - values.astype(int)).max() <= 2
+    linear = values[..., 0] / 255  # the encoder's word for grey of 16 bits; sRGB by IEC 61966-2-1
+    wanted = 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    deep = decode.decode(jxl(Image.fromarray(values[..., 0].astype(np.uint16) * 257)), SIZE).pixels
+    assert deep is not None and np.abs(deep[..., 0] - wanted)[linear > 0.05].max() <= 3
+    assert_reason(decode.decode(jxl(plain(1, "F")), SIZE), "floating-point grey")
+    data = jxl(Image.fromarray(values), use_container=True)
+    for keep in (14, 20, 44, 60, len(data) // 2, len(data) - 30):
+        assert_reason(decode.decode(data[:keep], SIZE), "damaged")
+
+
+def test_a_jpeg_in_a_jpeg_xl_is_turned_and_another_image_is_as_it_lies(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    drawn = Image.fromarray(quadrants(96, 160))
+    assert close(colour(decode.decode(jxl(drawn, exif=exif.tobytes()), SIZE), 0.2, 0.2), RED, 2)
+    file = tmp_path / "x.jpg"
+    drawn.save(file, "JPEG", quality=95, exif=exif)
+    with Image.open(file) as image:
+        packed = jxl(image, lossless_jpeg=True, lossless=False)
+    assert close(colour(decode.decode(packed, SIZE), 0.2, 0.2), BLUE, 12)
+
+
+# Beginnings that the reference encoder gave images of these sizes, without and with boxes.
+SIZES = {
+    (48, 40): "ff0a8906002d880200411ab59f20",
+    (64, 64): "ff0a4f06002d880200f12db59f20",
+    (1000, 300): "ff0a5889cec70013880200e094c3",
+    (3000, 2000): "ff0a7a3e1c001388020084e0894d",
+}
+BOXES = bytes.fromhex("0000000c4a584c200d0a870a 00000014667479706a786c20000000006a786c20")
+
+
+@pytest.mark.parametrize(("size", "begins"), SIZES.items())
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size: tuple[int, int], begins: str) -> None:
+    stream = bytes.fromhex(begins)
+    part = b"\0\0\0\x40jxlp\0\0\0\0" + stream
+    for data in (stream, BOXES + b"\0\0\0\0jxlc" + stream, BOXES + b"\0\0\0\x0cfreeABCD" + part):
+        assert jpeg_xl.size(data) == size
+        pytest.importorskip("pillow_jxl")
+        width, height = size
+        assert_reason(decode.decode(data, SIZE, max_pixels=1000), f"too large: {width}x{height}, over 1000 pixels")
+
+
+@pytest.mark.parametrize("data", [b"\xff\x0a", BOXES, BOXES + b"\0\0\0\1jxlc" + bytes(20), BOXES + bytes(16)])
+def test_a_jpeg_xl_without_a_size(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no codestream"):
+        jpeg_xl.size(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "extra"),
+    [
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        ("JPEG XL", b"\xff\x0a\x89\x06", "jxl"),
+    ],
+)
+def test_a_format_without_its_extra_names_it(
+    name: str, data: bytes, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decode.reader.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
-    assert_reason(decode.decode(data, SIZE), "a HEIC image, which needs an extra (pip install 'ray-birds[heic]'")
+    reason = f"a {name} image, which needs an extra (pip install 'ray-birds[{extra}]'"
+    assert_reason(decode.decode(data + bytes(40), SIZE), reason)
     decode.reader.cache_clear()
 
 

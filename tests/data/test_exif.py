@@ -41,6 +41,8 @@ def photo(exif_block: bytes = b"", kind: str = "JPEG") -> bytes:
         heif = pytest.importorskip("pillow_heif")
         heif.from_pillow(image).save(buffer, exif=exif_block)
         return buffer.getvalue()
+    if kind == "JXL":
+        pytest.importorskip("pillow_jxl")
     image.save(buffer, kind, **({"exif": exif_block} if exif_block else {}))
     return buffer.getvalue()
 
@@ -49,7 +51,7 @@ def read(*directories: dict[int, Any]) -> Facts:
     return exif.read(photo(block(*directories)))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC", "JXL"])
 def test_a_whole_block_in_each_kind_of_file(kind: str) -> None:
     times = TAKEN | {Base.OffsetTimeOriginal: "-04:30", Base.SubsecTimeOriginal: "25"}
     main: dict[int, Any] = {Base.Make: "Reconyx ", Base.Model: "HP2X"}

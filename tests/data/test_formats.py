@@ -16,9 +16,10 @@ READ = {
     "TIFF": ("a.tif", "b.TIFF"),
     "AVIF": ("c.avif",),
     "HEIC": ("IMG_1.HEIC", "x.heif"),
+    "JPEG XL": ("x.jxl",),
 }
 OTHERS = {
-    "JPEG XL": ("x.jxl",),
+    "JPEG 2000": ("x.jp2",),
     "camera raw": ("x.CR2", "x.nef", "x.dng"),
 }
 

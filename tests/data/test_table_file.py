@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
+from ray_birds.data import table_file
 from ray_birds.data.dataset import Dataset, scan, survey
 from ray_birds.data.inspection import ImageRecord, fingerprint
 from ray_birds.data.table import Labels
@@ -211,3 +212,15 @@ def test_images_and_table_on_an_object_store(birds: Path, tmp_path: Path) -> Non
     assert [problem.partition("'")[0] for problem in problems] == [f"{bucket}/labels.csv line 26: "]
     assert data.splits["train"].paths == scan(str(birds)).splits["train"].paths
     assert data.uri(data.splits["test"].paths[0]) == f"{bucket}/birds/test/{CLASSES[0]}/1.jpg"
+
+
+def test_paths_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_WINDOWS", True)
+    for given in (
+        "train\\1.jpg",
+        "C:\\birds\\train\\1.jpg",
+        "C:/birds/train/1.jpg",
+        "file:///C:/birds/train/1.jpg",
+    ):
+        assert table_file._path("C:/birds", given) == "train/1.jpg"
+    assert table_file._path("C:/birds", "D:\\else\\1.jpg") == "D:/else/1.jpg"
