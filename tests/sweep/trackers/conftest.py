@@ -43,6 +43,7 @@ class Program:
 
     def __init__(self, words: list[str], health: str, log: Path, **environment: str) -> None:
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        quiet["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where it looks for uvicorn
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", *words],
@@ -53,7 +54,7 @@ class Program:
             )
         deadline = time.monotonic() + 120
         while not _answers(health):
-            assert self._process.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert self._process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(0.3)
 
     def stop(self) -> None:
