@@ -21,7 +21,8 @@ ROOMS = (
     *("demo", "cli", "__init__"),
 )
 ALONE = {("prediction", "sweep"), ("report", "model"), ("report", "features")}  # the first never uses the second
-LATE = {"data.check", "sweep.summary", "prediction.run", "prediction.result"}  # draw pages, when all else is done
+# These draw pages, and load what draws when they do.
+LATE = {"data.check", "sweep.live", "sweep.summary", "prediction.run", "prediction.result"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 JOBS = sorted((REPOSITORY / "jobs").glob("*.py"))
@@ -53,6 +54,7 @@ KERAS_INSIDE = {
     "features.compute",
     "sweep.heads",
     "sweep.tasks",
+    "sweep.trackers.registry",
     "sweep.training",
     "demo",
 }

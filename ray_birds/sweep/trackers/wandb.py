@@ -51,10 +51,11 @@ class Wandb:
         if self._sweep:
             return
         directory, self._variants = plan.directory, plan.variants
-        self._id = directory.tracked().get("wandb") or secrets.token_hex(4)
+        known = directory.tracked().get("wandb")
+        self._id = known or secrets.token_hex(4)
         directory.write_tracked("wandb", self._id)
         project = os.environ.get("WANDB_PROJECT") or _named(card.folder_name(plan.data.root))
-        self._about = {"project": project, "group": plan.config.name}
+        self._about = {"project": project, "group": plan.config.name, "resume": "allow" if known else None}
         if storage.is_local(directory.uri) and "WANDB_DIR" not in os.environ:
             self._about["dir"] = storage.to_os(directory.uri)
         self._sweep = self._start("", plan.config.name, "sweep", tracker.settings(plan.config))
@@ -72,7 +73,7 @@ class Wandb:
             x_save_requirements=False,
         )
         about = {"id": _named(f"{self._id}-{trial or 'sweep'}"), "name": name, "job_type": kind, "config": config}
-        return wandb.init(**self._about, **about, reinit="create_new", resume="allow", settings=quiet)
+        return wandb.init(**self._about, **about, reinit="create_new", settings=quiet)
 
     def _run(self, trial: str) -> "Run":
         if trial not in self._runs:
