@@ -72,7 +72,12 @@ class Wandb:
             x_disable_meta=True,
             x_save_requirements=False,
         )
-        about = {"id": _named(f"{self._id}-{trial or 'sweep'}"), "name": name, "job_type": kind, "config": config}
+        about: dict[str, Any] = {
+            "id": _named(f"{self._id}-{trial or 'sweep'}"),
+            "name": name,
+            "job_type": kind,
+            "config": config,
+        }
         return wandb.init(**self._about, **about, reinit="create_new", settings=quiet)
 
     def _run(self, trial: str) -> "Run":

@@ -1,5 +1,6 @@
 """Weights & Biases as a tracker, offline: what it would send is read back from its own files."""
 
+import importlib
 import json
 import struct
 import time
@@ -56,11 +57,10 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def _run(file: Path) -> tuple[str, Told]:
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    format: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     name, run = "", Told()
     for data in _records(file.read_bytes()):
-        record = Record.FromString(data)
+        record = format.Record.FromString(data)
         match record.WhichOneof("record_type"):
             case "run":
                 name, run.group, run.kind = record.run.display_name, record.run.run_group, record.run.job_type
