@@ -152,7 +152,7 @@ def test_so_it_is_by_wandb(sweep: Sweep) -> None:
         assert [row["valid_accuracy"] for row in runs[trial.name].history] == pytest.approx(
             [row.valid_accuracy for row in trial.history]
         )
-    assert runs["first"].summary["winner"] == sweep.winner and runs["first"].artifacts == {"first", "trials"}
+    assert runs["first"].summary["winner"] == sweep.winner and "first" in runs["first"].artifacts
 
 
 @pytest.mark.ray
