@@ -51,7 +51,7 @@ def run(plan: Plan, tracking: Tracking, seconds: float = math.inf) -> tuple[Plan
     return dataclasses.replace(plan, variants=tried, stored=plan.stored & tried.keys()), progress.errors
 
 
-def _train(plan: Plan, tracking: Tracking, local: str, seconds: float) -> Progress:
+def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf) -> Progress:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard", tracking) as progress:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import importlib.metadata
 import importlib.util
 import io
 import os
@@ -20,6 +21,7 @@ from PIL import Image
 
 from ray_birds.data import decode, formats, metadata
 from ray_birds.data.decode import Decoded
+from tests.conftest import REPOSITORY
 from tests.data import icc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
@@ -232,8 +234,9 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
 def test_avif_as_opencv_reads_it() -> None:
     data = encode(Image.fromarray(quadrants(SIZE, SIZE)), "AVIF", quality=80)
     made, read = decode.decode(data, SIZE).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert made is not None and read is not None
-    assert np.abs(made.astype(int) - read[..., ::-1].astype(int)).max() <= 2
+    if read is None:
+        pytest.skip("this OpenCV reads no AVIF")
+    assert made is not None and np.abs(made.astype(int) - read[..., ::-1].astype(int)).max() <= 2
 
 
 def test_heic_with_its_extra() -> None:
@@ -264,6 +267,10 @@ PIXELS_OF = {3: "7da8c0e37d048e32"}
 
 def test_whoever_changes_the_pixels_raises_the_version() -> None:
     """Stored features are found by the version: with an old one they would be those of the old decoder."""
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    for name in ("pillow", "opencv-python-headless"):
+        if f"{name}=={importlib.metadata.version(name)}" not in lock:
+            pytest.skip(f"the digest is of the {name} in requirements.lock")
     random = np.random.default_rng(0)
     drawn = [random.integers(0, 256, (height, 90, 4), np.uint8) for height in (20, 60, 400)]
     rotated = Image.Exif()
