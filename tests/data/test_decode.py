@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import importlib.metadata
 import importlib.util
 import io
 import os
@@ -21,7 +20,7 @@ from PIL import Image
 
 from ray_birds.data import decode, formats, metadata
 from ray_birds.data.decode import Decoded
-from tests.conftest import REPOSITORY
+from tests.conftest import needs_locked
 from tests.data import icc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
@@ -267,10 +266,7 @@ PIXELS_OF = {3: "7da8c0e37d048e32"}
 
 def test_whoever_changes_the_pixels_raises_the_version() -> None:
     """Stored features are found by the version: with an old one they would be those of the old decoder."""
-    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    for name in ("pillow", "opencv-python-headless"):
-        if f"{name}=={importlib.metadata.version(name)}" not in lock:
-            pytest.skip(f"the digest is of the {name} in requirements.lock")
+    needs_locked("pillow", "opencv-python-headless")
     random = np.random.default_rng(0)
     drawn = [random.integers(0, 256, (height, 90, 4), np.uint8) for height in (20, 60, 400)]
     rotated = Image.Exif()
