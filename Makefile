@@ -7,7 +7,7 @@ LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info
 # Two at a time, file by file: most tests wait for a Ray or for TensorFlow to start.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check docs notebook clean
+.PHONY: demo test test-slow test-oldest test-newest check docs notebook clean
 
 demo: .venv/done
 	rm -rf results/demo
@@ -19,6 +19,18 @@ test: .venv/done
 test-slow: .venv/done
 	$(PYTEST) -m slow --ignore tests/jobs
 	$(BIN)/python -m pytest -q -m slow tests/jobs  # these start clusters that others would find
+
+# With the lowest and with the highest versions that pyproject.toml allows of what it names.
+test-oldest: .venv-lowest-direct/done
+	.venv-lowest-direct/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-newest: .venv-highest/done
+	.venv-highest/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+.venv-%/done: pyproject.toml .venv/done
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install -q --python .venv-$*/bin/python --resolution $* -e ".[dev]"
+	touch $@
 
 check: .venv/done
 	$(BIN)/ruff check .
@@ -34,7 +46,7 @@ notebook: .venv/done
 	$(BIN)/jupytext --to ipynb examples/birds.py
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache results/demo
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache results/demo
 
 .venv/done: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv

@@ -38,6 +38,7 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.trackers.tracking import Tracking
 
 _UNIT = 512  # files, as in a large prediction
 
@@ -98,7 +99,7 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         gpus=0.0,
     )
     with mock.patch.object(trials, "_trainable", _trial(options.seconds)):
-        errors = trials._train(plan, uri).errors
+        errors = trials._train(plan, Tracking(config), uri).errors
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 

@@ -36,6 +36,7 @@ ARTICLE_RECIPE: dict[str, Any] = {
     "patience": 0,
 }
 ARTICLE_EPOCHS = 5  # of fine-tuning
+_CREDENTIALS = re.compile(r"://.*@|(key|secret|token|passw\w*)=", re.IGNORECASE)
 ARTICLE: tuple[dict[str, Any], ...] = (
     {"augment": "off", "unfreeze": 0, **ARTICLE_RECIPE},
     {"augment": "article", "unfreeze": 0, **ARTICLE_RECIPE},
@@ -170,6 +171,8 @@ class TuneConfig(_Factors):
     other scores are without it."""
     score_all: bool = False
     """Score the test split for every variant (for the article's table), not only for the winner."""
+    track: tuple[str, ...] = ()
+    """Log to experiment trackers too: mlflow (by MLFLOW_TRACKING_URI), mlflow:http://HOST:5000, wandb."""
     resume: bool = False
     """Resume the interrupted sweep of this --name."""
     verbose: bool = False
@@ -212,6 +215,7 @@ class TuneConfig(_Factors):
             not self.time_limit or _seconds(self.time_limit) >= 1,
             f"--time-limit {self.time_limit}: expected at least a second, such as 90s, 30m or 1h30m",
         )
+        _check_track(self.track)
         check("/" not in self.name, f"--name {self.name}: a folder's name, without /")
         check(bool(self.name) or not self.resume, "--resume needs the --name of the sweep to resume")
         check(
@@ -288,6 +292,20 @@ def _check_labels(
         named = role in known and len(given) > len(role) + 1
         check(named, f"--columns {given}: expected one of {', '.join(known)}, = and a column's name")
     check(len(set(roles)) == len(roles), f"--columns names a column twice: {' '.join(columns)}")
+
+
+def _check_track(given: tuple[str, ...]) -> None:
+    names = [one.partition(":")[0] for one in given]
+    check(len(set(names)) == len(names), f"--track names a tracker twice: {', '.join(names)}")
+    for one, name in zip(given, names, strict=True):
+        known = one == "wandb" or (name == "mlflow" and not one.endswith(":"))
+        # It is not repeated: what was typed may hold a password in any place.
+        check(known, f"--track {name}...: expected mlflow, mlflow:URI or wandb")
+        check(
+            not _CREDENTIALS.search(one),
+            f"--track {name}:...: leave credentials out of the address; give them by the environment, such as "
+            "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN",
+        )
 
 
 def with_factors(variant: type[Variant]) -> type[TuneConfig]:

@@ -1,5 +1,6 @@
 """What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
 
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -93,6 +94,14 @@ def draw_birds(root: Path, size: int = 48) -> Path:
                 image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
                 image.save(folder / f"{number}.jpg", quality=90)
     return root
+
+
+def needs_locked(*packages: str) -> None:
+    """Skip what was recorded with the versions of requirements.lock where one of these is another."""
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    for name in packages:
+        if f"{name}=={importlib.metadata.version(name)}" not in lock:
+            pytest.skip(f"recorded with the {name} of requirements.lock")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ ROOMS = (
     *("demo", "cli", "__init__"),
 )
 ALONE = {("prediction", "sweep"), ("report", "model"), ("report", "features")}  # the first never uses the second
-LATE = {"data.check", "sweep.summary", "prediction.run", "prediction.result"}  # draw pages, when all else is done
+# These draw pages, and load what draws when they do.
+LATE = {"data.check", "sweep.live", "sweep.summary", "prediction.run", "prediction.result"}
 
 FOR_SUSPECTS = {("data.check", "features.suspects_job")}  # and checks what needs a network, when that is asked for
 
@@ -56,6 +57,7 @@ KERAS_INSIDE = {
     "features.compute",
     "sweep.heads",
     "sweep.tasks",
+    "sweep.trackers.registry",
     "sweep.training",
     "demo",
 }

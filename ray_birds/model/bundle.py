@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 # The earliest Keras that opens what Keras 3.15 saves. Tried: 3.10.0, 3.11.3, 3.12.0, 3.13.0 and 3.14.0 do
 # not, for they do not know an argument of GlorotUniform.
-LEAST_KERAS = "3.15"
+_OPENS_315 = (3, 15)
 _CONTENT = ("model.keras", "classes.json", "variant.json", "metrics.json", "seen.npy", "valid.npz", "ood.npz")
 CARD = "README.md"
 # Bytes: 250 million parameters, ten times those of the largest backbone here; 100 million images, of
@@ -106,7 +106,7 @@ def save(
         about = {
             "format": FORMAT,
             "versions": versions(),
-            "needs": {"keras": f">={LEAST_KERAS}"},
+            "needs": {"keras": f">={least_keras()}"},
             "digests": digests,
         }
         (path / "versions.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -118,6 +118,12 @@ def save(
 def versions() -> dict[str, str]:
     names = ("ray-birds", "ray", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless")
     return {"python": platform.python_version()} | {name: _version(name) for name in names}
+
+
+def least_keras() -> str:
+    """The earliest minor version of Keras that opens what the installed one saves."""
+    major, minor = map(int, importlib.metadata.version("keras").split(".")[:2])
+    return ".".join(map(str, min((major, minor), _OPENS_315)))
 
 
 def _version(name: str) -> str:

@@ -13,7 +13,7 @@ from ray_birds.core.text import printable
 from ray_birds.evaluation.metrics import FEW, Estimate, Evaluation, wilson
 from ray_birds.evaluation.recalls import Recalls
 from ray_birds.model import lines
-from ray_birds.model.bundle import CARD, LEAST_KERAS
+from ray_birds.model.bundle import CARD, least_keras
 from ray_birds.sweep import factors
 from ray_birds.sweep.factors import Variant
 
@@ -91,7 +91,7 @@ print(json.load(open("classes.json", encoding="utf-8"))[scores.argmax()])
 
 `pixels` is what the model was trained and measured with: a loader that leaves photographs on their side, or lays
 transparency over black, costs accuracy. Pixels go in as they are, RGB from 0 to 255: scaling lies inside the
-model. Probabilities come out, in the order of `classes.json`. It takes Keras {LEAST_KERAS} or later;
+model. Probabilities come out, in the order of `classes.json`. It takes Keras {least_keras()} or later;
 `versions.json` says which versions wrote it."""
 
 

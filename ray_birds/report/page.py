@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
@@ -11,7 +11,9 @@ from markupsafe import Markup
 from ray_birds.core import storage
 from ray_birds.evaluation.cost import millions
 from ray_birds.evaluation.metrics import Estimate
-from ray_birds.report.charts import WIDTH, Chart
+
+if TYPE_CHECKING:
+    from ray_birds.report.charts import Chart
 
 NOTHING = "–"
 
@@ -38,7 +40,7 @@ def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
     storage.write(uri, environment.get_template(template).render(values).encode())
 
 
-def write_charts(folder: str, charts: Iterable[Chart]) -> None:
+def write_charts(folder: str, charts: Iterable["Chart"]) -> None:
     for chart in charts:
         storage.write(storage.join(folder, f"{chart.name}.png"), chart.png())
 
@@ -69,11 +71,13 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def svg(chart: Chart) -> Markup:
+def svg(chart: "Chart") -> Markup:
     """The chart as an element that fills the width there is, up to half more than it was drawn for.
 
     Drawn wider than a phone it keeps its size, and its frame scrolls.
     """
+    from ray_birds.report.charts import WIDTH  # a live page has no charts, and does without matplotlib
+
     wide = f"min-width:{chart.width * 88:.0f}px;" if chart.width > WIDTH else ""
     style = f"{wide}max-width:{max(chart.width * 100, chart.width * 50 + 260):.0f}px"
     tag = Markup('<svg role="img" aria-label="{}" style="{}"').format(chart.alt, style)

@@ -1,5 +1,6 @@
-"""What a sweep shows while it runs: one live table on the terminal; and its logs for TensorBoard."""
+"""What a sweep shows while it runs: a live table on the terminal, a live page, TensorBoard's logs, trackers."""
 
+import dataclasses
 import re
 import time
 from contextlib import suppress
@@ -13,8 +14,12 @@ from rich.live import Live
 from rich.table import Table
 
 from ray_birds.core import memory, terminal
+from ray_birds.sweep import results
+from ray_birds.sweep.live import Line, LivePage, View
 from ray_birds.sweep.plan import Plan
+from ray_birds.sweep.results import Epoch, Status
 from ray_birds.sweep.tensorboard import Logs
+from ray_birds.sweep.trackers.tracking import Tracking
 
 _COLUMNS = (
     *("trial", "state", "node", "epoch", "loss", "accuracy", "valid loss", "valid accuracy", "images/s"),
@@ -23,6 +28,7 @@ _COLUMNS = (
 
 
 _WAIT = 30.0  # seconds between two lines on what is waited for
+_EPOCH = [field.name for field in dataclasses.fields(Epoch)]
 _HEADING = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # of each failure in Tune's error file
 
 
@@ -47,19 +53,21 @@ class Silence(ProgressReporter):
 
 
 class Progress(Callback):
-    """Follows the trials. `logs` is a local folder for TensorBoard.
+    """Follows the trials. `logs` is a local folder for TensorBoard; `tracking` hears of each epoch.
 
     A trial that was killed reports again the epochs that it has: only new ones count. A trial whose process or
     node dies is retried --max-failures times; one that raises an error only once before its next epoch,
     for the same error is likely to come again.
     """
 
-    def __init__(self, plan: Plan, logs: str) -> None:
+    def __init__(self, plan: Plan, logs: str, tracking: Tracking) -> None:
         self._plan, self._variants, self._logs = plan, plan.variants, Logs(logs, plan.variants)
+        self._tracking, self._page = tracking, LivePage(plan.directory)
         self.errors: dict[str, str] = {}  # why each failed trial did, by name
         self._failures: list[dict[str, Any]] = list(plan.directory.failures())
         self._told_of_gpu = False
         self._last: dict[str, dict[str, Any]] = {}
+        self._histories: dict[str, list[Epoch]] = {}
         # A search begins with none and chooses one after the other.
         self._state = dict.fromkeys(plan.variants if plan.trials == len(plan.variants) else (), "waiting")
         self._start = self._worked = self._said = time.monotonic()
@@ -74,19 +82,23 @@ class Progress(Callback):
         return {}  # Tune keeps its callbacks for a restore of its own, which is never made
 
     def __enter__(self) -> "Progress":
+        self._page.offer(self._view)
+        terminal.say(f"live page    {self._plan.directory.report}")
         if terminal.out.is_terminal:
             self._live.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if terminal.out.is_terminal:
             self._live.stop()
         self._logs.close()
+        self._page.end(self._view(), interrupted=kind is not None)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Say what is waited for where no trial runs, as until an autoscaler has started a node."""
         for trial in trials:
             self._state.setdefault(str(trial), "waiting")
+        self._page.offer(self._view)
         now, waiting = time.monotonic(), sum(state == "waiting" for state in self._state.values())
         if not waiting or "running" in self._state.values():
             self._worked = now
@@ -112,6 +124,9 @@ class Progress(Callback):
             return
         self._last[name] = result
         self._logs.epoch(name, result)
+        history = self._histories.setdefault(name, [])
+        history.append(Epoch(**{field: result[field] for field in _EPOCH}))
+        self._tracking.epochs(name, history)
         self._tell(name, result)
         trial.max_failures = self._plan.config.max_failures
         if self._plan.gpus and not result["gpu"] and not self._told_of_gpu:
@@ -172,8 +187,9 @@ class Progress(Callback):
             self._plan.directory.write_failures(self._failures)
         terminal.say(f"{name}: failed after epoch {row['epoch']}: {reason}")
 
-    def _end(self, name: str, state: str) -> None:
+    def _end(self, name: str, state: Status) -> None:
         self._state[name] = state
+        self._tracking.end(name, state)
         if not terminal.out.is_terminal:
             last = self._last.get(name)
             score = f", valid accuracy {last['kept_accuracy']:.4f} in epoch {last['kept_epoch']}" if last else ""
@@ -197,13 +213,26 @@ class Progress(Callback):
         failures = f", {len(self._failures)} failure(s)" if self._failures else ""
         return f"{len(ended)}/{self._plan.trials} trials{rate}{failures}{to_go}"
 
+    def _view(self) -> View:
+        """What the live page shows."""
+        lines = [self._line(name) for name in self.trials]
+        return View(self._plan.config.name, self._title(), tuple(lines))
+
+    def _line(self, name: str) -> Line:
+        variant, history = self._variants[name], tuple(self._histories.get(name, ()))
+        kept = results.kept(history, variant) if history else None
+        return Line(name, self._state[name], variant.epochs, history, kept, self._failed(name))
+
+    def _failed(self, name: str) -> int:
+        """How often a trial's process or node died, or it raised."""
+        return sum(row["trial"] == name for row in self._failures)
+
     def _table(self) -> Table:
         rows = [self._row(name) for name in self.trials]
         return terminal.table(f"Sweep: {self._title()}", _COLUMNS, rows)
 
     def _row(self, name: str) -> list[str]:
-        last, total = self._last.get(name), self._variants[name].epochs
-        failures = sum(row["trial"] == name for row in self._failures)
+        last, total, failures = self._last.get(name), self._variants[name].epochs, self._failed(name)
         if last is None:
             return [name, self._state[name], "", f"0/{total}", "", "", "", "", "", str(failures or "")]
         scores = [f"{last[key]:.4f}" for key in ("loss", "accuracy", "valid_loss", "valid_accuracy")]

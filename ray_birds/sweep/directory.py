@@ -2,6 +2,7 @@
 
 config.json  run.json  dataset.json  seen.npy  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
 tensorboard/  best/
+tracked.json       what --track has made of the sweep: its run at MLflow, what begins the ids of its runs at wandb
 heads/<head>.npz   solved heads, which several trials begin with
 trials/<trial>/history.csv, history.json one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
@@ -211,6 +212,14 @@ class SweepDirectory:
     def run(self) -> dict[str, Any]:
         """What `write_run` wrote."""
         return dict(storage.read_json(self.path("run.json")))
+
+    def tracked(self) -> dict[str, str]:
+        """What a tracker calls this sweep, by the tracker's name; empty where none knows it."""
+        data = _found(self.path("tracked.json"))
+        return {} if data is None else dict(json.loads(data))
+
+    def write_tracked(self, tracker: str, name: str) -> None:
+        storage.write_json(self.path("tracked.json"), self.tracked() | {tracker: name})
 
     def write_run(self, facts: dict[str, Any]) -> None:
         storage.write_json(self.path("run.json"), facts)

@@ -20,6 +20,7 @@ from ray_birds.model.backbones import Description
 from ray_birds.sweep import search
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan, variants
+from ray_birds.sweep.trackers import tracking
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
 
@@ -32,6 +33,7 @@ def check_locally(config: TuneConfig, directory: SweepDirectory) -> str:
     """
     variants(config)
     search.require(config)
+    tracking.require(config)
     if config.resume and not storage.exists(config.data):
         raise DataError(f"{config.data}: no such folder; where the images have moved, give their folder by --data")
     weights = backbones.weights_digest(config.weights)

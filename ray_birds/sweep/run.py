@@ -18,6 +18,7 @@ from ray_birds.sweep import costs, prepare, results, resume, selection, summary,
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Results
+from ray_birds.sweep.trackers.tracking import Tracking
 
 
 def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
@@ -30,18 +31,24 @@ def sweep(config: TuneConfig, given: Collection[str] = ()) -> Results:
     config, directory = resume.begin(config, given)
     weights = prepare.check_locally(config, directory)
     how = f"--name {config.name} --resume continues"
-    with lock.held(directory.uri), resumable(how, begun=directory.exists):
-        return _sweep(config, directory, started, weights)
+    with lock.held(directory.uri), resumable(how, begun=directory.exists), Tracking(config) as tracking:
+        done = _sweep(config, directory, started, weights, tracking)
+        summary.report(done)
+        tracking.finish(done)
+    return done
 
 
-def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, weights: str) -> Results:
+def _sweep(
+    config: TuneConfig, directory: SweepDirectory, started: datetime, weights: str, tracking: Tracking
+) -> Results:
     """Nothing is written before all that the sweep was asked for is known to be possible."""
     data = dataset.scan(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     _show_dataset(data)
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
-        plan, errors = trials.run(plan, _seconds_left(config, started))
+        tracking.begin(plan)
+        plan, errors = trials.run(plan, tracking, _seconds_left(config, started))
         with directory.writing():
             found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
             best = selection.choose(found)
@@ -52,9 +59,7 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
             directory.write_trials([rows[name] for name in plan.variants])  # in the order of the plan, as ever
             facts = _facts(plan, best, started, resources) | {"trials": results.trial_facts(found)}
             directory.write_run(facts)
-    done = results.assemble(directory, config, facts, found)
-    summary.report(done)
-    return done
+    return results.assemble(directory, config, facts, found)
 
 
 def _seconds_left(config: TuneConfig, started: datetime) -> float:

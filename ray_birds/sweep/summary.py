@@ -1,6 +1,7 @@
 """How a sweep ends: its report, and on the terminal the table and what it means."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from ray_birds.core import storage, terminal
@@ -22,6 +23,8 @@ def report(results: Results) -> None:
     except Exception as error:
         reason = first_line(error)
         terminal.say(f"warning: the results are complete, but their report could not be made ({reason})")
+        with suppress(OSError):
+            storage.remove_file(results.directory.report)  # the live page: nothing is live any more
 
 
 def show(results: Results) -> None:

@@ -22,6 +22,7 @@ from ray_birds.sweep import factors, results, search
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.trackers.tracking import Tracking
 
 # Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
 # files show; the nodes have credentials of their own.
@@ -32,8 +33,8 @@ _HALF = 2  # of the recipes goes on at each of ASHA's rungs, and the next is at 
 _SCORES = ("valid_accuracy", "valid_macro_f1", "valid_loss")  # one of them is Tune's metric
 
 
-def run(plan: Plan, seconds: float = math.inf) -> tuple[Plan, dict[str, str]]:
-    """Train the variants, as far as the seconds reach.
+def run(plan: Plan, tracking: Tracking, seconds: float = math.inf) -> tuple[Plan, dict[str, str]]:
+    """Train the variants, as far as the seconds reach; `tracking` hears of each epoch.
 
     Returns the plan of those that were to be tried, which are all unless a search chose among them, and the reason
     of each trial that failed, by name.
@@ -43,17 +44,17 @@ def run(plan: Plan, seconds: float = math.inf) -> tuple[Plan, dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         # Event files and Tune's logs are written to a disk, and copied where the results are elsewhere.
         local = uri if storage.is_local(uri) else folder
-        progress = _train(plan, local, seconds)
+        progress = _train(plan, tracking, local, seconds)
         if local != uri:
             storage.copy(local, uri)
     tried = {name: variant for name, variant in plan.variants.items() if name in progress.trials}
     return dataclasses.replace(plan, variants=tried, stored=plan.stored & tried.keys()), progress.errors
 
 
-def _train(plan: Plan, local: str, seconds: float = math.inf) -> Progress:
+def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf) -> Progress:
     ray_compat.keep_from_trials(_SECRETS)
     ray_compat.leave_interrupts_alone()
-    with Progress(plan, f"{local}/tensorboard") as progress:
+    with Progress(plan, f"{local}/tensorboard", tracking) as progress:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ray_birds.data import decode, formats, jpeg_xl, metadata
 from ray_birds.data.decode import Decoded
+from tests.conftest import needs_locked
 from tests.data import icc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
@@ -232,8 +233,9 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
 def test_avif_as_opencv_reads_it() -> None:
     data = encode(Image.fromarray(quadrants(SIZE, SIZE)), "AVIF", quality=80)
     made, read = decode.decode(data, SIZE).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert made is not None and read is not None
-    assert np.abs(made.astype(int) - read[..., ::-1].astype(int)).max() <= 2
+    if read is None:
+        pytest.skip("this OpenCV reads no AVIF")
+    assert made is not None and np.abs(made.astype(int) - read[..., ::-1].astype(int)).max() <= 2
 
 
 def test_heic_with_its_extra() -> None:
@@ -334,6 +336,7 @@ PIXELS_OF = {3: "7da8c0e37d048e32"}
 
 def test_whoever_changes_the_pixels_raises_the_version() -> None:
     """Stored features are found by the version: with an old one they would be those of the old decoder."""
+    needs_locked("pillow", "opencv-python-headless")
     random = np.random.default_rng(0)
     drawn = [random.integers(0, 256, (height, 90, 4), np.uint8) for height in (20, 60, 400)]
     rotated = Image.Exif()

@@ -2,8 +2,10 @@
 
 import io
 import typing
+from collections.abc import Callable
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 
@@ -14,6 +16,7 @@ SIZE = 64
 MODES: tuple[Resize, ...] = typing.get_args(Resize)
 SHAPES = ((64, 64), (100, 60), (60, 100), (301, 77), (77, 300), (1, 1), (3000, 1), (1, 3000))
 BILINEAR = Image.Resampling.BILINEAR
+PILLOW = int(PIL.__version__.partition(".")[0])
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -34,11 +37,14 @@ def decoded(image: Image.Image, resize: Resize, **options: object) -> np.ndarray
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_what_pillow_makes_of_it(resize: Resize, shape: tuple[int, int]) -> None:
     image = noise(*shape)
-    wanted = {
+    ways: dict[str, Callable[[], Image.Image]] = {
         "stretch": lambda: image.resize((SIZE, SIZE), BILINEAR),
         "pad": lambda: ImageOps.pad(image, (SIZE, SIZE), BILINEAR, color=square.PADDING),
         "crop": lambda: ImageOps.fit(image, (SIZE, SIZE), BILINEAR),
-    }[resize]()
+    }
+    if resize == "pad" and 1 in shape and PILLOW < 13:
+        pytest.skip("this Pillow pads no image that becomes narrower than a pixel")
+    wanted = ways[resize]()
     # `reducing_gap` rounds once more, and Pillow's pad puts an odd border elsewhere
     away = np.abs(decoded(image, resize).astype(int) - np.asarray(wanted).astype(int))
     if resize == "pad" and (SIZE - max(1, round(SIZE * min(shape) / max(shape)))) % 2:

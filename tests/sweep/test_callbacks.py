@@ -14,6 +14,8 @@ from ray_birds.sweep import callbacks
 from ray_birds.sweep.callbacks import Progress
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan, variants
+from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.trackers.tracking import Tracking
 
 FIRST, SECOND = NAMES = ("plain-unfreeze0-lr0.01", "plain-unfreeze0-lr0.02")
 
@@ -32,11 +34,11 @@ def progress(tmp_path: Path) -> Progress:
     directory, data = SweepDirectory(str(tmp_path)), Dataset("d", ("a", "b"), {})
     plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=8, gpus=2.0)
     assert tuple(plan.variants) == NAMES
-    return Progress(plan, str(tmp_path / "tensorboard"))
+    return Progress(plan, str(tmp_path / "tensorboard"), Tracking(config))
 
 
 def result(epoch: int) -> dict[str, Any]:
-    scores = dict.fromkeys(("loss", "accuracy", "valid_loss", "valid_accuracy", "learning_rate"), 0.5)
+    scores = dict.fromkeys((field.name for field in dataclasses.fields(Epoch)), 0.5)
     kept = {"kept_epoch": 1, "kept_accuracy": 0.75}
     return scores | kept | {"epoch": epoch, "images_per_second": 1.0, "gpu": True, "failed": "", "node_ip": "here"}
 
@@ -81,7 +83,8 @@ def test_of_a_search_the_trials_are_those_that_it_has_chosen(
 ) -> None:
     plan = progress._plan
     chosen: Any = plan.config.replace(search="optuna", samples=1)
-    searched, trial = Progress(dataclasses.replace(plan, config=chosen), str(tmp_path / "logs")), Trial(SECOND)
+    searched = Progress(dataclasses.replace(plan, config=chosen), str(tmp_path / "logs"), Tracking(chosen))
+    trial = Trial(SECOND)
     assert progress.trials == [*NAMES] and searched.trials == []
     pending: Any = trial
     searched.on_step_end(0, [pending])

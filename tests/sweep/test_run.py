@@ -3,11 +3,15 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +64,47 @@ def settings(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> TuneConfi
 
 
 @pytest.fixture(scope="module")
-def stored(settings: TuneConfig, local_ray: None) -> Path:
+def pages() -> list[str]:
+    """What `stored` had as report.html, one after the other."""
+    return []
+
+
+@contextmanager
+def reading(uri: Path, pages: list[str]) -> Iterator[None]:
+    """Read a file again and again, as a browser does, and keep what is new."""
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.wait(0.05):
+            if uri.exists() and (page := uri.read_text(encoding="utf-8")) not in pages:
+                pages.append(page)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+
+
+@pytest.fixture(scope="module")
+def stored(settings: TuneConfig, local_ray: None, pages: list[str]) -> Path:
     """Results of the sweep from stored features."""
-    sweep(settings)
-    return Path(settings.results, settings.name)
+    results = Path(settings.results, settings.name)
+    with reading(results / "report.html", pages):
+        sweep(settings)
+    return results
+
+
+def test_its_page_is_live_until_the_report_takes_its_place(stored: Path, pages: list[str]) -> None:
+    """It changes as trials end, and the last one loads itself no more."""
+    *live, ending, report = pages
+    ended = [len(re.findall(r'data-state="finished"', page)) for page in (*live, ending)]
+    assert ended == sorted(ended) and ended[0] == 0 and ended[-1] == 6 and len({*ended}) > 2
+    assert all('http-equiv="refresh"' in page for page in (*live, ending))
+    assert "the best model and the report are being made" in ending and "Trials are running" in live[-1]
+    assert 'http-equiv="refresh"' not in report and report == (stored / "report.html").read_text(encoding="utf-8")
 
 
 def history(results: Path, trial: str) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Resize, Variant, View
 from ray_birds.sweep.results import Epoch
-from tests.conftest import DRAWN_WEIGHTS
+from tests.conftest import DRAWN_WEIGHTS, needs_locked
 
 if TYPE_CHECKING:
     from ray_birds.sweep.tasks import Inputs, Task
@@ -192,6 +192,7 @@ RECORDED = {
 
 @pytest.mark.parametrize("augment", ["off", "article"])
 def test_the_article_s_recipe_gives_the_recorded_numbers(from_store: dict[str, Run], augment: str) -> None:
+    needs_locked("tensorflow", "keras", "opencv-python-headless")
     history = from_store[augment].states[-1].history
     found = [(epoch.loss, epoch.accuracy, epoch.valid_loss, epoch.valid_accuracy) for epoch in history]
     np.testing.assert_allclose(found, RECORDED[augment], rtol=1e-6)
