@@ -43,7 +43,7 @@ def _sweep(config: TuneConfig, directory: SweepDirectory, started: datetime, wei
         plan = prepare.prepare(config, directory, data, resources, weights)
         plan, errors = trials.run(plan, _seconds_left(config, started))
         with directory.writing():
-            found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
+            found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan), plan.workers)
             best = selection.choose(found)
             if best:
                 selection.export_winner(plan, best, found)
@@ -80,6 +80,7 @@ def _facts(plan: Plan, best: str | None, started: datetime, resources: Resources
         "ray_logs": resources.logs,
         "cpus_per_trial": plan.threads,
         "gpus_per_trial": plan.gpus,
+        "workers_per_trial": plan.workers,
         "from_features": sorted(plan.stored),
         "winner": best,
         "backbones": {
