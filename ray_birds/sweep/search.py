@@ -33,7 +33,7 @@ def space(plan: Plan) -> dict[str, Any]:
 def algorithm(plan: Plan) -> SearchAlgorithm | Searcher:
     """What hands Tune the variants: all of them in the order of the plan or, where it is to choose, Optuna.
 
-    Of trials with several workers no more at a time than these have room for: others would hold what they wait for.
+    Of trials with several workers no more at a time than there is room for: others would but wait for these.
     """
     if plan.trials == len(plan.variants):
         points = [one.values for one in plan.variants.values()]
