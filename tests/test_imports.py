@@ -37,6 +37,7 @@ NAMES = {dotted(module): module for module in MODULES}
 RAY = {
     *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute"),
     *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
+    "sweep.gang",
     "prediction.pipeline",
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
@@ -51,6 +52,7 @@ KERAS = {
 KERAS_INSIDE = {
     "model",
     "features.compute",
+    "sweep.gang",
     "sweep.heads",
     "sweep.tasks",
     "sweep.training",
