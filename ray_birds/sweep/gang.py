@@ -24,10 +24,11 @@ from typing import Any, Protocol
 import ray
 import ray.train
 from ray.exceptions import RayError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.backend import Backend, BackendConfig
 from ray.train.collective import broadcast_from_rank_zero
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from ray_birds.core import errors, memory
@@ -62,6 +63,7 @@ def train(plan: Plan, name: str, last: Checkpoint, work: Work) -> None:
     As in a trial of one process, batches that do not fit into a device's memory are halved once. Raises RayError
     where a worker dies or hangs, and what a worker raised.
     """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # Train takes one report at each
     size = last.history[-1].batch_size if last.history else plan.variants[name].batch_size
     try:
         _fit(plan, partial(work, last, batch_size=size))
@@ -78,6 +80,12 @@ def _fit(plan: Plan, work: Callable[..., None]) -> None:
         _member(work, threads)
 
     with tempfile.TemporaryDirectory() as folder:  # Train asks for one, and keeps nothing of ours in it
+        run: Any = RunConfig(  # by its annotations the trainer would have the one of Train's first version
+            name="gang",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            callbacks=[TuneReportCallback()],
+        )
         trainer = DataParallelTrainer(
             member,
             backend_config=_TensorFlow(),
@@ -86,12 +94,7 @@ def _fit(plan: Plan, work: Callable[..., None]) -> None:
                 use_gpu=plan.gpus > 0,
                 resources_per_worker={"CPU": plan.threads, "GPU": plan.gpus},
             ),
-            run_config=RunConfig(
-                name="gang",
-                storage_path=folder,
-                failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
-                callbacks=[TuneReportCallback()],
-            ),
+            run_config=run,
         )
         try:
             trainer.fit()
@@ -107,7 +110,8 @@ def reason(failures: Mapping[int, Exception]) -> Exception:
     """
     texts = {rank: str(failures[rank]).strip() for rank in sorted(failures)}
     ends = {rank: text.splitlines()[-1].partition(": ")[::2] for rank, text in texts.items() if text}
-    users = {_name(kind): kind for kind in (RayBirdsError, *RayBirdsError.__subclasses__())}
+    kinds: list[type[RayBirdsError]] = [RayBirdsError, *RayBirdsError.__subclasses__()]
+    users = {_name(kind): kind for kind in kinds}
     for kind, message in ends.values():
         if kind in users:
             return users[kind](message)
@@ -209,7 +213,8 @@ class Watch:
 
         def call() -> None:
             try:
-                done.set_result(function())
+                function()
+                done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
 

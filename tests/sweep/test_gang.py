@@ -6,6 +6,7 @@ import time
 import pytest
 from ray.exceptions import RayError
 
+from ray_birds.core import cluster
 from ray_birds.core.cluster import Resources
 from ray_birds.core.errors import OutOfMemoryError, OutputError, SettingsError
 from ray_birds.sweep import gang, prepare
@@ -71,5 +72,5 @@ def test_more_workers_than_there_is_room_for_are_refused_at_once(monkeypatch: py
         SettingsError, match=r"--workers-per-trial 5, .* 1 GPU\(s\): the 3 node\(s\) have room for 4;"
     ):
         prepare._gangs(5, 1, 1, nodes)
-    monkeypatch.setattr(prepare.cluster, "may_grow", lambda resources: True)
+    monkeypatch.setattr(cluster, "may_grow", lambda resources: True)
     assert prepare._gangs(5, 1, 1, nodes) is None
