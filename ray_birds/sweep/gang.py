@@ -98,9 +98,10 @@ def _fit(plan: Plan, work: Callable[..., None]) -> None:
         )
         try:
             trainer.fit()
-        except TrainingFailedError as error:
-            failures = error.worker_failures if isinstance(error, WorkerGroupError) else {0: error}
-            raise reason(failures) from None
+        except WorkerGroupError as error:
+            raise reason(error.worker_failures) from None
+        except TrainingFailedError as error:  # a node that is taken away, or Train's own process
+            raise RayError(errors.first_line(error)) from None
 
 
 def reason(failures: Mapping[int, Exception]) -> Exception:
