@@ -38,7 +38,6 @@ from ray_birds.sweep.member import Member
 from ray_birds.sweep.plan import Plan
 
 _PATIENCE = 600.0  # seconds without a step after which a worker is taken to hang
-_DIED = "A worker health check failed"  # how Train begins what it says of a worker that is no more
 
 
 class Work(Protocol):
@@ -105,32 +104,22 @@ def _fit(plan: Plan, work: Callable[..., None]) -> None:
 
 
 def reason(failures: Mapping[int, Exception]) -> Exception:
-    """What to raise for what became of workers, by rank: the cause, not what it did to the others.
+    """What to raise for what workers raised, by rank, or Ray says of them: the cause, not what it did to others.
 
-    What a worker raised is at the end of a text that begins with its stack.
+    RayError, as of a trial's own process, where one died or hangs: that is retried --max-failures times.
     """
-    texts = {rank: str(failures[rank]).strip() for rank in sorted(failures)}
-    ends = {rank: text.splitlines()[-1].partition(": ")[::2] for rank, text in texts.items() if text}
-    kinds: list[type[RayBirdsError]] = [RayBirdsError, *RayBirdsError.__subclasses__()]
-    users = {_name(kind): kind for kind in kinds}
-    for kind, message in ends.values():
-        if kind in users:
-            return users[kind](message)
-    for rank, text in texts.items():
-        if short := memory.shortage(text):
-            return RayError(f"worker {rank}: {short}; {memory.ADVICE}")
-        if text.startswith(_DIED):
-            return RayError(f"worker {rank} died, or its node")
-    hung = {_name(kind) for kind in (LostPeerError, StalledError)}
-    raised = [f"worker {rank}: {kind}: {said}" for rank, (kind, said) in ends.items() if kind not in hung]
-    if raised:
-        return RuntimeError(raised[0])
-    return RayError("; ".join(f"worker {rank}: {said}" for rank, (_, said) in ends.items()))
-
-
-def _name(kind: type) -> str:
-    """As a stack's last line begins."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    ordered = [(f"worker {rank}", failures[rank]) for rank in sorted(failures)]
+    for _, error in ordered:
+        if isinstance(error, RayBirdsError):
+            return error
+    for who, error in ordered:
+        if type(error).__module__.startswith("ray."):
+            short = memory.shortage(str(error))
+            return RayError(f"{who}: {short}; {memory.ADVICE}" if short else f"{who} died, or its node")
+    for who, error in ordered:
+        if not isinstance(error, LostPeerError | StalledError):
+            return RuntimeError(f"{who}: {type(error).__name__}: {errors.first_line(error)}")
+    return RayError("; ".join(f"{who}: {error}" for who, error in ordered))
 
 
 class _TensorFlow(BackendConfig):
@@ -181,7 +170,7 @@ def _member(work: Callable[..., None], threads: int) -> None:
     def begin() -> None:
         try:
             train_step.across_workers()
-            work(report=report, member=member)
+            work(report, member)
         except tf.errors.OpError as error:
             raise LostPeerError(f"lost the others ({errors.first_line(error)})") from None
 

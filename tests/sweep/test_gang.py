@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from ray_birds.core import cluster
 from ray_birds.core.cluster import Resources
@@ -12,27 +12,30 @@ from ray_birds.core.errors import OutOfMemoryError, OutputError, SettingsError
 from ray_birds.sweep import gang, prepare
 from ray_birds.sweep.callbacks import last_failure
 
-LOST = "Traceback (most recent call last):\n  ...\nray_birds.sweep.gang.LostPeerError: lost the others (closed)"
-HUNG = "Traceback\nray_birds.sweep.gang.StalledError: no step for 600 s, in rows (store.py, line 220)"
-FULL = "Traceback\nray_birds.core.errors.OutOfMemoryError: batches of 8 do not fit; give a smaller --batch-size"
-DEAD = "A worker health check failed.\nWorker info: ...\nThe actor died unexpectedly before finishing this task."
+LOST = gang.LostPeerError("lost the others (closed)")
+HUNG = gang.StalledError("no step for 600 s, in rows (store.py, line 220)")
+FULL = OutOfMemoryError("batches of 8 do not fit; give a smaller --batch-size")
+DEAD = ActorDiedError("The actor died\nunexpectedly.")
+SHORT = ActorDiedError("1 worker(s) were killed due to the node running low on memory.")
 
 
 @pytest.mark.parametrize(
-    ("texts", "kind", "said"),
+    ("failures", "kind", "said"),
     [
         ((LOST, DEAD), RayError, "worker 1 died, or its node"),
+        ((LOST, SHORT), RayError, "worker 1: its node was short of memory; free some"),
         ((LOST, FULL), OutOfMemoryError, "batches of 8 do not fit; give a smaller --batch-size"),
         ((FULL, LOST), OutOfMemoryError, "batches of 8 do not fit; give a smaller --batch-size"),
-        ((LOST, "Traceback\nValueError: no"), RuntimeError, "worker 1: ValueError: no"),
-        ((LOST, HUNG), RayError, "no step for 600 s, in rows (store.py, line 220)"),
+        ((LOST, ValueError("no\nway")), RuntimeError, "worker 1: ValueError: no"),
+        ((LOST, HUNG), RayError, "worker 1: no step for 600 s, in rows (store.py, line 220)"),
         ((LOST,), RayError, "worker 0: lost the others (closed)"),
     ],
+    ids=str,
 )
 def test_the_cause_is_told_and_not_what_it_did_to_the_others(
-    texts: tuple[str, ...], kind: type[Exception], said: str
+    failures: tuple[Exception, ...], kind: type[Exception], said: str
 ) -> None:
-    told = gang.reason({rank: Exception(text) for rank, text in enumerate(texts)})
+    told = gang.reason(dict(enumerate(failures)))
     assert type(told) is kind and said in str(told) and "\n" not in str(told)
     assert last_failure(f"ray::ImplicitFunc.train()\n{kind.__module__}.{kind.__name__}: {told}").raised == (
         kind is not RayError  # only who dies or hangs is tried again and again
