@@ -1,22 +1,26 @@
 """The workers of a trial as Ray Train runs them: what is said of one that dies, hangs, or raises."""
 
+import dataclasses
 import threading
 import time
 
 import pytest
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import RayActorError, RayError
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from ray_birds.config import TuneConfig
 from ray_birds.core import cluster
 from ray_birds.core.cluster import Resources
 from ray_birds.core.errors import OutOfMemoryError, OutputError, SettingsError
-from ray_birds.sweep import gang, prepare
+from ray_birds.sweep import gang, prepare, search
 from ray_birds.sweep.callbacks import last_failure
+from tests.sweep.test_trials import planned
 
 LOST = gang.LostPeerError("lost the others (closed)")
 HUNG = gang.StalledError("no step for 600 s, in rows (store.py, line 220)")
 FULL = OutOfMemoryError("batches of 8 do not fit; give a smaller --batch-size")
-DEAD = ActorDiedError("The actor died\nunexpectedly.")
-SHORT = ActorDiedError("1 worker(s) were killed due to the node running low on memory.")
+DEAD = RayActorError(error_msg="The actor died\nunexpectedly.")
+SHORT = RayActorError(error_msg="1 worker(s) were killed due to the node running low on memory.")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,18 @@ def test_what_a_worker_raises_comes_out_of_its_watch() -> None:
     with pytest.raises(OutputError, match="no room"):
         gang.Watch(10).run(fails)
     gang.Watch(10).run(lambda: None)
+
+
+def test_no_more_trials_are_begun_than_have_room() -> None:
+    config = TuneConfig(data="d", unfreeze=(0, 10, "all"), samples=2, search="optuna")
+    all_of_them = config.replace(samples=0, search="grid")
+    for gangs in (None, 2):
+        together = {"workers": 2, "gangs": gangs}
+        made, chosen = (
+            search.algorithm(dataclasses.replace(planned(one), **together)) for one in (all_of_them, config)
+        )
+        assert isinstance(made, BasicVariantGenerator) and made.max_concurrent == (gangs or 0)
+        assert getattr(chosen, "max_concurrent", None) == gangs
 
 
 def test_more_workers_than_there_is_room_for_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
