@@ -45,7 +45,7 @@ from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.results import Epoch
 
 _UNIT = 512  # files, as in a large prediction
-_SHARE, _STEPS, _EPOCHS = 32, 50, 2  # images of a worker's share, steps of an epoch, of which the first warms up
+_SHARE, _STEPS, _EPOCHS = 32, 30, 2  # images of a worker's share, steps of an epoch, of which the first warms up
 
 
 @dataclass(frozen=True)
