@@ -1,10 +1,14 @@
-"""How well many nodes are used: python benchmarks/scale.py --nodes 1 2 4 8.
+"""How well many nodes are used: python benchmarks/scale.py --nodes 1 2 4 8; by one trial: --workers 1 2 4.
 
 The sweep's and the prediction job's own scheduling, Ray Tune and Ray Data on a cluster of virtual nodes with a CPU
 each on this machine, with a stand-in for the model that sleeps as long as it was measured to take: a trial's
 `--seconds`, a prediction's `--rate`. Efficiency is the ideal time over the time taken, from the call to its end,
 starts of processes included; imports of TensorFlow are not. Decoding is a stand-in too, for it would measure this
 machine's cores: rows and parts are real, pixels are not.
+
+The workers of one trial each have a node. A step of theirs sleeps for `--step`, and then adds up `--megabytes` of
+gradients as ours does. What is compared are images a second, of as many images a step for each worker, once
+they are at work.
 """
 
 import dataclasses
@@ -12,7 +16,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +38,17 @@ from ray_birds.prediction import pipeline
 from ray_birds.prediction.listing import File
 from ray_birds.prediction.output import Output
 from ray_birds.prediction.steps import Job
-from ray_birds.sweep import trials
+from ray_birds.sweep import gang, trials
+from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.member import ALONE, Member
 from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
 
 _UNIT = 512  # files, as in a large prediction
+_SHARE, _STEPS, _EPOCHS = 32, 30, 2  # images of a worker's share, steps of an epoch, of which the first warms up
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,25 @@ class Options:
     files: int = 100_000
     rate: float = 31.0
     """Images a second that a node predicts: EfficientNetB0 on 2 cores (Prediction in benchmarks/README.md)."""
+    workers: tuple[int, ...] = ()
+    """Of a trial; where these are given, they alone are measured."""
+    step: float = 0.2
+    """Seconds that a worker's share of a batch takes."""
+    megabytes: int = 50
+    """Of gradients, which the workers of a trial add up in each step."""
 
 
 def main(options: Options) -> None:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as name:
         os.environ["RAY_TMPDIR"] = name
+        for workers in options.workers:
+            rate, ideal = _rate(workers, options, Path(name)), workers * _SHARE / options.step
+            rows.append((workers, f"{ideal:.0f}", f"{rate:.0f}", f"{rate / ideal:.3f}"))
+        if options.workers:
+            columns = ("workers", "ideal (images/s)", "images/s", "efficiency")
+            terminal.show(terminal.table("Workers of a trial", columns, rows))
+            return
         for nodes in options.nodes:
             for job in options.jobs:
                 ideal, took = measure(job, nodes, options, Path(name))
@@ -67,26 +88,86 @@ def main(options: Options) -> None:
 
 
 def measure(job: str, nodes: int, options: Options, folder: Path) -> tuple[float, float]:
-    """Ideal and actual seconds of a job on so many nodes; a head without CPUs comes on top, for the driver."""
+    """Ideal and actual seconds of a job on so many nodes."""
+    with _nodes(nodes) as resources:
+        begin = time.monotonic()
+        ideal = _sweep(options, nodes, folder) if job == "sweep" else _predict(options, resources, folder)
+        return ideal, time.monotonic() - begin
+
+
+@contextmanager
+def _nodes(count: int) -> Iterator[cluster.Resources]:
+    """Join so many virtual nodes; a head without CPUs comes on top, for the driver."""
     head = {"num_cpus": 0, "include_dashboard": False}
     started = Cluster(initialize_head=True, head_node_args=head)
     try:
-        for _ in range(nodes):
+        for _ in range(count):
             started.add_node(num_cpus=1)
         os.environ["RAY_ADDRESS"] = started.address
         with cluster.session(verbose=False) as resources:
-            begin = time.monotonic()
-            ideal = _sweep(options, nodes, folder) if job == "sweep" else _predict(options, resources, folder)
-            return ideal, time.monotonic() - begin
+            yield resources
     finally:
         started.shutdown()
 
 
-def _sweep(options: Options, nodes: int, folder: Path) -> float:
-    rates = tuple(1e-4 * (number + 1) for number in range(options.trials))
+def _rate(workers: int, options: Options, folder: Path) -> float:
+    """Images a second of the last epoch of a trial that so many workers train."""
+    plan = _plan(1, str(folder / f"trial{workers}"), workers)
+    with _nodes(workers), mock.patch.object(trials, "_trainable", _together(options.step, options.megabytes)):
+        progress = trials._train(plan, plan.directory.uri)
+    assert not progress.errors, progress.errors
+    (last,) = progress._last.values()
+    return float(last["images_per_second"])
+
+
+def _together(step: float, megabytes: int) -> Callable[[dict[str, Any], Plan], None]:
+    def work(last: Checkpoint, report: Callable[[dict[str, Any]], None], member: Member, batch_size: int) -> None:
+        add = _adds_up(megabytes) if member.workers > 1 else lambda: None
+        for number in range(1, _EPOCHS + 1):
+            begin = time.monotonic()
+            for _ in range(_STEPS):
+                time.sleep(step)
+                add()
+                member.beat()
+            rate = _STEPS * _SHARE * member.workers / (time.monotonic() - begin)
+            report(_result(number, rate, ended=number == _EPOCHS))
+
+    def trainable(config: dict[str, Any], plan: Plan) -> None:
+        if plan.workers > 1:
+            gang.train(plan, plan.name(config), Checkpoint(), work)
+        else:
+            work(Checkpoint(), tune.report, ALONE, _SHARE)
+
+    return trainable
+
+
+def _adds_up(megabytes: int) -> Callable[[], None]:
+    """What adds up so many megabytes of gradients over the workers, a megabyte each, as the compiled step does."""
+    import tensorflow as tf
+
+    from ray_birds.model import train_step
+
+    strategy = train_step.across_workers()
+    gradients = [tf.ones((250_000,)) for _ in range(megabytes)]
+
+    def own() -> Any:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def across() -> Any:
+        return strategy.run(own)
+
+    def add() -> None:
+        across()[-1].numpy()
+
+    return add
+
+
+def _plan(count: int, uri: str, workers: int = 1) -> Plan:
+    """Trials of ten epochs, which read nothing."""
+    rates = tuple(1e-4 * (number + 1) for number in range(count))
     config = TuneConfig(augment=("off",), unfreeze=(10,), learning_rate=rates)
-    uri = str(folder / f"sweep{nodes}")
-    plan = Plan(
+    return Plan(
         config=config,
         directory=SweepDirectory(uri),
         store="",
@@ -97,7 +178,14 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
         stored=frozenset(),
         threads=1,
         gpus=0.0,
+        workers=workers,
+        gangs=1 if workers > 1 else None,
     )
+
+
+def _sweep(options: Options, nodes: int, folder: Path) -> float:
+    uri = str(folder / f"sweep{nodes}")
+    plan = _plan(options.trials, uri)
     with mock.patch.object(trials, "_trainable", _trial(options.seconds)):
         errors = trials._train(plan, Tracking(config), uri).errors
     assert not errors and len(plan.variants) == options.trials, errors
@@ -109,13 +197,16 @@ def _trial(seconds: float) -> Callable[[dict[str, Any], Plan], None]:
         epochs = plan.variants[plan.name(config)].epochs
         for number in range(1, epochs + 1):
             time.sleep(seconds / epochs)
-            tune.report(
-                dataclasses.asdict(Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, seconds / epochs, 1.0, 32, 0.5))
-                | {"gpu": False, "resumed": False, "failed": "", "ended": number == epochs}
-                | {"kept_epoch": number, "kept_accuracy": 0.5}
-            )
+            tune.report(_result(number, 1.0, ended=number == epochs))
 
     return trainable
+
+
+def _result(number: int, rate: float, *, ended: bool) -> dict[str, Any]:
+    """What a trial reports of an epoch."""
+    epoch = Epoch(number, "head", 1e-3, 1.0, 0.5, 1.0, 0.5, 1.0, rate, 32, 0.5)
+    about = {"gpu": False, "resumed": False, "failed": "", "ended": ended, "fine_tuned": 0}
+    return dataclasses.asdict(epoch) | about | {"kept_epoch": number, "kept_accuracy": 0.5}
 
 
 def _predict(options: Options, resources: cluster.Resources, folder: Path) -> float:

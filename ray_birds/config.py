@@ -153,9 +153,13 @@ class TuneConfig(_Factors):
     """Augmented views per image, used in turn by the epochs; 0: a fresh one for each epoch with --head adam, those
     that the head is solved on with probe."""
     gpus_per_trial: float | None = None
-    """GPUs of a trial, fractions allowed; by default 1 where the cluster has GPUs, else 0."""
+    """GPUs of a trial (of each of its workers), fractions allowed; by default 1 where the cluster has GPUs, else
+    0."""
     cpus_per_trial: int | None = None
-    """CPUs of a trial, which is also TensorFlow's number of threads; the default is printed."""
+    """CPUs of a trial (of each of its workers), which is also TensorFlow's number of threads; the default is
+    printed."""
+    workers_per_trial: int = 1
+    """Processes that train a trial together, on one or several nodes: each takes its share of every batch."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
     max_failures: int = 10
@@ -186,7 +190,7 @@ class TuneConfig(_Factors):
         for name, about in factors.factors(self.variant).items():
             _check_values(name, self.grid[name], about)
         _check_size(self.image_size)
-        for name in ("batch_size", "head_epochs"):
+        for name in ("batch_size", "head_epochs", "workers_per_trial"):
             value = getattr(self, name)
             check(value >= 1, f"{option(name)} {value}: expected at least 1")
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
@@ -210,6 +214,15 @@ class TuneConfig(_Factors):
         check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0
         check(share <= 1 or share.is_integer(), f"--gpus-per-trial {share:g}: above 1 expected a whole number")
+        several = self.workers_per_trial > 1
+        check(
+            not several or share.is_integer(),
+            f"--gpus-per-trial {share:g}: with --workers-per-trial expected a whole number",
+        )
+        check(
+            self.workers_per_trial <= self.batch_size,
+            f"--workers-per-trial {self.workers_per_trial}: expected no more than --batch-size {self.batch_size}",
+        )
         check(self.cpus_per_trial is None or self.cpus_per_trial >= 1, "--cpus-per-trial: expected 1 or more")
         check(
             not self.time_limit or _seconds(self.time_limit) >= 1,

@@ -40,6 +40,7 @@ NAMES = {dotted(module): module for module in MODULES}
 RAY = {
     *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute", "features.suspects_job"),
     *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
+    "sweep.gang",
     "prediction.pipeline",
 }
 BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
@@ -55,6 +56,7 @@ KERAS = {
 KERAS_INSIDE = {
     "model",
     "features.compute",
+    "sweep.gang",
     "sweep.heads",
     "sweep.tasks",
     "sweep.trackers.registry",

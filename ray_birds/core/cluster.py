@@ -1,6 +1,7 @@
 """The Ray cluster: connecting to it quietly, what it has, what its workers are told."""
 
 import logging
+import math
 import os
 import re
 import secrets
@@ -51,6 +52,13 @@ class Resources:
     def have(self, cpus: float, gpus: float) -> bool:
         """Whether a node has as much."""
         return any(cpus <= most_cpus and gpus <= most_gpus for most_cpus, most_gpus in self.sizes)
+
+    def count(self, cpus: float, gpus: float) -> int:
+        """How many times the nodes have as much."""
+        return sum(
+            int(min(most_cpus // cpus, most_gpus // gpus if gpus else math.inf))
+            for most_cpus, most_gpus in self.sizes
+        )
 
     def describe(self) -> str:
         """The different nodes, such as "2 CPUs and 1 GPU"."""

@@ -66,7 +66,8 @@ class Recipe:
 class Shape:
     """What decides the graph of a trial's two phases; `head` and `tail` are the cut points that they start from.
 
-    `devices` of one node train a batch together; none or one: TensorFlow's default device.
+    `devices` of one node train a batch together; none or one: TensorFlow's default device. With several `workers`
+    it is all the devices of each.
     """
 
     backbone: str
@@ -80,6 +81,7 @@ class Shape:
     devices: tuple[str, ...] = ()
     fine_tuning: Recipe = Recipe()
     unit: bool = False  # whether the head reads features of one norm
+    workers: int = 1  # processes that train together
 
     def model(self, in_head: bool) -> keras.Model:
         """From the phase's cut point to class probabilities (B, classes) float32."""
@@ -95,9 +97,10 @@ class Stage:
     """A model ready for one trial after another."""
 
     def __init__(self, shape: Shape, in_head: bool) -> None:
-        several = len(shape.devices) > 1
-        self._strategy = _mirrored(shape.devices) if several else tf.distribute.get_strategy()
+        self._strategy = _strategy(shape)
         self._replicas = self._strategy.num_replicas_in_sync
+        self._local = self._replicas // shape.workers  # those of this process
+        several = self._replicas > 1
         device.use_precision(shape.precision)
         with self._strategy.scope():
             self._model = shape.model(in_head)
@@ -126,29 +129,42 @@ class Stage:
         self.pool = tf.function(self._pool, input_signature=[features])
 
     def step(
-        self, features: np.ndarray, labels: np.ndarray, rate: float, weights: np.ndarray | float = 1.0
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        rate: float,
+        weights: np.ndarray | float = 1.0,
+        size: int = 0,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One step on (n, *cut point.shape) and (n,) int32 at this learning rate; `weights` (n,) or of all alike.
 
-        Returns the sum of the batch's losses and the number it got right before the step.
+        With several workers these are each one's share of the batch, `size` is that of the batch, and rows that
+        weigh nothing are not counted. Returns the sum of the batch's losses and the number it got right before
+        the step.
         """
         self.optimizer.learning_rate.assign(rate)
-        weights = np.full(len(labels), weights / np.float32(len(labels)), np.float32)
+        weights = np.full(len(labels), weights / np.float32(size or len(labels)), np.float32)
         if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
-            lack = -len(labels) % self._replicas
+            lack = -len(labels) % self._local
             features, labels, weights = (
                 np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, weights)
             )
-            return self._split(*(np.split(rows, self._replicas) for rows in (features, labels, weights)))
+            return self._across(*(self._own(np.split(rows, self._local)) for rows in (features, labels, weights)))
         return self._compiled(features, labels, weights)
 
-    def _split(self, *parts: list[np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]:
-        def own(values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group])
-            )
+    def _own(self, values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
+        """One of the values for each device of this process."""
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group % self._local])
+        )
 
-        return self._across(*map(own, parts))
+    def add_up(self, values: np.ndarray) -> np.ndarray:
+        """The sum over the workers of arrays of one shape, which each gives at the same time."""
+        if self._replicas == self._local:
+            return values
+        each = [values, *[np.zeros_like(values)] * (self._local - 1)]
+        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._own(each), axis=None)
+        return np.asarray(total.numpy())
 
     @tf.function  # type: ignore[untyped-decorator]
     def _across(self, *parts: "tf.distribute.DistributedValues") -> tuple[tf.Tensor, tf.Tensor]:
@@ -234,6 +250,22 @@ class Stage:
     def state(self) -> tuple[Weights, list[np.ndarray]]:
         weights = {variable.path: variable.numpy() for variable in self._trained}
         return weights, [variable.numpy() for variable in self.optimizer.variables]
+
+
+def _strategy(shape: Shape) -> tf.distribute.Strategy:
+    if shape.workers > 1:
+        return across_workers()
+    return _mirrored(shape.devices) if len(shape.devices) > 1 else tf.distribute.get_strategy()
+
+
+@cache
+def across_workers() -> tf.distribute.Strategy:
+    """That of the processes which TF_CONFIG names; a process makes it before TensorFlow's first operation, once.
+
+    They add up by NCCL between GPUs, else by rings over gRPC. No time-out is set, for TensorFlow keeps a thread
+    for each operation until that is over: who starts the processes watches them.
+    """
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 @cache

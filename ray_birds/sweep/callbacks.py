@@ -105,17 +105,19 @@ class Progress(Callback):
         elif now - self._worked >= _WAIT:
             self._worked = now
             plan = self._plan
+            what = "a node" if plan.workers == 1 else f"{plan.workers} workers, each"
             terminal.say(
-                f"{waiting} trial(s) wait for a node with {plan.threads} CPU(s) and {plan.gpus:g} GPU(s) free"
+                f"{waiting} trial(s) wait for {what} with {plan.threads} CPU(s) and {plan.gpus:g} GPU(s) free"
             )
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._state[str(trial)] = "running"
+        self._state[str(trial)] = "running" if self._plan.workers == 1 else "waiting"  # for its workers
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         name, epoch = str(trial), result["epoch"]
+        self._state[name] = "running"
         if result["failed"]:
             self.errors[name] = result["failed"]
             self._note(name, result["failed"])
@@ -229,7 +231,8 @@ class Progress(Callback):
 
     def _table(self) -> Table:
         rows = [self._row(name) for name in self.trials]
-        return terminal.table(f"Sweep: {self._title()}", _COLUMNS, rows)
+        workers = f" ({self._plan.workers} workers to a trial)" if self._plan.workers > 1 else ""
+        return terminal.table(f"Sweep{workers}: {self._title()}", _COLUMNS, rows)
 
     def _row(self, name: str) -> list[str]:
         last, total, failures = self._last.get(name), self._variants[name].epochs, self._failed(name)

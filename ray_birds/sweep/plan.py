@@ -39,6 +39,8 @@ class Plan:
     stored: frozenset[str]  # names of the trials that read the store; the others read images
     threads: int
     gpus: float
+    workers: int = 1  # of a trial; threads and GPUs are those of each
+    gangs: int | None = None  # trials of several workers that run at a time; None: as many as there is room for
 
     @property
     def trials(self) -> int:

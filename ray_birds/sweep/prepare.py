@@ -76,6 +76,8 @@ def prepare(
     gpus, resources = _gpus(config, resources)
     threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
     _check_fits(threads, gpus, resources)
+    workers = config.workers_per_trial
+    gangs = _gangs(workers, threads, gpus, resources) if workers > 1 else None
     descriptions = _describe(config)
     inspection = _inspect(config, directory, data, weights)
     plan = Plan(
@@ -89,10 +91,14 @@ def prepare(
         stored=frozenset(),
         threads=threads,
         gpus=gpus,
+        workers=workers,
+        gangs=gangs,
     )
     among = f" of {len(plan.variants)} variants" if plan.trials < len(plan.variants) else ""
+    each = f"{workers} workers of" if workers > 1 else "each with"
     terminal.say(
-        f"{plan.trials} trials{among}, each with {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
+        f"{plan.trials} trials{among}, {each} {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
+        + (f", {gangs} at a time" if gangs else "")
     )
     return plan if config.features == "none" else _with_features(plan, resources)
 
@@ -102,7 +108,7 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
     if not gpus or resources.gpus:
         return gpus, resources
-    return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
+    return gpus, dataclasses.replace(resources, gpus=len(variants(config)) * config.workers_per_trial)
 
 
 def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
@@ -114,6 +120,22 @@ def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
         where = "this machine has" if resources.own else "this Ray has no autoscaler, and nodes of"
         raise SettingsError(f"{asked}: {where} {resources.describe()}; ask for no more than that")
     terminal.say(f"No node has {cpus} CPUs and {gpus:g} GPUs yet: trials wait for one, as an autoscaler starts it")
+
+
+def _gangs(workers: int, cpus: int, gpus: float, resources: Resources) -> int | None:
+    """How many trials of so many workers have room at a time; None where that may change.
+
+    Raises SettingsError where none has, and no node can join.
+    """
+    if cluster.may_grow(resources):
+        return None
+    room = resources.count(cpus, gpus)
+    if room < workers:
+        raise SettingsError(
+            f"--workers-per-trial {workers}, each with {cpus} CPU(s) and {gpus:g} GPU(s): the {resources.nodes} "
+            f"node(s) have room for {room}; give fewer workers, or fewer --cpus-per-trial and --gpus-per-trial"
+        )
+    return room // workers
 
 
 def _describe(config: TuneConfig) -> dict[str, Description]:

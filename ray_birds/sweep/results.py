@@ -112,6 +112,7 @@ class Trial:
     history: tuple[Epoch, ...]
     valid: Predictions | None
     test: Predictions | None
+    workers: int = 1  # that trained it together, each with these GPUs
 
     @property
     def status(self) -> Status:
@@ -192,6 +193,7 @@ class Trial:
             "feature_seconds": self.cost.feature_seconds,
             "parameters": self.cost.parameters,
             "multiply_adds": self.cost.multiply_adds,
+            "workers": self.workers,
             "gpus": f"{self.gpus:g}",
             "failures": self.failures,
             "error": self.error,
@@ -264,6 +266,7 @@ def trials(
     errors: dict[str, str],
     gpus: float,
     costs: Mapping[str, Cost] = MappingProxyType({}),
+    workers: int = 1,
 ) -> tuple[Trial, ...]:
     """What the trials of these variants left behind, the best first; `errors` and `costs` by name.
 
@@ -284,6 +287,7 @@ def trials(
             history=histories[name],
             valid=_predictions(directory.predictions(name, "valid")),
             test=_predictions(directory.predictions(name, "test")),
+            workers=workers,
         )
         for name, variant in variants.items()
     ]
@@ -308,7 +312,7 @@ def read(directory: SweepDirectory, config_class: type[TuneConfig] = TuneConfig)
     variants = {name: config_class.variant.from_values(about["variant"]) for name, about in run["trials"].items()}
     errors = {name: about["error"] for name, about in run["trials"].items()}
     costs = {name: Cost(**about["cost"]) for name, about in run["trials"].items()}
-    found = trials(directory, variants, errors, run["gpus_per_trial"], costs)
+    found = trials(directory, variants, errors, run["gpus_per_trial"], costs, run.get("workers_per_trial", 1))
     return assemble(directory, directory.config(config_class), run, found)
 
 

@@ -50,7 +50,7 @@ def _sweep(
         tracking.begin(plan)
         plan, errors = trials.run(plan, tracking, _seconds_left(config, started))
         with directory.writing():
-            found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan))
+            found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan), plan.workers)
             best = selection.choose(found)
             if best:
                 selection.export_winner(plan, best, found)
@@ -85,6 +85,7 @@ def _facts(plan: Plan, best: str | None, started: datetime, resources: Resources
         "ray_logs": resources.logs,
         "cpus_per_trial": plan.threads,
         "gpus_per_trial": plan.gpus,
+        "workers_per_trial": plan.workers,
         "from_features": sorted(plan.stored),
         "winner": best,
         "backbones": {

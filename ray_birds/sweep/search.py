@@ -4,7 +4,7 @@ import importlib.util
 from typing import Any
 
 from ray import tune
-from ray.tune.search import SearchAlgorithm, Searcher
+from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from ray_birds.config import TuneConfig
@@ -31,10 +31,14 @@ def space(plan: Plan) -> dict[str, Any]:
 
 
 def algorithm(plan: Plan) -> SearchAlgorithm | Searcher:
-    """What hands Tune the variants: all of them in the order of the plan or, where it is to choose, Optuna."""
+    """What hands Tune the variants: all of them in the order of the plan or, where it is to choose, Optuna.
+
+    Of trials with several workers no more at a time than there is room for: others would but wait for these.
+    """
     if plan.trials == len(plan.variants):
-        return BasicVariantGenerator(points_to_evaluate=[one.values for one in plan.variants.values()])
-    return Untried(plan)
+        points = [one.values for one in plan.variants.values()]
+        return BasicVariantGenerator(points_to_evaluate=points, max_concurrent=plan.gangs or 0)
+    return ConcurrencyLimiter(Untried(plan), plan.gangs) if plan.gangs else Untried(plan)
 
 
 class Untried(Searcher):

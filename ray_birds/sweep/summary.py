@@ -31,7 +31,8 @@ def show(results: Results) -> None:
     """The table, what it means, and where everything lies."""
     rows = [trial.row() for trial in results.trials]
     scores = ("valid_accuracy", "valid_loss", "test_accuracy")
-    seen = [name for name in ("gpus", "failures") if any(str(row[name]) != "0" for row in rows)]
+    usual = {"workers": "1", "gpus": "0", "failures": "0"}
+    seen = [name for name, value in usual.items() if any(str(row[name]) != value for row in rows)]
     differ = [name for name in ("feature_seconds", "multiply_adds") if len({row[name] for row in rows}) > 1]
     columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *differ, *seen)
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]

@@ -19,6 +19,7 @@ from ray_birds.model.train_step import Recipe, Shape
 from ray_birds.sweep import heads
 from ray_birds.sweep.factors import Variant, View
 from ray_birds.sweep.heads import SharedHead
+from ray_birds.sweep.member import ALONE, Member
 from ray_birds.sweep.plan import Plan
 
 Rows = np.ndarray  # (n,) int64: numbers of rows of a split
@@ -42,7 +43,8 @@ class Task:
     """A trial's work. `labels` by split are (n,) int32; `head` and `tail` are the inputs of the two phases.
 
     `devices` are those that train each batch together, where there is more than one. `shared` is where a solved
-    head is found or left, if other trials begin with the same one.
+    head is found or left, if other trials begin with the same one. `member` is this process among those that train
+    the trial together.
     """
 
     variant: Variant
@@ -53,6 +55,7 @@ class Task:
     tail: Inputs
     devices: tuple[str, ...] = ()
     shared: SharedHead | None = None
+    member: Member = ALONE
 
     @property
     def shape(self) -> Shape:
@@ -69,6 +72,7 @@ class Task:
             self.devices,
             Recipe.of(variant),
             variant.solved,
+            self.member.workers,
         )
 
     @property
@@ -122,7 +126,7 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
     )
 
 
-def task(plan: Plan, name: str) -> Task:
+def task(plan: Plan, name: str, member: Member = ALONE) -> Task:
     """The work of a sweep's trial, reading stored features or images as the plan says."""
     variant = plan.variants[name]
     labels = {split: plan.data.splits[split].labels for split in ("train", *plan.scored)}
@@ -136,7 +140,7 @@ def task(plan: Plan, name: str) -> Task:
         head = tail = direct_inputs(variant, plan.data)
     devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
     shared = SharedHead(plan.directory, heads.key(variant, stored=name in plan.stored))
-    return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared)
+    return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared, member)
 
 
 def batches(rows: Rows, size: int, make: Callable[[Rows], np.ndarray]) -> Iterator[tuple[Rows, np.ndarray]]:

@@ -35,8 +35,8 @@ def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None
     Returns the test split's probabilities (n, classes) if the task has its labels. The state given to
     `on_epoch` is that of (valid) probabilities (n, classes) float32 in the second argument. A trial that is too
     large for the device's memory restarts, once, with batches of half the size at the same learning rate:
-    its history says so. Raises OutOfMemoryError where these are too large as well, and NotFiniteError, before
-    `on_epoch`, where an epoch gives a number that is not finite.
+    its history says so. Raises OutOfMemoryError where these are too large as well, or where others train with
+    this process, and NotFiniteError, before `on_epoch`, where an epoch gives a number that is not finite.
     """
     size = task.variant.batch_size
     if state.history:
@@ -44,7 +44,7 @@ def train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None
     try:
         return _train(task, state, on_epoch)
     except tf.errors.ResourceExhaustedError as error:
-        if task.variant.batch_size < size or size == 1:
+        if task.variant.batch_size < size or size == 1 or task.member.workers > 1:
             raise _too_large(task) from error
     _STAGES.clear()
     half = task.with_batches(size // 2)
@@ -121,12 +121,14 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     steps = -(-len(rows) // variant.batch_size)
     rates = schedule(variant, steps, in_head=in_head)
     first = (epoch if in_head else epoch - variant.head_phase) * steps
-    seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
+    share, shares = task.member.share, task.member.shares
+    seen = batches(rows, variant.batch_size, lambda part: inputs.train(share(part), view))
     stage.swap()
-    totals = [
-        stage.step(x, labels[part], rates.rate(step), weights[labels[part]])
-        for step, (part, x) in enumerate(seen, first)
-    ]
+    totals = []
+    for step, (part, x) in enumerate(seen, first):
+        mine, each = labels[share(part)], shares(weights[labels[part]])
+        totals.append(stage.step(x, mine, rates.rate(step), each, len(part)))
+        task.member.beat()
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     stage.swap()
     trained = time.monotonic()
@@ -158,7 +160,11 @@ def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
 
     The seconds are those that it took whoever solved it: a trial costs no less for being the second.
     """
-    solved = task.shared.get(lambda: _solved(task, stage)) if task.shared else _solved(task, stage)
+
+    def solve() -> Solved:
+        return _solved(task, stage)
+
+    solved = task.member.once(lambda: task.shared.get(solve) if task.shared else solve())
     start = time.monotonic()
     stage.load({"head/kernel": solved.head.kernel, "head/bias": solved.head.bias})
     valid, scores = _valid(task, stage, task.head)
@@ -219,11 +225,17 @@ def _at(read: Callable[[Rows, View | None], np.ndarray], view: View | None, rows
 
 
 def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
-    """(n, classes) float32 probabilities of a split's images as they are."""
-    rows = np.arange(len(task.labels[split]))
-    read = partial(inputs.plain, split)
-    parts = [stage.predict(x) for _, x in batches(rows, task.variant.batch_size, read)]
-    return np.concatenate([part.numpy() for part in parts])
+    """(n, classes) float32 probabilities of a split's images as they are, of which each worker finds its share."""
+    rows, member = np.arange(len(task.labels[split])), task.member
+    mine, read = rows[member.rank :: member.workers], partial(inputs.plain, split)
+    parts = []
+    for part, x in batches(mine, task.variant.batch_size, read):
+        parts.append((part, stage.predict(x)))
+        member.beat()
+    scores = np.zeros((len(rows), task.classes), np.float32)
+    for part, found in parts:
+        scores[part] = found.numpy()
+    return stage.add_up(scores)
 
 
 def _valid(task: Task, stage: Stage, inputs: Inputs) -> tuple[dict[str, float], np.ndarray]:

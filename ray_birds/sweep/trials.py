@@ -8,6 +8,8 @@ import dataclasses
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +20,10 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
-from ray_birds.sweep import factors, results, search
+from ray_birds.sweep import checkpoint, factors, results, search
 from ray_birds.sweep.callbacks import Progress, Silence
+from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.member import ALONE, Member
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
@@ -27,6 +31,8 @@ from ray_birds.sweep.trackers.tracking import Tracking
 # Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
 # files show; the nodes have credentials of their own.
 _SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
+
+_WAITING = 2.0**28  # bytes of a process that waits for others
 
 _HALF = 2  # of the recipes goes on at each of ASHA's rungs, and the next is at twice the epochs
 
@@ -56,9 +62,7 @@ def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard", tracking) as progress:
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_trainable, plan=plan), {"CPU": plan.threads, "GPU": plan.gpus}
-            ),
+            tune.with_resources(tune.with_parameters(_trainable, plan=plan), _resources(plan)),
             param_space=search.space(plan),
             tune_config=tune.TuneConfig(
                 search_alg=search.algorithm(plan),
@@ -66,7 +70,7 @@ def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf
                 metric=f"valid_{plan.config.select_by}",
                 mode="min" if plan.config.select_by == "loss" else "max",
                 scheduler=_scheduler(plan),
-                reuse_actors=True,
+                reuse_actors=plan.workers == 1,
                 time_budget_s=seconds if math.isfinite(seconds) else None,
                 trial_name_creator=lambda trial: plan.name(trial.config),
                 trial_dirname_creator=lambda trial: plan.name(trial.config),
@@ -82,6 +86,11 @@ def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf
         )
         tuner.fit()  # does not raise for trials that failed
     return progress
+
+
+def _resources(plan: Plan) -> dict[str, float]:
+    """Of a trial's process; one that waits for its gang needs no CPU, and the workers may need them all."""
+    return {"CPU": plan.threads, "GPU": plan.gpus} if plan.workers == 1 else {"memory": _WAITING}
 
 
 def _scheduler(plan: Plan) -> TrialScheduler:
@@ -147,13 +156,35 @@ class _Recipe(NamedTuple):
 
 
 def _trainable(config: dict[str, Any], plan: Plan) -> None:
-    """One trial, in a process of its own that is used again for the next one."""
-    from ray_birds.sweep import checkpoint, tasks, training
+    """One trial, in a process of its own that is used again for the next one; or the wait for its gang's."""
+    name = plan.name(config)
+    if not plan.directory.exists():
+        raise cluster.unseen(plan.directory.uri)
+    last = checkpoint.last(plan.directory, name)
+    if plan.workers == 1:
+        device.use_threads(plan.threads)
+        _work(plan, name, last, tune.report)
+    else:
+        from ray_birds.sweep import gang
 
-    device.use_threads(plan.threads)
-    name, directory = plan.name(config), plan.directory
-    if not directory.exists():
-        raise cluster.unseen(directory.uri)
+        gang.train(plan, name, last, partial(_work, plan, name))
+
+
+def _work(
+    plan: Plan,
+    name: str,
+    last: Checkpoint,
+    tell: Callable[[dict[str, Any]], None],
+    member: Member = ALONE,
+    batch_size: int = 0,
+) -> None:
+    """What a process does of a trial from its last checkpoint on; of several, the first writes what comes of it.
+
+    Its results go to `tell`. `batch_size` is another one than the variant's, where that was too large.
+    """
+    from ray_birds.sweep import tasks, training
+
+    directory = plan.directory
 
     def report(history: list[Epoch], *, resumed: bool = False) -> None:
         about = {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""}
@@ -162,17 +193,23 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
         about |= {"fine_tuned": max(len(history) - plan.variants[name].head_phase, 0)}
         about |= {"kept_epoch": kept.epoch, "kept_accuracy": kept.valid_accuracy}
         about |= {search.SCORE: kept.score(plan.config.select_by)}
-        tune.report(dataclasses.asdict(history[-1]) | about)
+        tell(dataclasses.asdict(history[-1]) | about)
 
-    def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
-        with directory.writing():
-            directory.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
-            if not now.earlier:
-                directory.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
-            directory.write_checkpoint(name, len(now.history), now.to_bytes())
+    def on_epoch(now: Checkpoint, scores: np.ndarray) -> None:
+        if member.rank == 0:
+            with directory.writing():
+                directory.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
+                if not now.earlier:
+                    directory.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
+                directory.write_checkpoint(name, len(now.history), now.to_bytes())
         report(now.history)
 
-    task, last = tasks.task(plan, name), checkpoint.last(directory, name)
+    if member.workers > 1 and not last.history:  # until then the trial waits for room
+        begun = {"epoch": 0, **dict.fromkeys(_SCORES, math.nan), "resumed": False, "failed": "", "fine_tuned": 0}
+        tell(begun)
+    task = tasks.task(plan, name, member)
+    if batch_size:
+        task = task.with_batches(batch_size)
     for count in range(1, len(last.history) + 1):
         report(last.history[:count], resumed=count < len(last.history))
     try:
@@ -180,7 +217,7 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     except NotFiniteError as error:  # reported, not raised: it would be the same again
         nothing = {"epoch": len(checkpoint.last(directory, name).history) + 1, **dict.fromkeys(_SCORES, math.nan)}
         about = {"gpu": training.sees_gpu(), "resumed": False, "failed": str(error), "fine_tuned": 0}
-        tune.report(nothing | about)
+        tell(nothing | about)
         return
-    if scores is not None:
+    if scores is not None and member.rank == 0:
         directory.write_predictions(name, plan.data.splits["test"], plan.data.classes, scores)

@@ -78,6 +78,20 @@ def test_what_is_waited_for_is_said_while_no_trial_runs(
     assert not said(capsys)
 
 
+def test_a_trial_of_several_workers_waits_until_they_have_begun(
+    progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(callbacks, "_WAIT", 0.0)
+    gang, trial = Progress(dataclasses.replace(progress._plan, workers=4), str(tmp_path / "logs")), Trial(FIRST)
+    started: Any = trial
+    gang.on_trial_start(0, [], started)
+    gang.on_step_end(0, [started])
+    assert said(capsys) == ["2 trial(s) wait for 4 workers, each with 8 CPU(s) and 2 GPU(s) free"]
+    gang.on_trial_result(0, [], started, {"epoch": 0, "valid_accuracy": float("nan"), "failed": ""})
+    gang.on_step_end(0, [started])
+    assert not said(capsys) and "(4 workers to a trial)" in str(gang._table().title)
+
+
 def test_of_a_search_the_trials_are_those_that_it_has_chosen(
     progress: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
