@@ -50,7 +50,7 @@ KERAS = {
 # In functions.
 KERAS_INSIDE = {
     "model",
-    "features.compute",
+    "features.steps",
     "sweep.heads",
     "sweep.tasks",
     "sweep.training",

@@ -18,7 +18,7 @@ from ray_birds.sweep.tensorboard import Logs
 
 _COLUMNS = (
     *("trial", "state", "node", "epoch", "loss", "accuracy", "valid loss", "valid accuracy", "images/s"),
-    "failures",
+    *("waited", "failures"),
 )
 
 
@@ -205,7 +205,7 @@ class Progress(Callback):
         last, total = self._last.get(name), self._variants[name].epochs
         failures = sum(row["trial"] == name for row in self._failures)
         if last is None:
-            return [name, self._state[name], "", f"0/{total}", "", "", "", "", "", str(failures or "")]
+            return [name, self._state[name], "", f"0/{total}", *[""] * 6, str(failures or "")]
         scores = [f"{last[key]:.4f}" for key in ("loss", "accuracy", "valid_loss", "valid_accuracy")]
         return [
             name,
@@ -214,6 +214,7 @@ class Progress(Callback):
             f"{last['epoch']}/{total}",
             *scores,
             f"{last['images_per_second']:,.0f}",
+            "" if last["waited"] is None else f"{last['waited']:.0%}",
             str(failures or ""),
         ]
 

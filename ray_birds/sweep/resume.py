@@ -13,7 +13,16 @@ from ray_birds.sweep.directory import SweepDirectory
 # These may have moved since: what they hold is compared, by digests, not where it lies.
 _URIS = ("data", "labels", "results", "weights", "features_dir")
 # These decide nothing about the numbers: a sweep that is resumed takes them as they are given now.
-_FREE = ("resume", "verbose", "verify_features", "max_failures", "gpus_per_trial", "cpus_per_trial", "time_limit")
+_FREE = (
+    "resume",
+    "verbose",
+    "verify_features",
+    "verify_images",
+    "max_failures",
+    "gpus_per_trial",
+    "cpus_per_trial",
+    "time_limit",
+)
 
 
 def begin(config: TuneConfig, given: Collection[str]) -> tuple[TuneConfig, SweepDirectory]:

@@ -30,7 +30,7 @@ def show(results: Results) -> None:
     scores = ("valid_accuracy", "valid_loss", "test_accuracy")
     seen = [name for name in ("gpus", "failures") if any(str(row[name]) != "0" for row in rows)]
     differ = [name for name in ("feature_seconds", "multiply_adds") if len({row[name] for row in rows}) > 1]
-    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *differ, *seen)
+    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", "waited", *differ, *seen)
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]
     terminal.show(terminal.table("Results", columns, cells))
     directory = results.directory

@@ -21,7 +21,7 @@ from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.factors import Variant, View
 from ray_birds.sweep.heads import Solved
 from ray_birds.sweep.results import Epoch
-from ray_birds.sweep.tasks import Inputs, Rows, Task, batches
+from ray_birds.sweep.tasks import Inputs, Rows, Task, Waiting, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
 _PROBE_ROWS = 1024  # of stored features at a time
@@ -121,10 +121,11 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     steps = -(-len(rows) // variant.batch_size)
     rates = schedule(variant, steps, in_head=in_head)
     first = (epoch if in_head else epoch - variant.head_phase) * steps
-    seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view))
+    waiting = Waiting()
+    seen = batches(rows, variant.batch_size, lambda part: inputs.train(part, view), inputs.readers, waiting)
     stage.swap()
     totals = [
-        stage.step(x, labels[part], rates.rate(step), weights[labels[part]])
+        waiting.after(stage.step(x, labels[part], rates.rate(step), weights[labels[part]]))
         for step, (part, x) in enumerate(seen, first)
     ]
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
@@ -139,6 +140,7 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
         accuracy=hits / len(rows),
         seconds=time.monotonic() - start,
         images_per_second=len(rows) / (trained - start),
+        waited=waiting.seconds / (trained - start),
         batch_size=variant.batch_size,
         **valid,
     )
@@ -205,7 +207,7 @@ def _read_by_head(
 
     def make() -> Iterator[probe.Batch]:
         for view in views:
-            for part, x in batches(rows, size, partial(_at, read, view)):
+            for part, x in batches(rows, size, partial(_at, read, view), task.head.readers):
                 yield stage.pool(x).numpy(), labels[part]
 
     if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
@@ -222,7 +224,7 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
     """(n, classes) float32 probabilities of a split's images as they are."""
     rows = np.arange(len(task.labels[split]))
     read = partial(inputs.plain, split)
-    parts = [stage.predict(x) for _, x in batches(rows, task.variant.batch_size, read)]
+    parts = [stage.predict(x) for _, x in batches(rows, task.variant.batch_size, read, inputs.readers)]
     return np.concatenate([part.numpy() for part in parts])
 
 
