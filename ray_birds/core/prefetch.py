@@ -36,10 +36,9 @@ def prefetch(
             pending.extend(pool.submit(make, item) for item in islice(todo, window - len(pending)))
             if not pending:
                 return
-            first = pending.popleft()
-            if not first.done():
+            if not pending[0].done():
                 with waiting():
-                    wait([first])
-            yield first.result()
+                    wait([pending[0]])
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

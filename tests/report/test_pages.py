@@ -144,6 +144,7 @@ class Writer:
                     images_per_second=100,
                     batch_size=32,
                     valid_macro_f1=last if number == variant.epochs else last * grown,
+                    waited=0.25 if number == 1 else 0.05,
                 )
             )
         self.directory.write_history(trial, [dataclasses.asdict(epoch) for epoch in epochs])

@@ -5,6 +5,7 @@ In this process, and on few images: what is compared are numbers, epoch by epoch
 
 import dataclasses
 import gc
+import time
 import weakref
 from collections import defaultdict
 from pathlib import Path
@@ -385,6 +386,19 @@ def test_an_epoch_keeps_a_few_batches_and_not_all(workplace: Workplace) -> None:
     gc.collect()
     train(dataclasses.replace(task, head=followed(alive, task.head), tail=followed(alive, task.tail)))
     assert alive.most["train"] <= 5 and alive.most["plain"] <= 5
+
+
+def test_the_share_of_time_that_the_device_waits_is_told(workplace: Workplace) -> None:
+    def late(numbers: np.ndarray, view: View | None) -> np.ndarray:
+        time.sleep(0.2)
+        return task.head.train(numbers, view)
+
+    task = stored(workplace, dataclasses.replace(VARIANT, batch_size=4))  # 3 batches
+    slow = dataclasses.replace(task.head, train=late, readers=1)
+    quick, waits = train(task).states[-1].history, train(dataclasses.replace(task, head=slow)).states[-1].history
+    assert all(0 <= (epoch.waited or 0) <= 1 for epoch in (*quick, *waits))
+    assert waits[1].waited is not None and waits[1].waited > 0.5  # with all compiled, steps take no time beside it
+    assert [epoch.loss for epoch in waits] == [epoch.loss for epoch in quick]
 
 
 def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp_path: Path) -> None:
