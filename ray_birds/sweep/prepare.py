@@ -98,9 +98,9 @@ def prepare(
 def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     """GPUs of a trial; and what the cluster has, or is expected to have once an autoscaler has started nodes."""
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
-    if not gpus or resources.gpus:
+    if not gpus or (resources.gpus and not cluster.may_grow(resources)):
         return gpus, resources
-    return gpus, dataclasses.replace(resources, gpus=len(variants(config)))
+    return gpus, dataclasses.replace(resources, gpus=max(resources.gpus, len(variants(config))))
 
 
 def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
