@@ -57,15 +57,16 @@ class Resources:
         """`gpus` may count those that an autoscaler is yet to bring."""
         return min(self.gpus, sum(gpus for _, gpus in self.sizes))
 
-    def feeding(self, made: int, taken: int, feeders: int | None = None) -> "Pools":
+    def feeding(self, made: int, taken: int, feeders: int | None = None, calls: int = 1) -> "Pools":
         """Processes that hold a GPU each, and those that decode for them: one for every CPU there is to a GPU.
 
         Both begin with what is there, and grow as an autoscaler's nodes join, as far as there are units to be
-        `made` and `taken`. `feeders` is how many shall decode, where that was given.
+        `made` and `taken`. `feeders` is how many shall decode, where that was given;
+        `calls` of a process that holds a GPU may run at a time.
         """
         now, most = max(1, self.gpus_there), max(1, self.gpus)
         cpus = max(1, self.cpus // now)
-        return Pools(pool(feeders or now * cpus, feeders or most * cpus, made), pool(now, most, taken))
+        return Pools(pool(feeders or now * cpus, feeders or most * cpus, made), pool(now, most, taken, calls))
 
     def have(self, cpus: float, gpus: float) -> bool:
         """Whether a node has as much."""
@@ -84,9 +85,17 @@ class Pools(NamedTuple):
     fed: ray.data.ActorPoolStrategy
 
 
-def pool(now: int, most: int, units: int) -> ray.data.ActorPoolStrategy:
-    """`now` processes, and up to `most` as nodes join; no more than there are `units` to work on."""
-    return ray.data.ActorPoolStrategy(min_size=min(now, units), max_size=min(max(now, most), units))
+def pool(now: int, most: int, units: int, calls: int = 1) -> ray.data.ActorPoolStrategy:
+    """`now` processes, and up to `most` as nodes join; no more than there are `units` to work on.
+
+    Each has as many `calls` of its function in threads of its own.
+    """
+    return ray.data.ActorPoolStrategy(
+        min_size=min(now, units),
+        max_size=min(max(now, most), units),
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=calls > 1,
+    )
 
 
 @contextmanager

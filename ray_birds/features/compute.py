@@ -175,7 +175,7 @@ def _fed(
 
     Two calls at a time of each of these: one writes while the layers work for the other.
     """
-    pools = resources.feeding(len(units), sum(len(unit.views) for unit in units))
+    pools = resources.feeding(len(units), sum(len(unit.views) for unit in units), calls=2)
     retries = {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
     done = jobs.flat_map(
         cast(FlatMap, ViewDecoder),
@@ -189,7 +189,6 @@ def _fed(
         compute=pools.fed,
         num_cpus=cluster.FED_CPUS,
         num_gpus=1,
-        max_concurrency=2,
         **retries,
     )
     done.context.target_max_block_size = 1  # a view is passed on once it is drawn
