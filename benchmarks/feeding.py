@@ -116,15 +116,16 @@ def _compute(form: str, options: Options, resources: cluster.Resources, folder: 
         for number, view in enumerate(views)
     ]
     (folder / "store").mkdir()
-    (folder / "log").mkdir()
     if form == "alone":  # as on CPUs, where a process for every four of these has all steps
         resources = dataclasses.replace(resources, gpus=0, cpus=_THREADS * options.nodes, node_cpus=_THREADS)
-    stand_ins = {
-        "FeatureWorker": _alone(options, folder / "log"),
-        "ViewDecoder": _decoder(options),
-        "FedFeatureWorker": _fed(options, folder / "log"),
-    }
-    with mock.patch.multiple(compute, **stand_ins):
+    log = folder / "log"
+    log.mkdir()
+    with mock.patch.multiple(
+        compute,
+        FeatureWorker=_alone(options, log),
+        ViewDecoder=_decoder(options),
+        FedFeatureWorker=_fed(options, log),
+    ):
         missing = {feature: list(range(feature.shards)) for feature in features}
         compute.materialise(str(folder / "store"), missing, Source(data, "none", 1, 0, "float32"), resources)
 

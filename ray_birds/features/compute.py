@@ -176,7 +176,7 @@ def _fed(
     Two calls at a time of each of these: one writes while the layers work for the other.
     """
     pools = resources.feeding(len(units), sum(len(unit.views) for unit in units), calls=2)
-    retries = {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
+    retries: dict[str, Any] = {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
     done = jobs.flat_map(
         cast(FlatMap, ViewDecoder),
         fn_constructor_args=(work,),
