@@ -1,115 +1,159 @@
-"""Where the time goes: seconds by process and by what it was at, from the stacks that py-spy has sampled.
+"""Where the time goes: seconds by process and by what it was at, sampled by py-spy while a command runs.
 
-    py-spy record --subprocesses --idle --threads --rate 20 --format raw --output stacks.txt -- \
-        python jobs/tune.py --data ../shared/data/birds263 ...
-    python benchmarks/stacks.py stacks.txt --rate 20
+    python benchmarks/stacks.py -- jobs/tune.py --data ../shared/data/birds263 ...
 
-A line of the table is what the main threads of processes of one kind were at, by the first pattern that a stack
-fits; `waits` is told apart, for a worker is idle where it has no work. Threads that decode or draw ahead are lines
-of their own. Samples are of Python's threads: while TensorFlow computes, its caller is in `model`.
+py-spy (no dependency: `pip install py-spy`, and root, or ptrace allowed) is started for the command and for each of
+Ray's workers below it, once it has begun to work. A line of the table is what the main threads of processes of one
+kind were at, by the first pattern that a stack fits; waiting is told apart, for a worker has not always work. What
+threads make ahead is on lines of its own. Samples are of Python's threads: while TensorFlow computes, its caller is
+in `model`.
 """
 
+import os
 import re
+import subprocess
+import sys
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import tyro
+from workplace import ROOT
 
 from ray_birds.core import terminal
 
-_LINE = re.compile(r"^(?P<where>.*?);?(?P<stack>thread \((?P<thread>\d+)\).*) (?P<count>\d+)$")
-_PROCESS = re.compile(r"process (\d+):")
+_LINE = re.compile(r"^thread \((?P<number>\d+)\)(: (?P<name>[^;]*))?;(?P<stack>.*) (?P<count>\d+)$")
+_LOOK = 0.3  # seconds between two looks for new workers
 
 # What a process is by what it ever does, the first that fits; and what a stack is, likewise.
 ROLES = {
-    "driver": r"ray_birds/cli\.py|jobs/\w+\.py",
-    "decoder": r"ViewDecoder|prediction/pipeline\.py.*Decoder|\bDecoder\b",
-    "features": r"FeatureWorker",
-    "trial": r"sweep/(trials|training)\.py",
+    "driver": r"ray_birds/cli\.py",
+    "features": r"FeatureWorker\.",
+    "view decoder": r"ViewDecoder\.",
+    "trial": r"_trainable \(|sweep/training\.py",
     "winner": r"sweep/bundling\.py",
-    "writer": r"prediction/steps\.py.*write_part",
-    "scorer": r"prediction/steps\.py|model/classifier\.py",
+    "decoder": r"Decoder\.__call__ \(ray_birds/prediction/steps\.py",
+    "scorer": r"Scorer\.__\w+__ \(ray_birds/prediction",
+    "writer": r"Writer\.__\w+__ \(ray_birds/prediction",
     "inspection": r"data/inspect_job\.py",
-    "description": r"backbones\.py:\d+\).*describe|describe \(",
+    "description": r"describe \(ray_birds/model",
 }
 KINDS = {
-    "imports": r"_find_and_load|importlib",
+    "imports": r"_find_and_load|<frozen importlib",
     "report": r"ray_birds/report/|sweep/summary\.py",
     "decoding": r"data/decode\.py|prediction/image\.py",
     "drawing views": r"data/augment\.py",
-    "building a network": r"backbones\.py|keras/src/(applications|models|saving|layers/layer)",
-    "tracing": r"polymorphic_function.*(trace|maybe_define|_initialize)|converter_impl|autograph",
-    "model": r"quick_execute|TFE_|pywrap_tfe|call_flat|tensor_conversion|\.numpy|execute \(",
+    "building, loading, saving a network": r"model/(backbones|cut)\.py|keras/src/saving",
+    "tracing": r"polymorphic_function/(tracing|concrete|autograph)|Function\._initialize|autograph/impl",
+    "model": r"quick_execute|pywrap_tfe|\.numpy|EagerTensor",
     "solving heads": r"model/probe\.py",
-    "reading features": r"features/store\.py.*rows|Reader",
-    "writing": r"storage\.py.*write|output\.py.*write|features/store\.py.*write",
-    "statistics": r"evaluation/|prediction/statistics\.py|sweep/(results|comparison)\.py",
-    "Ray starts or ends": r"core/cluster\.py.*(session|_connect)|ray/_private/worker\.py.*(init|shutdown|connect)",
-    "waits": r"run_task_loop|main_loop|wait|select|poll|ray/_private/worker\.py.*get|sleep|iter_rows",
+    "reading features": r"Reader\.",
+    "writing": r"storage\.py|write_part|write_shard",
+    "statistics": r"ray_birds/evaluation/|prediction/statistics\.py|sweep/(results|comparison)\.py",
+    "Ray starts or ends": r"session \(ray_birds/core/cluster\.py|_connect \(ray_birds|shutdown \(ray/",
+    "waits": r"main_loop|run_task_loop|wait \(|poll|sleep|get_objects|iter_rows",
 }
 # Of the driver, what it waits for comes first.
 PHASES = {
     "inspecting images": r"data/inspect_job\.py",
-    "describing backbones": r"sweep/prepare\.py.*_describe",
+    "describing backbones": r"_describe \(ray_birds",
     "frozen layers": r"features/compute\.py",
     "trials": r"sweep/trials\.py",
     "winner": r"sweep/selection\.py",
-    "scoring": r"prediction/(run|local|pipeline)\.py.*(_follow|score)",
+    "scoring, by Ray's workers": r"prediction/pipeline\.py",
 }
 _AHEAD = ("decoding", "drawing views", "reading features")
 
 
 @dataclass(frozen=True)
 class Options:
-    stacks: Annotated[Path, tyro.conf.Positional]
-    """What py-spy has written, in its format raw."""
-    rate: int = 20
-    """Samples a second, as they were taken."""
-    least: float = 0.2
+    command: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A script and its options, behind --."""
+    spy: str = "py-spy"
+    rate: int = 10
+    """Samples a second."""
+    least: float = 0.5
     """Seconds; lines with fewer are left out."""
+    keep: str = ""
+    """Folder to keep the stacks in; by default they are thrown away."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    process: str
     is_main: bool
     stack: str
     count: int
 
 
 def main(options: Options) -> None:
-    found = table(options.stacks.read_text(encoding="utf-8").splitlines(), options.rate)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(options.keep or name)
+        folder.mkdir(parents=True, exist_ok=True)
+        took = watch(options, folder)
+        files = [file.read_text(encoding="utf-8").splitlines() for file in sorted(folder.glob("*.txt"))]
+    found = table(([*parse(lines)] for lines in files), options.rate)
     rows = [(role, kind, f"{seconds:.1f}") for (role, kind), seconds in found if seconds >= options.least]
-    terminal.show(terminal.table("Where the time goes", ("process", "at", "seconds"), rows))
+    terminal.show(terminal.table(f"Where {took:.0f} s went", ("process", "at", "seconds"), rows))
 
 
-def table(lines: Iterable[str], rate: int) -> list[tuple[tuple[str, str], float]]:
-    """Seconds by (role, what it was at), of all processes of a role together, the longest first in each role."""
-    samples = list(parse(lines))
-    roles = {
-        name: role([one.stack for one in samples if one.process == name]) for name in {s.process for s in samples}
-    }
-    counts: Counter[tuple[str, str]] = Counter()
-    for one in samples:
-        name, what = roles[one.process], kind(one.stack)
-        if one.is_main:
-            counts[name, phase(one.stack) or what if name == "driver" else what] += one.count
-        elif what in _AHEAD:
-            counts[name, f"{what}, by threads ahead"] += one.count
-    order = [*ROLES, "other"]
-    rows = sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
-    return [(key, count / rate) for key, count in rows]
+def watch(options: Options, folder: Path) -> float:
+    """Run the command, each of its processes watched; returns its seconds. Raises SystemExit where it fails."""
+    spy = [options.spy, "record", "--idle", "--threads", "--nonblocking", "--rate", str(options.rate)]
+    spy += ["--format", "raw", "--output"]
+    begin = time.monotonic()
+    command = [*spy, str(folder / "driver.txt"), "--", sys.executable, *options.command]
+    driver = psutil.Popen(command, cwd=ROOT, env=os.environ | {"RAY_ADDRESS": "local"}, stdout=sys.stderr)
+    spies: dict[int, subprocess.Popen[bytes]] = {}
+    while driver.poll() is None:
+        for pid in _workers(driver):
+            if pid not in spies:
+                watching = [*spy, str(folder / f"{pid}.txt"), "--pid", str(pid)]
+                spies[pid] = subprocess.Popen(watching, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(_LOOK)
+    for process in spies.values():
+        process.wait()
+    if driver.returncode:
+        raise SystemExit(f"error: the command ended with code {driver.returncode}")
+    return time.monotonic() - begin
+
+
+def _workers(driver: psutil.Process) -> Iterator[int]:
+    """Ray's workers that have work; before, they start another program and call themselves idle."""
+    for child in driver.children(recursive=True):
+        try:
+            title = " ".join(child.cmdline())
+        except psutil.Error:  # it has just ended
+            continue
+        if title.startswith("ray::") and not title.startswith("ray::IDLE"):
+            yield child.pid
 
 
 def parse(lines: Iterable[str]) -> Iterator[Sample]:
-    """Of each line the innermost process; its main thread is the one with the process's number."""
+    """The samples of one process, as py-spy writes them."""
     for line in lines:
-        if (found := _LINE.match(line)) and (processes := _PROCESS.findall(found["where"])):
-            process = processes[-1]
-            yield Sample(process, found["thread"] == process, found["stack"], int(found["count"]))
+        if found := _LINE.match(line):
+            yield Sample(found["name"] == "MainThread", found["stack"], int(found["count"]))
+
+
+def table(processes: Iterable[list[Sample]], rate: int) -> list[tuple[tuple[str, str], float]]:
+    """Seconds by (role, what it was at), of all processes of a role together, the longest first in each role."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for samples in processes:
+        name = role([one.stack for one in samples])
+        for one in samples:
+            what = kind(one.stack)
+            if one.is_main:
+                counts[name, phase(one.stack) or what if name == "driver" else what] += one.count
+            elif what in _AHEAD:
+                counts[name, f"{what}, by threads ahead"] += one.count
+    order = [*ROLES, "other"]
+    rows = sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
+    return [(key, count / rate) for key, count in rows]
 
 
 def role(stacks: list[str]) -> str:
@@ -121,6 +165,7 @@ def kind(stack: str) -> str:
 
 
 def phase(stack: str) -> str:
+    """What the driver waits for, or does; empty where only its kind says that."""
     return "" if re.search(KINDS["imports"], stack) else _first(PHASES, stack)
 
 

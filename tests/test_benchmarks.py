@@ -30,21 +30,23 @@ def test_sides_that_cannot_be_compared(sides: str, monkeypatch: pytest.MonkeyPat
         benchmark("accuracy").Options(data=("birds",), sides=sides)
 
 
-def test_stacks_are_added_up_by_process_and_by_what_it_was_at() -> None:
-    """As py-spy writes them, of a driver with a worker that also decodes ahead."""
-    driver = 'process 7:"python jobs/tune.py";'
-    worker = driver + 'process 8:"raylet";process 9:"ray::IDLE";'
+def test_stacks_are_added_up_by_process_and_by_what_it_was_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As py-spy writes them, of a driver and of a worker that also decodes ahead."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    stacks = benchmark("stacks")
     called = "FeatureWorker.__call__ (ray_birds/features/compute.py:1);compute (ray_birds/features/steps.py:1)"
-    lines = [
-        f"{driver}thread (7): MainThread;main (ray_birds/cli.py:1);_find_and_load (<frozen importlib>:1) 20",
-        f"{driver}thread (7): MainThread;main (ray_birds/cli.py:1);_run (ray_birds/features/compute.py:1);wait 60",
-        f"{driver}thread (70): a thread of Ray's;run (ray_birds/core/terminal.py:1) 80",
-        f"{worker}thread (9): MainThread;run_task_loop (ray/_private/worker.py:1) 30",
-        f"{worker}thread (9): MainThread;{called};quick_execute (tensorflow/execute.py:1) 40",
-        f"{worker}thread (91): ThreadPoolExecutor-0_0;load_known (ray_birds/data/decode.py:1) 10",
+    driver = [
+        "thread (7): MainThread;main (ray_birds/cli.py:1);_find_and_load (<frozen importlib._bootstrap>:1) 20",
+        "thread (7): MainThread;main (ray_birds/cli.py:1);_run (ray_birds/features/compute.py:1);wait (x.py:1) 60",
+        "thread (70): another;run (ray_birds/core/terminal.py:1) 80",
         "what is no sample",
     ]
-    assert dict(benchmark("stacks").table(lines, rate=20)) == {
+    worker = [
+        "thread (9): MainThread;main_loop (ray/_private/worker.py:1) 30",
+        f"thread (9): MainThread;main_loop (ray/_private/worker.py:1);{called};quick_execute (execute.py:1) 40",
+        "thread (91): ThreadPoolExecutor-0_0;load_known (ray_birds/data/decode.py:1) 10",
+    ]
+    assert dict(stacks.table([list(stacks.parse(lines)) for lines in (driver, worker)], rate=20)) == {
         ("driver", "frozen layers"): 3.0,
         ("driver", "imports"): 1.0,
         ("features", "model"): 2.0,
