@@ -2,11 +2,11 @@
 
     python benchmarks/stacks.py -- jobs/tune.py --data ../shared/data/birds263 ...
 
-py-spy (no dependency: `pip install py-spy`, and root, or ptrace allowed) is started for the command and for each of
-Ray's workers below it, once it has begun to work. A line of the table is what the main threads of processes of one
-kind were at, by the first pattern that a stack fits; waiting is told apart, for a worker has not always work. What
-threads make ahead is on lines of its own. Samples are of Python's threads: while TensorFlow computes, its caller is
-in `model`.
+py-spy (no dependency: `pip install py-spy`, and root, or ptrace allowed) is started for the command and for each
+of Ray's workers below it, once it has begun to work. A line of the table is what the main threads of processes of
+one kind were at, by the first pattern that a stack fits; waiting is told apart, for a worker has not always work.
+What threads make ahead is on lines of its own. Samples are of Python's threads: while TensorFlow computes, its
+caller is in `model`.
 """
 
 import os
@@ -137,7 +137,8 @@ def parse(lines: Iterable[str]) -> Iterator[Sample]:
     """The samples of one process, as py-spy writes them."""
     for line in lines:
         if found := _LINE.match(line):
-            yield Sample(found["name"] == "MainThread", found["stack"], int(found["count"]))
+            is_main = found["name"] == "MainThread" or (not found["name"] and "<module>" in found["stack"])
+            yield Sample(is_main, found["stack"], int(found["count"]))
 
 
 def table(processes: Iterable[list[Sample]], rate: int) -> list[tuple[tuple[str, str], float]]:
