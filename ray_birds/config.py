@@ -149,6 +149,8 @@ class TuneConfig(_Factors):
     """Where stored features lie, to be used again by later sweeps; by default <results>/features."""
     verify_features: bool = False
     """Compare all stored features with their digests, also those that were found whole before."""
+    verify_images: bool = False
+    """Read and check all images, also those that by size and time have not changed since a sweep did."""
     augment_views: int = 0
     """Augmented views per image, used in turn by the epochs; 0: a fresh one for each epoch with --head adam, those
     that the head is solved on with probe."""

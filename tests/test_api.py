@@ -173,7 +173,7 @@ def test_a_sweep_and_predictions_again(
     sweep: Sweep, predictions: Predictions, birds: Path, folder: Path, damaged: Path
 ) -> None:
     again = ray_birds.tune(data=birds, results=folder, name="two", **TINY)
-    times = ["seconds", "images_per_second", "feature_seconds"]
+    times = ["seconds", "images_per_second", "waited", "feature_seconds"]
     pd.testing.assert_frame_equal(again.trials.drop(columns=times), sweep.trials.drop(columns=times))
     scored = ray_birds.predict(model=again.best, input=[birds / "test", damaged], output=folder / "again")
     pd.testing.assert_frame_equal(rows(scored).drop(columns="model"), rows(predictions).drop(columns="model"))

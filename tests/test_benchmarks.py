@@ -30,6 +30,69 @@ def test_sides_that_cannot_be_compared(sides: str, monkeypatch: pytest.MonkeyPat
         benchmark("accuracy").Options(data=("birds",), sides=sides)
 
 
+def test_stacks_are_added_up_by_process_and_by_what_it_was_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As py-spy writes them, of a driver and of a worker that also decodes ahead."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    stacks = benchmark("stacks")
+    called = "FeatureWorker.__call__ (ray_birds/features/compute.py:1);compute (ray_birds/features/steps.py:1)"
+    driver = [
+        "thread (7): MainThread;main (ray_birds/cli.py:1);_find_and_load (<frozen importlib._bootstrap>:1) 20",
+        "thread (7): MainThread;main (ray_birds/cli.py:1);_run (ray_birds/features/compute.py:1);wait (x.py:1) 60",
+        "thread (70): another;run (ray_birds/core/terminal.py:1) 80",
+        "what is no sample",
+    ]
+    worker = [
+        "thread (9): MainThread;main_loop (ray/_private/worker.py:1) 30",
+        f"thread (9): MainThread;main_loop (ray/_private/worker.py:1);{called};quick_execute (execute.py:1) 40",
+        "thread (91): ThreadPoolExecutor-0_0;load_known (ray_birds/data/decode.py:1) 10",
+    ]
+    assert dict(stacks.table([list(stacks.parse(lines)) for lines in (driver, worker)], rate=20)) == {
+        ("driver", "frozen layers"): 3.0,
+        ("driver", "imports"): 1.0,
+        ("features", "model"): 2.0,
+        ("features", "waits"): 1.5,
+        ("features", "decoding, by threads ahead"): 0.5,
+    }
+
+
+def smallest(script: str, birds: Path, bundles: Path, folder: Path) -> list[str]:
+    """What has a script do all that it does on as little as it takes."""
+    model = ["--backbone", "MobileNetV2-0.35", "--image-size", "64"]
+    return {
+        "honesty": ["--sweeps", "2"],
+        "searched": ["--sweeps", "2"],
+        "probe": ["--images", "600", "--features", "32", "--classes", "5"],
+        "duplicates": [str(birds), "--copied", "2", "--codes", "500"],
+        "unknown": [str(birds), str(birds), *model, "--weights", DRAWN_WEIGHTS],
+        "calibrate": [str(birds), "MobileNetV2-0.35", "64", str(folder / "random.weights.h5")],
+        "predict": ["--data", str(birds), "--count", "24", "--repeat", "1", *model],
+        "update": ["--model", str(bundles / "bundle"), "--files", "8", "--new", "2", "--changed", "1"],
+        "sweep": [
+            *("--sweep", "heads", "--parts", "keras", "store", "--data", str(birds), "--weights", DRAWN_WEIGHTS),
+            *("--head-epochs", "1", "--fine-tune-epochs", "1", "--output", str(folder / "sweep.jsonl"), *model),
+        ],
+        "scale": ["--nodes", "1", "--trials", "1", "--seconds", "1", "--files", "600", "--rate", "6000"],
+        "feeding": ["--nodes", "1", "--cpus", "1", "--images", "70", "--views", "1"],
+    }[script]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script",
+    [
+        *("honesty", "searched", "probe", "duplicates", "unknown", "calibrate"),
+        *("predict", "update", "sweep", "scale", "feeding"),
+    ],
+)
+def test_each_script_runs_at_its_smallest(script: str, birds: Path, bundles: Path, tmp_path: Path) -> None:
+    command = [sys.executable, f"benchmarks/{script}.py", *smallest(script, birds, bundles, tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    promises = script in ("honesty", "searched")  # which two sweeps say nothing of
+    assert done.returncode in ((0, 1) if promises else (0,)), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.strip()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)

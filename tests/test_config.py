@@ -63,6 +63,7 @@ TUNE_VALID: list[tuple[str, str, Any]] = [
     ("--feature-dtype float32", "feature_dtype", "float32"),
     ("--features-dir store", "features_dir", "store"),
     ("--verify-features", "verify_features", True),
+    ("--verify-images", "verify_images", True),
     ("--augment-views 4", "augment_views", 4),
     ("--gpus-per-trial 0.25", "gpus_per_trial", 0.25),
     ("--gpus-per-trial None", "gpus_per_trial", None),

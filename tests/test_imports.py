@@ -55,7 +55,7 @@ KERAS = {
 # In functions.
 KERAS_INSIDE = {
     "model",
-    "features.compute",
+    "features.steps",
     "sweep.gang",
     "sweep.heads",
     "sweep.tasks",

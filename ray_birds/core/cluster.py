@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ray
 import ray.data
@@ -35,6 +36,9 @@ MEMORY = {
     "MALLOC_TOP_PAD_": str(64 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
 }
+# Of a model's process on a GPU, and of those that decode for it or write what it gives: these count for little, so
+# that they run beside it, and are held back by what they may put into the object store.
+FED_CPUS, SIDE_CPUS = 0.5, 0.1
 _PATIENCE = 10.0  # seconds for a running Ray to answer
 _GONE = (NodeDiedError, TaskUnschedulableError, WorkerCrashedError)  # what is said of a node that has just died
 
@@ -48,6 +52,22 @@ class Resources:
     own: bool  # started by this job, on this machine
     sizes: tuple[tuple[int, int], ...] = ()  # CPUs and GPUs of each node
     logs: str = ""  # Ray's own, a folder of each node
+
+    @property
+    def gpus_there(self) -> int:
+        """`gpus` may count those that an autoscaler is yet to bring."""
+        return min(self.gpus, sum(gpus for _, gpus in self.sizes))
+
+    def feeding(self, made: int, taken: int, feeders: int | None = None, calls: int = 1) -> "Pools":
+        """Processes that hold a GPU each, and those that decode for them: one for every CPU there is to a GPU.
+
+        Both begin with what is there, and grow as an autoscaler's nodes join, as far as there are units to be
+        `made` and `taken`. `feeders` is how many shall decode, where that was given;
+        `calls` of a process that holds a GPU may run at a time.
+        """
+        now, most = max(1, self.gpus_there), max(1, self.gpus)
+        cpus = max(1, self.cpus // now)
+        return Pools(pool(feeders or now * cpus, feeders or most * cpus, made), pool(now, most, taken, calls))
 
     def have(self, cpus: float, gpus: float) -> bool:
         """Whether a node has as much."""
@@ -64,6 +84,26 @@ class Resources:
         """The different nodes, such as "2 CPUs and 1 GPU"."""
         kinds = sorted(set(self.sizes), reverse=True)
         return " or ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in kinds)
+
+
+class Pools(NamedTuple):
+    """Who decodes and who holds the GPUs."""
+
+    feeders: ray.data.ActorPoolStrategy
+    fed: ray.data.ActorPoolStrategy
+
+
+def pool(now: int, most: int, units: int, calls: int = 1) -> ray.data.ActorPoolStrategy:
+    """`now` processes, and up to `most` as nodes join; no more than there are `units` to work on.
+
+    Each has as many `calls` of its function in threads of its own.
+    """
+    return ray.data.ActorPoolStrategy(
+        min_size=min(now, units),
+        max_size=min(max(now, most), units),
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=calls > 1,
+    )
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""Reads and decodes every image of a data set once: a Ray Data job, paths in, records out."""
+"""Reads and decodes every image of a data set once: a Ray Data job, paths in, records out; or recalls them."""
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import ray
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, findings, near_duplicates, seen, splits
+from ray_birds.data import records as image_records
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import BadImage, ImageRecord, Inspection, fingerprint
 from ray_birds.data.splits import Shares
@@ -18,11 +21,16 @@ _UNIT = 64  # files read by one task at a time
 _FLAT = 4  # grey levels: an image whose colours differ by less shows nothing
 
 
-def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) -> Inspection:
-    """Decode every image once. Raises DataError where more than `max_bad_images` (a share) are unreadable,
-    and where a split that is missing cannot be made from train."""
+def inspect(
+    dataset: Dataset, size: int, max_bad_images: float, shares: Shares, kept: str = "", *, verify: bool = False
+) -> Inspection:
+    """Decode every image once, but for those that a sweep which `kept` its records in this folder has decoded.
+
+    With `verify` they are decoded too. Raises DataError where more than `max_bad_images` (a share) are unreadable,
+    and where a split that is missing cannot be made from train.
+    """
     making = shares.missing(dataset)
-    records = read(dataset, size)
+    records = _recalled(dataset, size, kept, verify=verify) if kept else read(dataset, size)
     found = findings.of_groups(dataset)
     found += [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
@@ -44,17 +52,34 @@ def inspect(dataset: Dataset, size: int, max_bad_images: float, shares: Shares) 
     return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known)
 
 
-def read(dataset: Dataset, size: int) -> dict[str, ImageRecord]:
-    """What is known of each file, by path, from decoding it to `size`."""
+def _recalled(dataset: Dataset, size: int, folder: str, *, verify: bool) -> dict[str, ImageRecord]:
+    """As `read`, where records are kept in the folder."""
+    uri, stamps = image_records.location(folder, dataset, size), image_records.stamps(dataset)
+    kept = image_records.read(uri)
+    known = {} if verify else image_records.unchanged(kept, stamps)
+    if known:
+        terminal.say(f"{len(known):,} images have not changed since they were checked; --verify-images reads them")
+    records = read(dataset, size, known)
+    if records.keys() - known.keys():
+        image_records.write(uri, kept, records, stamps)
+    return records
+
+
+def read(
+    dataset: Dataset, size: int, known: Mapping[str, ImageRecord] = MappingProxyType({})
+) -> dict[str, ImageRecord]:
+    """What is known of each file, by path, from decoding it to `size`; those that are `known` are not read."""
     root, most = dataset.root, dataset.max_bytes  # all that tasks are told, beside their paths
-    paths = [path for split in dataset.splits.values() for path in split.paths]
+    paths = [path for split in dataset.splits.values() for path in split.paths if path not in known]
+    if not paths:
+        return dict(known)
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
         seen = [(path, _record(storage.at(root, path), size, most)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
-    found: dict[str, ImageRecord] = {}
+    found = dict(known)
     with (
         terminal.progress("Checking images", len(paths), "images", needs="a free CPU") as meter,
         cluster.user_errors(),

@@ -1,61 +1,41 @@
-"""Fills the feature store: one Ray Data job that runs the frozen layers once over every image and view."""
+"""Fills the feature store: one Ray Data job that runs the frozen layers once over every image and view.
 
+Where CPUs run the layers, the process that holds them also decodes: there is nothing to hide. A GPU takes images
+faster than a few threads decode them, so pools of their own feed it.
+"""
+
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
-import numpy as np
 import ray
+import ray.data
 
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import NotFiniteError
-from ray_birds.core.prefetch import prefetch
-from ray_birds.data import augment, decode
-from ray_birds.data.dataset import Dataset
-from ray_birds.features import store
+from ray_birds.core.prefetch import REQUESTS
+from ray_birds.features import steps, store
+from ray_birds.features.steps import Source, Unit
 from ray_birds.features.store import Effort, Feature
-from ray_birds.model import backbones, cut, device
-from ray_birds.model.cut import PIXELS, CutPoint
 from ray_birds.sweep.factors import Resize, View
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-BATCH = 32  # images per forward pass
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of this size
 _RETRIES = 20  # of an actor, and of a unit's computation: endless by themselves, also for want of memory
 _DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
-
-@dataclass(frozen=True)
-class Unit:
-    """One shard of one split with one backbone: rows `start` to `end`, and the features missing, by view."""
-
-    backbone: str
-    split: str
-    resize: Resize
-    shard: int
-    start: int
-    end: int
-    views: dict[View | None, list[Feature]]
-
-    @property
-    def passes(self) -> int:
-        """Images times views that go through the backbone."""
-        return (self.end - self.start) * len(self.views)
+Map = Callable[[dict[str, Any]], dict[str, Any]]
+FlatMap = Callable[[dict[str, Any]], list[dict[str, Any]]]
+Work = list["ray.ObjectRef[Any]"]  # units and their source, in a list: fetched by the actor itself
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where features come from: the images, the weights and the size they are made with."""
+class Pass(NamedTuple):
+    """A unit in some of its views, made: the seconds it took, and whether no function was compiled for it."""
 
-    dataset: Dataset
-    weights: str
-    image_size: int
-    augment_seed: int
-    precision: str
+    unit: Unit
+    views: list[View | None]
+    seconds: float
+    warm: bool
 
 
 def provide(
@@ -102,22 +82,20 @@ def materialise(uri: str, missing: dict[Feature, list[int]], source: Source, res
     Raises OutputError when the disk is full, ModelError where weights cannot be had.
     """
     units = _units(missing)
-    efforts = _efforts(units, _run(uri, units, source, resources)) if units else {}
+    efforts = _efforts(_run(uri, units, source, resources)) if units else {}
     for feature in missing:
         store.finish(uri, feature, efforts.get(feature))
 
 
-def _efforts(units: list[Unit], seconds: dict[int, tuple[float, bool]]) -> dict[Feature, Effort]:
-    """What each feature takes, from the `seconds` of units and whether their worker had done such a one before.
+def _efforts(passes: list[Pass]) -> dict[Feature, Effort]:
+    """What each feature takes: its share of a pass is that of a view.
 
-    Its share of a unit is that of a view; shards that were there already are taken to have cost the same.
+    Shards that were there already are taken to have cost the same.
     """
     parts: dict[Feature, list[tuple[int, float, bool]]] = defaultdict(list)
-    for number, (took, warm) in seconds.items():
-        unit = units[number]
-        for features in unit.views.values():
-            for feature in features:
-                parts[feature].append((unit.end - unit.start, took / len(unit.views), warm))
+    for unit, views, seconds, warm in passes:
+        for feature in (feature for view in views for feature in unit.views[view]):
+            parts[feature].append((unit.end - unit.start, seconds / len(views), warm))
     return {feature: _effort(feature, some) for feature, some in parts.items()}
 
 
@@ -142,141 +120,137 @@ def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
     return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
 
 
-def _run(
-    uri: str, units: list[Unit], source: Source, resources: cluster.Resources
-) -> dict[int, tuple[float, bool]]:
-    """Compute the units; returns, by their numbers, what FeatureWorker says of each."""
-    seconds = {}
+def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resources) -> list[Pass]:
+    """Compute the units."""
+    passes = []
     threads = min(_ACTOR_CPUS, resources.node_cpus)
-    actors = resources.gpus or max(1, resources.cpus // threads)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
-    done = jobs.map(
-        cast(Callable[[dict[str, Any]], dict[str, Any]], FeatureWorker),
-        fn_constructor_args=(
-            uri,
-            [ray.put((units, source))],
-            threads,
-        ),  # in a list: fetched by the actor itself
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(units))),
-        num_cpus=threads if not resources.gpus else 1,
-        num_gpus=1 if resources.gpus else 0,
-        max_restarts=_RETRIES,
-        max_task_retries=_RETRIES,
-    )
+    work = [ray.put((units, source))]
+    if resources.gpus:
+        done = _fed(jobs, uri, work, units, resources, threads)
+    else:
+        done = _fused(jobs, uri, work, units, resources, threads)
     needs = "a free GPU" if resources.gpus else f"a node with {threads} free CPU(s)"
     with (
         terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images", needs=needs) as meter,
         cluster.user_errors(),
     ):
         for row in done.iter_rows():
-            seconds[row["unit"]] = row["seconds"], row["warm"]
-            meter.advance(units[row["unit"]].passes)
-    return seconds
+            unit = units[row["unit"]]
+            views = [list(unit.views)[number] for number in row["views"]]
+            passes.append(Pass(unit, views, row["seconds"], row["warm"]))
+            meter.advance(len(views) * (unit.end - unit.start))
+    return passes
+
+
+def _fused(
+    jobs: ray.data.Dataset,
+    uri: str,
+    work: Work,
+    units: list[Unit],
+    resources: cluster.Resources,
+    threads: int,
+) -> ray.data.Dataset:
+    """All steps of a unit in one process, whose threads decode for it."""
+    actors = min(max(1, resources.cpus // threads), len(units))
+    return jobs.map(
+        cast(Map, FeatureWorker),
+        fn_constructor_args=(uri, work, threads),
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        num_cpus=threads,
+        max_restarts=_RETRIES,
+        max_task_retries=_RETRIES,
+    )
+
+
+def _fed(
+    jobs: ray.data.Dataset,
+    uri: str,
+    work: Work,
+    units: list[Unit],
+    resources: cluster.Resources,
+    threads: int,
+) -> ray.data.Dataset:
+    """Decoders on all CPUs make the views, one after the other, for the processes that hold a GPU each.
+
+    Two calls at a time of each of these: one writes while the layers work for the other.
+    """
+    pools = resources.feeding(len(units), sum(len(unit.views) for unit in units), calls=2)
+    retries: dict[str, Any] = {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
+    done = jobs.flat_map(
+        cast(FlatMap, ViewDecoder),
+        fn_constructor_args=(work,),
+        compute=pools.feeders,
+        num_cpus=cluster.SIDE_CPUS,
+        **retries,
+    ).map(
+        cast(Map, FedFeatureWorker),
+        fn_constructor_args=(uri, work, threads),
+        compute=pools.fed,
+        num_cpus=cluster.FED_CPUS,
+        num_gpus=1,
+        **retries,
+    )
+    done.context.target_max_block_size = 1  # a view is passed on once it is drawn
+    return done
 
 
 class FeatureWorker:
-    """An actor of Ray Data's: computes the units whose numbers it is given.
+    """An actor of Ray Data's: decodes and computes the units whose numbers it is given.
 
     It says how many seconds each took, and whether it was `warm`: whether no function had to be compiled for it.
     """
 
-    def __init__(self, uri: str, work: list["ray.ObjectRef[Any]"], threads: int) -> None:
+    def __init__(self, uri: str, work: Work, threads: int) -> None:
+        self._uri = uri
         self._units, source = ray.get(work[0])
-        self._materialiser = Materialiser(uri, source, threads)
+        self._decode = steps.Decoder(source, threads)
+        self._layers = steps.FrozenLayers(source, threads)
 
     def __call__(self, row: dict[str, int]) -> dict[str, Any]:
-        start, compiled = time.monotonic(), self._materialiser.compiled
-        self._materialiser.compute(self._units[row["unit"]])
-        warm = self._materialiser.compiled == compiled
-        return row | {"seconds": time.monotonic() - start, "warm": warm}
+        _check_seen(self._uri)
+        unit = self._units[row["unit"]]
+        start, compiled = time.monotonic(), self._layers.compiled
+        steps.compute(self._uri, unit, self._decode, self._layers)
+        warm = self._layers.compiled == compiled
+        return row | {"views": list(range(len(unit.views))), "seconds": time.monotonic() - start, "warm": warm}
 
 
-class Materialiser:
-    """Computes units; the last backbone stays loaded, and one function per set of cut points compiled."""
+class ViewDecoder:
+    """An actor of Ray Data's: the views of the units whose numbers it is given, a row for each."""
 
-    def __init__(self, uri: str, source: Source, threads: int) -> None:
+    def __init__(self, work: Work) -> None:
+        self._units, source = ray.get(work[0])
+        is_local = storage.is_local(source.dataset.root)
+        self._decode = steps.Decoder(source, threads=1 if is_local else REQUESTS)
+
+    def __call__(self, row: dict[str, int]) -> Iterator[dict[str, Any]]:
+        for number, pixels in enumerate(self._decode(self._units[row["unit"]])):
+            yield row | {"view": number, "pixels": pixels}
+
+
+class FedFeatureWorker:
+    """As FeatureWorker, of views that others made; the seconds are those of the layers alone."""
+
+    def __init__(self, uri: str, work: Work, threads: int) -> None:
         self._uri = uri
-        self._source = source
-        self._threads = threads
-        self._loaded = ""
-        self.compiled = 0  # functions so far
-        self._functions: dict[tuple[CutPoint, ...], Callable[[np.ndarray], dict[str, tf.Tensor]]] = {}
+        self._units, source = ray.get(work[0])
+        self._layers = steps.FrozenLayers(source, threads)
+        self._turn = threading.Lock()
 
-    def compute(self, unit: Unit) -> None:
-        """Write a unit's shards. Raises DataError where an image has gone, OutputError where the disk is full."""
-        if storage.is_local(self._uri) and not storage.local(self._uri).is_dir():
-            raise cluster.unseen(self._uri)
-        pixels = self._decode(unit)
-        # The next view is drawn while this one goes through the backbone.
-        views = prefetch(lambda view: self._draw(unit, pixels, view), unit.views, threads=1, window=2)
-        for features, view in zip(unit.views.values(), views, strict=True):
-            self._store(unit, features, view)
-
-    def _decode(self, unit: Unit) -> np.ndarray:
-        """(n, size, size, 3) uint8 of the unit's rows."""
-        dataset, size = self._source.dataset, self._source.image_size
-        paths = dataset.splits[unit.split].paths[unit.start : unit.end]
-        images = prefetch(
-            lambda path: decode.load_known(dataset.uri(path), size, unit.resize), paths, self._threads
-        )
-        return np.fromiter(images, np.dtype((np.uint8, (size, size, 3))), len(paths))
-
-    def _draw(self, unit: Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
-        if view is None:
-            return pixels
-        numbers = self._source.dataset.splits[unit.split].numbers[unit.start : unit.end]
-        seed = self._source.augment_seed
-        policy = augment.POLICIES[view.policy]
-        pairs = zip(pixels, numbers, strict=True)
-        return np.stack([augment.view(image, seed, int(n), view.number, policy) for image, n in pairs])
-
-    def _store(self, unit: Unit, features: list[Feature], pixels: np.ndarray) -> None:
-        computed = [feature for feature in features if feature.cut_point != PIXELS]
-        values = {PIXELS: pixels} | self._forward(unit.backbone, computed, pixels)
-        for feature in features:
-            store.write_shard(self._uri, feature, unit.shard, values[feature.cut_point])
-
-    def _forward(self, name: str, features: list[Feature], pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Cut point -> (n, *shape) in the dtype that it is stored in; raises NotFiniteError."""
-        if not features:
-            return {}
-        function = self._function(name, features)
-        batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-        return {
-            feature.cut_point: _stored(feature, [batch[feature.cut_point] for batch in batches])
-            for feature in features
-        }
-
-    def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
-        import tensorflow as tf
-
-        device.use_threads(self._threads)
-        if self._loaded != name:
-            device.use_precision(self._source.precision)
-            self._model = backbones.build(name, self._source.weights, self._source.image_size)
-            self._loaded, self._functions = name, {}
-        cut_points = tuple(CutPoint(feature.cut_point, feature.shape) for feature in features)
-        if cut_points not in self._functions:
-            self.compiled += 1
-            model = cut.prefix(self._model, list(cut_points))
-            signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
-            self._functions[cut_points] = tf.function(
-                lambda pixels: {
-                    cut_point: tf.cast(value, tf.float32)
-                    for cut_point, value in model(tf.cast(pixels, tf.float32), training=False).items()
-                },
-                input_signature=signature,
-            )
-        return self._functions[cut_points]
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        _check_seen(self._uri)
+        unit, number = self._units[row["unit"]], row["view"]
+        features = list(unit.views.values())[number]
+        with self._turn:
+            start, compiled = time.monotonic(), self._layers.compiled
+            values = self._layers(unit.backbone, features, row["pixels"])
+            seconds, warm = time.monotonic() - start, self._layers.compiled == compiled
+        steps.write(self._uri, unit, values)
+        return {"unit": row["unit"], "views": [number], "seconds": seconds, "warm": warm}
 
 
-def _stored(feature: Feature, batches: "list[tf.Tensor]") -> np.ndarray:
-    """(n, *shape) in the dtype it is stored in; raises NotFiniteError."""
-    with np.errstate(over="ignore"):
-        values = np.concatenate([batch.numpy() for batch in batches]).astype(feature.dtype)
-    if not np.isfinite(values).all():
-        raise NotFiniteError(
-            f"features of {feature.backbone} at {feature.cut_point} are not finite in {feature.dtype}; give "
-            "--feature-dtype float32, and --precision float32"
-        )
-    return values
+def _check_seen(uri: str) -> None:
+    """Raises OutputError on a node that lacks the store's disk."""
+    if storage.is_local(uri) and not storage.local(uri).is_dir():
+        raise cluster.unseen(uri)

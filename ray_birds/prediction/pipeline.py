@@ -13,10 +13,6 @@ from ray_birds.prediction import steps
 from ray_birds.prediction.steps import Job
 
 _ACTOR_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
-# Decoding is a few percent of a forward pass on a CPU, and writing less: they count for little, so that they run
-# beside the model, and are held back by what they may put into the object store.
-_SIDE_CPUS = 0.1
-
 
 Map = Callable[[dict[str, Any]], dict[str, Any]]
 Shared = list["ray.ObjectRef[Job]"]  # in a list, so that a step's process fetches it once and not with each unit
@@ -44,30 +40,27 @@ def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Itera
     as much as scoring a hundred images.
     """
     threads = min(_ACTOR_CPUS, resources.node_cpus)
-    actors = min(resources.gpus or max(1, resources.cpus // threads), len(units))
-    decoders = job.config.decoders or min(resources.cpus, len(units))
+    pools = _pools(job, len(units), resources, threads)
     names: list[str] = []
 
-    def pool(size: int, cpus: float, gpus: int = 0) -> dict[str, Any]:
+    def pool(strategy: ray.data.ActorPoolStrategy, cpus: float, gpus: int = 0) -> dict[str, Any]:
         return {
-            "compute": ray.data.ActorPoolStrategy(size=size),
+            "compute": strategy,
             "num_cpus": cpus,
             "num_gpus": gpus,
             "ray_remote_args_fn": lambda: {"name": _new_name(names)},
         }
 
+    fed = pool(pools.fed, cluster.FED_CPUS, gpus=1) if resources.gpus else pool(pools.fed, threads / 2)
     shared: Shared = [ray.put(job)]
     rows = (
         ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
-        .map(cast(Map, Decoder), fn_constructor_args=(shared,), **pool(decoders, _SIDE_CPUS))
-        .map(
-            cast(Map, Scorer),
-            fn_constructor_args=(shared, threads),
-            **(pool(actors, 1, gpus=1) if resources.gpus else pool(actors, threads / 2)),
-        )
-        .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(actors, _SIDE_CPUS))
+        .map(cast(Map, Decoder), fn_constructor_args=(shared,), **pool(pools.feeders, cluster.SIDE_CPUS))
+        .map(cast(Map, Scorer), fn_constructor_args=(shared, threads), **fed)
+        .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(pools.fed, cluster.SIDE_CPUS))
     )
-    waiting = 2 * (decoders + 2 * actors)  # units in the object store: being made, waiting, being scored
+    # Units in the object store: being made, waiting, being scored.
+    waiting = 2 * (pools.feeders.max_size + 2 * pools.fed.max_size)
     rows.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=waiting * job.files.size(units[0]) * job.pixels
     )
@@ -75,6 +68,13 @@ def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Itera
         yield from rows.iter_rows()
     finally:
         _end(names)
+
+
+def _pools(job: Job, units: int, resources: cluster.Resources, threads: int) -> cluster.Pools:
+    if resources.gpus:
+        return resources.feeding(units, units, job.config.decoders)
+    decoders, scorers = job.config.decoders or resources.cpus, max(1, resources.cpus // threads)
+    return cluster.Pools(cluster.pool(decoders, decoders, units), cluster.pool(scorers, scorers, units))
 
 
 def _new_name(names: list[str]) -> str:

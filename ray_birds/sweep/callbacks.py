@@ -23,7 +23,7 @@ from ray_birds.sweep.trackers.tracking import Tracking
 
 _COLUMNS = (
     *("trial", "state", "node", "epoch", "loss", "accuracy", "valid loss", "valid accuracy", "images/s"),
-    "failures",
+    *("waited", "failures"),
 )
 
 
@@ -237,7 +237,7 @@ class Progress(Callback):
     def _row(self, name: str) -> list[str]:
         last, total, failures = self._last.get(name), self._variants[name].epochs, self._failed(name)
         if last is None:
-            return [name, self._state[name], "", f"0/{total}", "", "", "", "", "", str(failures or "")]
+            return [name, self._state[name], "", f"0/{total}", *[""] * 6, str(failures or "")]
         scores = [f"{last[key]:.4f}" for key in ("loss", "accuracy", "valid_loss", "valid_accuracy")]
         return [
             name,
@@ -246,6 +246,7 @@ class Progress(Callback):
             f"{last['epoch']}/{total}",
             *scores,
             f"{last['images_per_second']:,.0f}",
+            "" if last["waited"] is None else f"{last['waited']:.0%}",
             str(failures or ""),
         ]
 

@@ -13,7 +13,7 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.data.splits import Shares
 from ray_birds.features import compute
-from ray_birds.features.compute import Source
+from ray_birds.features.steps import Source
 from ray_birds.features.store import FeatureSpec
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
@@ -106,9 +106,10 @@ def prepare(
 def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
     """GPUs of a trial; and what the cluster has, or is expected to have once an autoscaler has started nodes."""
     gpus = config.gpus_per_trial if config.gpus_per_trial is not None else float(min(resources.gpus, 1))
-    if not gpus or resources.gpus:
+    if not gpus or (resources.gpus and not cluster.may_grow(resources)):
         return gpus, resources
-    return gpus, dataclasses.replace(resources, gpus=len(variants(config)) * config.workers_per_trial)
+    most = len(variants(config)) * config.workers_per_trial
+    return gpus, dataclasses.replace(resources, gpus=max(resources.gpus, most))
 
 
 def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:
@@ -148,9 +149,12 @@ def _describe(config: TuneConfig) -> dict[str, Description]:
 
 
 def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset, weights: str) -> Inspection:
-    """Decode every image once, and say what was found. Raises DataError for images that a sweep did not have."""
+    """See every image once, and say what was found. Raises DataError for images that a sweep did not have."""
     shares = Shares(config.valid_share, config.test_share, config.split_seed)
-    inspection = inspect_job.inspect(data, config.image_size, config.max_bad_images, shares)
+    kept = config.features_dir if config.features == "auto" else ""
+    inspection = inspect_job.inspect(
+        data, config.image_size, config.max_bad_images, shares, kept, verify=config.verify_images
+    )
     if config.resume and not directory.began_with(inspection):
         raise DataError(
             f"{data.root}: its images are no longer those that the sweep began with; bring them back, give their "

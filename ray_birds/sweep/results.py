@@ -48,6 +48,7 @@ class Epoch:
     images_per_second: float  # while training
     batch_size: int  # half of what was asked for where that was too large for the device's memory
     valid_macro_f1: float  # mean F1 of the classes, each counting alike
+    waited: float | None = None  # share of the time of training that the device waited for data; None: not taken
 
     def score(self, by: str) -> float:
         """What --select-by says, the higher the better; a number that is none is worse than any other."""
@@ -166,6 +167,13 @@ class Trial:
         return len(self.history) / sum(1 / epoch.images_per_second for epoch in self.history)
 
     @property
+    def waited(self) -> float:
+        """Share of the time of training that the device waited for data, in the epochs that took steps."""
+        timed = [(epoch.waited, epoch.seconds) for epoch in self.history if epoch.waited is not None]
+        total = sum(seconds for _, seconds in timed)
+        return sum(share * seconds for share, seconds in timed) / total if total else math.nan
+
+    @property
     def batch_size(self) -> int:
         return self.history[-1].batch_size if self.history else self.variant.batch_size
 
@@ -190,6 +198,7 @@ class Trial:
             "test_accuracy": self.test_accuracy,
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
+            "waited": self.waited,
             "feature_seconds": self.cost.feature_seconds,
             "parameters": self.cost.parameters,
             "multiply_adds": self.cost.multiply_adds,

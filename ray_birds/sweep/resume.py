@@ -14,7 +14,7 @@ from ray_birds.sweep.directory import SweepDirectory
 _URIS = ("data", "labels", "results", "weights", "features_dir")
 # These decide nothing about the numbers: a sweep that is resumed takes them as they are given now.
 _FREE = (
-    *("resume", "verbose", "verify_features", "max_failures", "time_limit", "track"),
+    *("resume", "verbose", "verify_features", "verify_images", "max_failures", "time_limit", "track"),
     *("gpus_per_trial", "cpus_per_trial", "workers_per_trial"),
 )
 

@@ -34,7 +34,7 @@ def show(results: Results) -> None:
     usual = {"workers": "1", "gpus": "0", "failures": "0"}
     seen = [name for name, value in usual.items() if any(str(row[name]) != value for row in rows)]
     differ = [name for name in ("feature_seconds", "multiply_adds") if len({row[name] for row in rows}) > 1]
-    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", *differ, *seen)
+    columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", "waited", *differ, *seen)
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]
     terminal.show(terminal.table("Results", columns, cells))
     directory = results.directory

@@ -4,7 +4,9 @@ Both feed the same loop, in the same order, from the same first weights.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +33,13 @@ class Inputs:
     """What one phase's model reads, as a function of a split's rows.
 
     `train` takes rows and which view of them, `plain` a split's name and rows; both give (n, *cut_point.shape).
+    `readers` threads make batches ready.
     """
 
     cut_point: CutPoint
     train: Callable[[Rows, View | None], np.ndarray]
     plain: Callable[[str, Rows], np.ndarray]
+    readers: int = _READERS
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ def stored_inputs(feature_spec: FeatureSpec, uri: str, cut_point: CutPoint) -> I
     )
 
 
-def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
-    """Inputs of a phase from the images, read, decoded and augmented anew in every epoch."""
+def direct_inputs(variant: Variant, dataset: Dataset, cpus: int = 1) -> Inputs:
+    """Inputs of a phase from the images, read, decoded and augmented anew in every epoch, on `cpus`."""
 
     def pixels(split: str, number: int) -> np.ndarray:
         uri = dataset.uri(dataset.splits[split].paths[number])
@@ -123,6 +127,7 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
         CutPoint(PIXELS, (variant.image_size, variant.image_size, 3)),
         lambda numbers, view: np.stack([seen(int(number), view) for number in numbers]),
         lambda split, numbers: np.stack([pixels(split, int(number)) for number in numbers]),
+        max(_READERS, cpus),
     )
 
 
@@ -137,13 +142,44 @@ def task(plan: Plan, name: str, member: Member = ALONE) -> Task:
             for cut_point in (about.pooled, about.cut_points[variant.unfreeze])
         )
     else:
-        head = tail = direct_inputs(variant, plan.data)
+        head = tail = direct_inputs(variant, plan.data, plan.threads)
     devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
     shared = SharedHead(plan.directory, heads.key(variant, stored=name in plan.stored))
     return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared, member)
 
 
-def batches(rows: Rows, size: int, make: Callable[[Rows], np.ndarray]) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Batches of rows and what `make` gives for them, a few of them made ahead by threads."""
+class Waiting:
+    """Takes the time that the device has nothing to do because the next batch is not there yet.
+
+    A GPU works on while Python does: where a batch is late, its last step is waited for first, and then the clock
+    starts.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last: tuple[tf.Tensor, ...] = ()
+
+    def after(self, step: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Note, and return, what the step that was begun last will give."""
+        self._last = step
+        return step
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        for value in self._last:
+            value.numpy()
+        start = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - start
+
+
+def batches(
+    rows: Rows,
+    size: int,
+    make: Callable[[Rows], np.ndarray],
+    readers: int = _READERS,
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[tuple[Rows, np.ndarray]]:
+    """Batches of rows and what `make` gives for them, a few of them made ahead by `readers` threads."""
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    yield from zip(parts, prefetch(make, parts, _READERS, window=_READERS + 1), strict=True)
+    yield from zip(parts, prefetch(make, parts, readers, readers + 1, waiting), strict=True)

@@ -21,7 +21,7 @@ from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.factors import Variant, View
 from ray_birds.sweep.heads import Solved
 from ray_birds.sweep.results import Epoch
-from ray_birds.sweep.tasks import Inputs, Rows, Task, batches
+from ray_birds.sweep.tasks import Inputs, Rows, Task, Waiting, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
 _PROBE_ROWS = 1024  # of stored features at a time
@@ -121,13 +121,13 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
     steps = -(-len(rows) // variant.batch_size)
     rates = schedule(variant, steps, in_head=in_head)
     first = (epoch if in_head else epoch - variant.head_phase) * steps
-    share, shares = task.member.share, task.member.shares
-    seen = batches(rows, variant.batch_size, lambda part: inputs.train(share(part), view))
+    share, shares, waiting = task.member.share, task.member.shares, Waiting()
+    seen = batches(rows, variant.batch_size, lambda part: inputs.train(share(part), view), inputs.readers, waiting)
     stage.swap()
     totals = []
     for step, (part, x) in enumerate(seen, first):
         mine, each = labels[share(part)], shares(weights[labels[part]])
-        totals.append(stage.step(x, mine, rates.rate(step), each, len(part)))
+        totals.append(waiting.after(stage.step(x, mine, rates.rate(step), each, len(part))))
         task.member.beat()
     loss, hits = (float(sum(values)) for values in zip(*totals, strict=True))
     stage.swap()
@@ -141,6 +141,7 @@ def _epoch(task: Task, stage: Stage, epoch: int) -> tuple[Epoch, np.ndarray]:
         accuracy=hits / len(rows),
         seconds=time.monotonic() - start,
         images_per_second=len(rows) / (trained - start),
+        waited=waiting.seconds / (trained - start),
         batch_size=variant.batch_size,
         **valid,
     )
@@ -211,7 +212,7 @@ def _read_by_head(
 
     def make() -> Iterator[probe.Batch]:
         for view in views:
-            for part, x in batches(rows, size, partial(_at, read, view)):
+            for part, x in batches(rows, size, partial(_at, read, view), task.head.readers):
                 yield stage.pool(x).numpy(), labels[part]
 
     if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
@@ -229,7 +230,7 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
     rows, member = np.arange(len(task.labels[split])), task.member
     mine, read = rows[member.rank :: member.workers], partial(inputs.plain, split)
     parts = []
-    for part, x in batches(mine, task.variant.batch_size, read):
+    for part, x in batches(mine, task.variant.batch_size, read, inputs.readers):
         parts.append((part, stage.predict(x)))
         member.beat()
     scores = np.zeros((len(rows), task.classes), np.float32)

@@ -34,6 +34,29 @@ def test_a_ray_that_is_gone_is_one_line_at_once(
     assert re.fullmatch(rf"Joining the Ray at [\d.]+:{port}\n", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "gpus", "made", "feeders", "fed"),
+    [
+        (((16, 1),), 1, 99, (16, 16), (1, 1)),
+        (((16, 4), (16, 4)), 8, 99, (32, 32), (8, 8)),
+        (((16, 1), (0, 0)), 4, 99, (16, 64), (1, 4)),  # three are to join
+        (((4, 0),), 3, 99, (4, 12), (1, 3)),  # all of them
+        (((16, 1),), 1, 3, (3, 3), (1, 1)),
+        (((1, 2),), 2, 99, (2, 2), (2, 2)),
+    ],
+)
+def test_decoders_are_as_many_as_there_are_cpus_to_each_gpu(
+    sizes: tuple[tuple[int, int], ...], gpus: int, made: int, feeders: tuple[int, int], fed: tuple[int, int]
+) -> None:
+    cpus = sum(count for count, _ in sizes)
+    resources = cluster.Resources(len(sizes), cpus, gpus, 1, False, sizes)
+    pools = resources.feeding(made, made)
+    assert (pools.feeders.min_size, pools.feeders.max_size) == feeders
+    assert (pools.fed.min_size, pools.fed.max_size) == fed
+    given = resources.feeding(made, made, 2)
+    assert (given.feeders.min_size, given.feeders.max_size) == (2, 2)
+
+
 def test_a_ray_of_this_job_alone_needs_no_address(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

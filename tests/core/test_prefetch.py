@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -73,6 +74,29 @@ def test_the_next_is_made_while_one_is_used() -> None:
     results = prefetch(lambda number: begun[number].set(), range(3), threads=1, window=2)
     next(results)
     assert begun[1].wait(10) and not begun[2].is_set()
+
+
+def test_what_is_not_ready_is_waited_for_where_the_consumer_says() -> None:
+    begun, ready, waits = threading.Event(), threading.Event(), 0
+
+    def make(number: int) -> int:
+        if number == 1:
+            assert ready.wait(10)
+        begun.set()
+        return number
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        nonlocal waits
+        waits += 1
+        ready.set()
+        yield
+
+    results = prefetch(make, range(3), threads=2, window=3, waiting=waiting)
+    begun.wait(10)
+    first = next(results)
+    before = waits  # of the first: the threads had no time before it was asked for
+    assert [first, *results] == [0, 1, 2] and before <= 1 and before < waits <= 3
 
 
 def test_an_error_of_the_maker_comes_in_its_place() -> None:

@@ -144,6 +144,7 @@ class Writer:
                     images_per_second=100,
                     batch_size=32,
                     valid_macro_f1=last if number == variant.epochs else last * grown,
+                    waited=0.25 if number == 1 else 0.05,
                 )
             )
         self.directory.write_history(trial, [dataclasses.asdict(epoch) for epoch in epochs])
@@ -318,7 +319,14 @@ def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
         rows = {row["trial"]: row for row in csv.DictReader(file)}
     shown = page.rows("variants")
     assert len(shown) == len(rows) == 6
-    columns = {1: "valid_accuracy", 2: "test_accuracy", 4: "epochs", 5: "seconds", 6: "images_per_second"}
+    columns = {
+        1: "valid_accuracy",
+        2: "test_accuracy",
+        4: "epochs",
+        5: "seconds",
+        6: "images_per_second",
+        7: "waited",
+    }
     for attributes, cells in shown:
         row = rows[attributes["data-trial"]]
         for column, name in columns.items():
@@ -332,9 +340,9 @@ def test_sweep_numbers_equal_trials_csv(sweep: tuple[Path, Page]) -> None:
                 assert float(cell["data-low"]) == pytest.approx(estimate.low)
                 assert text.startswith(f"{100 * share:.2f} %")
                 assert text.endswith(f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %")
-        assert cells[4][1] == row["epochs"] and cells[10][1] == row["status"]
-        assert float(cells[7][0]["data-value"]) == pytest.approx(float(row["seconds"]) + COST.total)
-        assert [cells[8][1], cells[9][1]] == ["386 M", "4.56 M"]
+        assert cells[4][1] == row["epochs"] and cells[11][1] == row["status"]
+        assert float(cells[8][0]["data-value"]) == pytest.approx(float(row["seconds"]) + COST.total)
+        assert [cells[9][1], cells[10][1]] == ["386 M", "4.56 M"]
     assert shown[0][0]["data-trial"] == json.loads((folder / "run.json").read_text())["winner"]
     accuracies = [float(cells[1][0]["data-value"]) for _, cells in shown]
     assert accuracies[:5] == sorted(accuracies[:5], reverse=True) and math.isnan(accuracies[5])

@@ -40,7 +40,11 @@ def progress(tmp_path: Path) -> Progress:
 def result(epoch: int) -> dict[str, Any]:
     scores = dict.fromkeys((field.name for field in dataclasses.fields(Epoch)), 0.5)
     kept = {"kept_epoch": 1, "kept_accuracy": 0.75}
-    return scores | kept | {"epoch": epoch, "images_per_second": 1.0, "gpu": True, "failed": "", "node_ip": "here"}
+    return (
+        scores
+        | kept
+        | {"epoch": epoch, "images_per_second": 1.0, "waited": 0.25, "gpu": True, "failed": "", "node_ip": "here"}
+    )
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -10,7 +10,8 @@ from ray_birds.config import TuneConfig
 from ray_birds.data.dataset import Dataset
 from ray_birds.evaluation.cost import Cost
 from ray_birds.features import compute, store
-from ray_birds.features.compute import Unit
+from ray_birds.features.compute import Pass
+from ray_birds.features.steps import Unit
 from ray_birds.features.store import Effort, FeatureSpec
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import POOLED, CutPoint
@@ -77,6 +78,6 @@ def test_seconds_are_shared_by_views_and_stand_for_the_shards_that_were_there() 
         Unit(ABOUT.name, "train", "stretch", 0, 0, 64, {None: [plain], VIEW: [view]}),
         Unit(ABOUT.name, "train", "stretch", 1, 64, 70, {None: [plain]}),
     ]
-    found = compute._efforts(units, {0: (40.0, False), 1: (0.5, True)})
+    found = compute._efforts([Pass(units[0], [None, VIEW], 40.0, False), Pass(units[1], [None], 0.5, True)])
     assert found[plain] == Effort(20.5, 12.0)  # 6 rows in half a second, once all was compiled
     assert found[view] == Effort(20.0 / 64 * 70, None)

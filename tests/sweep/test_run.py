@@ -421,7 +421,7 @@ def test_a_killed_trial_and_a_killed_driver_change_no_number(settings: TuneConfi
     driver = start([*command(one), "--resume"])
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, output
-    columns = ["seconds", "images_per_second"]
+    columns = ["seconds", "images_per_second", "waited"]
     killed, undisturbed = (
         history(results.with_name(name), "plain-unfreeze10-lr0.005").drop(columns=columns)
         for name in ("killed", "calm")

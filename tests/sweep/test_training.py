@@ -5,6 +5,7 @@ In this process, and on few images: what is compared are numbers, epoch by epoch
 
 import dataclasses
 import gc
+import time
 import weakref
 from collections import defaultdict
 from pathlib import Path
@@ -21,8 +22,8 @@ from ray_birds.data import augment, dataset, decode, seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.evaluation import wording
-from ray_birds.features import compute, store
-from ray_birds.features.compute import Materialiser, Source
+from ray_birds.features import compute, steps, store
+from ray_birds.features.steps import Source
 from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model import backbones, bundle
 from ray_birds.model.backbones import Description
@@ -85,9 +86,9 @@ def workplace(birds: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplac
         for feature in spec.needed(variant, about.pooled, about.cut_points[10], ["valid", "test"])
     }
     source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, VARIANT.augment_seed, VARIANT.precision)
-    materialiser = Materialiser(uri, source, 1)
+    decode_views, layers = steps.Decoder(source, 1), steps.FrozenLayers(source, 1)
     for unit in compute._units(features):
-        materialiser.compute(unit)
+        steps.compute(uri, unit, decode_views, layers)
     for feature in features:
         store.finish(uri, feature)
     return Workplace(data, uri, about, spec)
@@ -145,7 +146,11 @@ def undisturbed(workplace: Workplace) -> Run:
 
 def numbers(epoch: Epoch) -> dict[str, object]:
     """An epoch without its times."""
-    return {name: value for name, value in vars(epoch).items() if name not in ("seconds", "images_per_second")}
+    return {
+        name: value
+        for name, value in vars(epoch).items()
+        if name not in ("seconds", "images_per_second", "waited")
+    }
 
 
 def assert_same(one: Run, other: Run, rows: slice = slice(None)) -> None:
@@ -384,39 +389,52 @@ def test_an_epoch_keeps_a_few_batches_and_not_all(workplace: Workplace) -> None:
     assert alive.most["train"] <= 5 and alive.most["plain"] <= 5
 
 
+def test_the_share_of_time_that_the_device_waits_is_told(workplace: Workplace) -> None:
+    def late(numbers: np.ndarray, view: View | None) -> np.ndarray:
+        time.sleep(0.2)
+        return task.head.train(numbers, view)
+
+    task = stored(workplace, dataclasses.replace(VARIANT, batch_size=4))  # 3 batches
+    slow = dataclasses.replace(task.head, train=late, readers=1)
+    quick, waits = train(task).states[-1].history, train(dataclasses.replace(task, head=slow)).states[-1].history
+    assert all(0 <= (epoch.waited or 0) <= 1 for epoch in (*quick, *waits))
+    assert waits[1].waited is not None and waits[1].waited > 0.5  # with all compiled, steps take no time beside it
+    assert [epoch.loss for epoch in waits] == [epoch.loss for epoch in quick]
+
+
 def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp_path: Path) -> None:
     alive = Alive()
 
-    class Followed(Materialiser):
-        def _draw(self, unit: compute.Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
+    class Followed(steps.Decoder):
+        def _draw(self, unit: steps.Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
             return alive.made("views", super()._draw(unit, pixels.copy(), view))
 
     data, point = workplace.data, CutPoint(PIXELS, (VARIANT.image_size, VARIANT.image_size, 3))
     wanted = [workplace.spec.feature("train", point, View("light", number)) for number in range(12)]
     source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
-    materialiser = Followed(str(tmp_path), source, 1)
     (unit,) = compute._units({feature: [0] for feature in wanted})
-    materialiser.compute(unit)
+    steps.compute(str(tmp_path), unit, Followed(source, 1), steps.FrozenLayers(source, 1))
     assert len(unit.views) == 12 and alive.most["views"] <= 3
 
 
 def test_features_that_half_precision_cannot_hold_are_not_stored(workplace: Workplace, tmp_path: Path) -> None:
-    class Huge(Materialiser):
+    class Huge(steps.FrozenLayers):
         def _function(self, name: str, features: list[Feature]) -> Any:
             import tensorflow as tf
 
             return lambda pixels: {one.cut_point: tf.fill((len(pixels), *one.shape), 1e5) for one in features}
 
     point = workplace.about.pooled
+    source = Source(workplace.data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
     for dtype in ("float32", "float16"):
         feature = dataclasses.replace(workplace.spec, dtype=dtype).feature("valid", point, None)
-        made = Huge(str(tmp_path), Source(workplace.data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32"), 1)
         (unit,) = compute._units({feature: [0]})
+        parts = str(tmp_path), unit, steps.Decoder(source, 1), Huge(source, 1)
         if dtype == "float32":
-            made.compute(unit)
+            steps.compute(*parts)
             continue
         with pytest.raises(NotFiniteError, match=r"not finite in float16; give --feature-dtype float32"):
-            made.compute(unit)
+            steps.compute(*parts)
         assert store.missing(str(tmp_path), feature) == [0]
 
 
@@ -472,9 +490,10 @@ def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: P
     ways: tuple[Resize, ...] = ("stretch", "crop")
     specs = {way: dataclasses.replace(workplace.spec, resize=way) for way in ways}
     wanted = {(way, view): specs[way].feature("train", point, view) for way in ways for view in views}
-    materialiser = Materialiser(str(tmp_path), Source(data, DRAWN_WEIGHTS, size, 0, "float32"), 2)
+    source = Source(data, DRAWN_WEIGHTS, size, 0, "float32")
+    decode_views, layers = steps.Decoder(source, 2), steps.FrozenLayers(source, 2)
     for unit in compute._units({feature: [0] for feature in wanted.values()}):
-        materialiser.compute(unit)
+        steps.compute(str(tmp_path), unit, decode_views, layers)
     train = data.splits["train"]
     for (way, view), feature in wanted.items():
         images = [decode.load_known(data.uri(path), size, way) for path in train.paths]

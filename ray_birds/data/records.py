@@ -1,0 +1,97 @@
+"""Image records kept between sweeps: a file is not read again to be inspected where it has not changed.
+
+One Parquet file for a data set's folder and the size that its images are decoded to. A record counts as long as
+its file has the size and the time of change that it had before it was read. What could not be read is not kept: it
+may have been the network.
+"""
+
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_birds.core import storage
+from ray_birds.data import decode
+from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import ImageRecord
+
+VERSION = 1  # raise it when a record says something else of the same bytes
+_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("modified", pa.int64()),
+        ("digest", pa.string()),
+        ("error", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("constant", pa.bool_()),
+        ("codes", pa.string()),
+    ]
+)
+Stamp = tuple[int, int]  # size in bytes, last change in nanoseconds since 1970 (UTC)
+Kept = dict[str, tuple[Stamp, ImageRecord]]  # by path
+
+
+def location(folder: str, dataset: Dataset, size: int) -> str:
+    """The file in `folder` for these images at this size."""
+    key = storage.digest(map(str, (VERSION, decode.VERSION, dataset.root, size, dataset.max_bytes)))
+    return storage.join(folder, f"inspected-{key[:16]}.parquet")
+
+
+def stamps(dataset: Dataset) -> dict[str, Stamp]:
+    """Of each path that can be asked for them; on an object store by one listing of the data set's folder."""
+    paths = [path for split in dataset.splits.values() for path in split.paths]
+    if storage.is_local(dataset.root):
+        return {path: stamp for path in paths if (stamp := _local(dataset.uri(path))) is not None}
+    listed = {storage.relative(info, dataset.root): info for info in storage.listing(dataset.root)}
+    return {path: (info.size, info.mtime_ns) for path in paths if (info := listed.get(path)) and info.mtime_ns}
+
+
+def _local(uri: str) -> Stamp | None:
+    if not storage.is_local(uri):
+        return None
+    try:
+        status = storage.local(uri).stat()
+    except OSError:  # vanished: whoever reads it says so
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def read(uri: str) -> Kept:
+    """What is kept there; nothing where there is no such file, or a damaged one."""
+    try:
+        rows = pq.read_table(io.BytesIO(storage.read(uri)), schema=_SCHEMA).to_pydict()
+    except (OSError, pa.ArrowException):
+        return {}
+    columns = (rows[name] for name in _SCHEMA.names)
+    return {
+        path: ((count, modified), ImageRecord(*record))
+        for path, count, modified, *record in zip(*columns, strict=True)
+    }
+
+
+def unchanged(kept: Kept, stamps: dict[str, Stamp]) -> dict[str, ImageRecord]:
+    """The records that still count."""
+    return {path: kept[path][1] for path, stamp in stamps.items() if path in kept and kept[path][0] == stamp}
+
+
+def write(uri: str, kept: Kept, records: dict[str, ImageRecord], stamps: dict[str, Stamp]) -> None:
+    """Keep `records`, read after the `stamps` were taken, and what is kept of other files."""
+    new = {path: (stamp, records[path]) for path, stamp in stamps.items() if not records[path].error}
+    rows = ((path, *stamp, *record) for path, (stamp, record) in (kept | new).items())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(_columns(rows), schema=_SCHEMA), buffer)
+    with suppress(OSError):  # on a full disk they are read again next time
+        storage.write(uri, buffer.getvalue())
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> dict[str, list[object]]:
+    columns: dict[str, list[object]] = {name: [] for name in _SCHEMA.names}
+    for row in rows:
+        for values, value in zip(columns.values(), row, strict=True):
+            values.append(value)
+    return columns
