@@ -54,8 +54,9 @@ class _Sweep(Settings):
     """Columns of --labels that have other names, such as path=filepath label=species."""
     group_by: str = ""
     """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
-    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
-    --labels, below --data."""
+    --labels, by default group where there is one; or folder:1, the first folder below the class's or, with
+    --labels, below --data; or burst:30, photographs of one folder and camera, each at most 30 s after the one
+    before."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     valid_share: float = 0.1
@@ -271,13 +272,14 @@ def _check_values(name: str, values: tuple[Any, ...], about: Factor) -> None:
 
 def _check_labels(labels: str, columns: tuple[str, ...], group_by: str) -> None:
     kind, mark, number = group_by.partition(":")
-    is_folder = bool(mark) and kind == "folder"
+    is_rule = bool(mark) and kind in ("folder", "burst")
     check(
-        not is_folder or (number.isdecimal() and int(number) >= 1),
-        f"--group-by {group_by}: expected folder:1 or so",
+        not is_rule or (number.isdecimal() and int(number) >= 1),
+        f"--group-by {group_by}: expected {'folder:1' if kind == 'folder' else 'burst:30'} or so",
     )
     check(
-        is_folder or not group_by or bool(labels), f"--group-by {group_by}: a column needs --labels; or folder:1"
+        is_rule or not group_by or bool(labels),
+        f"--group-by {group_by}: a column needs --labels; or folder:1, or burst:30",
     )
     check(not columns or bool(labels), "--columns is for --labels")
     roles = [given.partition("=")[0] for given in columns]
@@ -449,8 +451,9 @@ class CheckConfig(Settings):
     """Columns of --labels that have other names, such as path=filepath label=species."""
     group_by: str = ""
     """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
-    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
-    --labels, below --data."""
+    --labels, by default group where there is one; or folder:1, the first folder below the class's or, with
+    --labels, below --data; or burst:30, photographs of one folder and camera, each at most 30 s after the one
+    before."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000

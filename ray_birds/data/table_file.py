@@ -42,7 +42,7 @@ def _columns(uri: str, labels: Labels) -> dict[str, list[str]]:
     """The texts of each column that is there, by role; "" for none. Raises DataError."""
     try:
         names = _names(uri)
-        roles = ("path", "label", "split", *(["group"] if not labels.group_folders else []))
+        roles = ("path", "label", "split", *(["group"] if labels.group_column else []))
         wanted = {role: labels.column(role) for role in roles}
         for role, name in wanted.items():
             if name not in names and (role in ("path", "label") or name != role):
