@@ -65,6 +65,9 @@ class _Sweep(Settings):
     """The same for test/; 0 does without a test split."""
     split_seed: int = 0
     """Another seed takes other images."""
+    folds: int = 0
+    """Cross-validation: every variant is trained as often as this, each time on all images of train and valid but
+    those of one fold; the winner is trained again on all of them. 0: one split for validation."""
     results: str = "results"
     """Folder that holds the results of all sweeps."""
     name: str = ""
@@ -195,6 +198,7 @@ class TuneConfig(_Factors):
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
         _check_labels(self.labels, self.columns, self.group_by)
+        self._check_folds()
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
@@ -230,6 +234,22 @@ class TuneConfig(_Factors):
         check(
             self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and self.search == "grid"),
             f"--preset article fixes {', '.join(map(option, ARTICLE[0]))} and has no --search: leave these out",
+        )
+
+    def _check_folds(self) -> None:
+        """That nothing else is asked for that needs one split for validation."""
+        check(self.folds == 0 or self.folds >= 2, f"--folds {self.folds}: expected at least 2, or 0 for none")
+        reasons = {
+            "patience": "all folds of a variant are compared at the same epoch",
+            "scheduler": "it would compare trials that are scored on different images",
+            "score_all": "only the winner is trained on all images that test is not",
+            "valid_share": "folds take the place of a valid split",
+        }
+        for name, why in reasons.items():
+            check(not self.folds or self._is_as_tried([name]), f"--folds leaves no room for {option(name)}: {why}")
+        check(
+            not self.folds or self.search != "optuna",
+            "--folds leaves no room for --search optuna: it would choose by single folds; take grid or random",
         )
 
     @property

@@ -25,7 +25,7 @@ def require(config: TuneConfig) -> None:
 
 def space(plan: Plan) -> dict[str, Any]:
     """Each factor by name: its value or, where the variants differ in it, Tune's choice of theirs."""
-    points = [variant.values for variant in plan.variants.values()]
+    points = [*plan.points.values()]
     values = {name: [*dict.fromkeys(point[name] for point in points)] for name in points[0]}
     return {name: tune.choice(some) if len(some) > 1 else some[0] for name, some in values.items()}
 
@@ -33,7 +33,7 @@ def space(plan: Plan) -> dict[str, Any]:
 def algorithm(plan: Plan) -> SearchAlgorithm | Searcher:
     """What hands Tune the variants: all of them in the order of the plan or, where it is to choose, Optuna."""
     if plan.trials == len(plan.variants):
-        return BasicVariantGenerator(points_to_evaluate=[one.values for one in plan.variants.values()])
+        return BasicVariantGenerator(points_to_evaluate=[*plan.points.values()])
     return Untried(plan)
 
 

@@ -42,7 +42,8 @@ class Task:
     """A trial's work. `labels` by split are (n,) int32; `head` and `tail` are the inputs of the two phases.
 
     `devices` are those that train each batch together, where there is more than one. `shared` is where a solved
-    head is found or left, if other trials begin with the same one.
+    head is found or left, if other trials begin with the same one. What holds no images out, since it has the
+    recipe from the folds, has no labels of valid: it ends after the epoch `until`, and its head has the `penalty`.
     """
 
     variant: Variant
@@ -53,6 +54,8 @@ class Task:
     tail: Inputs
     devices: tuple[str, ...] = ()
     shared: SharedHead | None = None
+    until: int | None = None
+    penalty: float | None = None
 
     @property
     def shape(self) -> Shape:
@@ -122,6 +125,15 @@ def direct_inputs(variant: Variant, dataset: Dataset) -> Inputs:
     )
 
 
+def of_fold(inputs: Inputs, learned: Rows, held_out: Rows) -> Inputs:
+    """Inputs whose train and valid are these rows of train."""
+    return Inputs(
+        inputs.cut_point,
+        lambda numbers, view: inputs.train(learned[numbers], view),
+        lambda split, numbers: inputs.plain("train", held_out[numbers]),
+    )
+
+
 def task(plan: Plan, name: str) -> Task:
     """The work of a sweep's trial, reading stored features or images as the plan says."""
     variant = plan.variants[name]
@@ -134,6 +146,10 @@ def task(plan: Plan, name: str) -> Task:
         )
     else:
         head = tail = direct_inputs(variant, plan.data)
+    if plan.folds and variant.fold is not None:
+        rows = plan.folds.rows(variant.fold)
+        labels = {split: labels["train"][some] for split, some in zip(("train", "valid"), rows, strict=True)}
+        head, tail = of_fold(head, *rows), of_fold(tail, *rows)
     devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
     shared = SharedHead(plan.directory, heads.key(variant, stored=name in plan.stored))
     return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared)

@@ -166,7 +166,9 @@ def _trainable(config: dict[str, Any], plan: Plan) -> None:
     def on_epoch(now: checkpoint.Checkpoint, scores: np.ndarray) -> None:
         with directory.writing():
             directory.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
-            if not now.earlier:
+            if plan.folds:
+                directory.write_scores(name, len(now.history), scores)
+            elif not now.earlier:
                 directory.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
             directory.write_checkpoint(name, len(now.history), now.to_bytes())
         report(now.history)
