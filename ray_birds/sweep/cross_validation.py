@@ -1,6 +1,6 @@
 """The trials of a variant's folds joined to one: what each says of the images that it held out, at the same epoch.
 
-All folds are taken at the epoch that is best in their mean: an epoch of its own for each would be chosen by the few
+All folds are taken at the epoch that is best in their mean: one of its own for each would be chosen by the few
 images that it is scored on. What they say is out of fold: every image is predicted once, by a model that has not
 learned from it nor from its group.
 """
@@ -21,7 +21,7 @@ from ray_birds.sweep.results import Epoch
 
 
 def joined(plan: Plan, errors: dict[str, str]) -> tuple[Plan, dict[str, str]]:
-    """The plan and the errors of the variants, from those of their folds' trials; writes what these give together."""
+    """The plan and the errors of variants, from those of their folds' trials; writes what these give together."""
     trials: dict[str, list[str]] = defaultdict(list)
     for name, variant in plan.variants.items():
         trials[name.removesuffix(f"-{FOLD}{variant.fold}")].append(name)
@@ -95,7 +95,7 @@ def penalty(plan: Plan, name: str) -> float | None:
         penalties = [Solved.from_bytes(data or b"").penalty for data in found]
     except ValueError as error:
         raise OutputError(
-            f"{plan.directory.path('heads')}: the heads of the folds of {name} are not whole; start the sweep with "
-            "another --name: its features are kept"
+            f"{plan.directory.path('heads')}: the heads of the folds of {name} are not whole; start the sweep "
+            "with another --name: its features are kept"
         ) from error
     return float(np.exp(np.median(np.log(penalties))))

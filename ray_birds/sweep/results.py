@@ -285,8 +285,10 @@ def trials(
     """
     varied = factors.varied(variants.values())
     histories = {name: tuple(Epoch(**epoch) for epoch in directory.history(name)) for name in variants}
-    failures = [row["trial"].partition(f"-{FOLD}")[0] for row in directory.failures()]
     folds = directory.folds()
+    failures = [row["trial"] for row in directory.failures()]
+    if folds:
+        failures = [trial.rpartition(f"-{FOLD}")[0] or trial for trial in failures]
     found = [
         Trial(
             name=name,

@@ -233,7 +233,7 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
 
 
 def _valid(task: Task, stage: Stage, inputs: Inputs) -> tuple[dict[str, float], np.ndarray]:
-    """The numbers of valid in an Epoch, by name, and the probabilities (n, classes) that they are of; NaN of none."""
+    """The numbers of valid in an Epoch, by name, NaN without it; and the probabilities (n, classes) of these."""
     if "valid" not in task.labels:
         nothing = dict.fromkeys(("valid_loss", "valid_accuracy", "valid_macro_f1"), math.nan)
         return nothing, np.zeros((0, task.classes), np.float32)
