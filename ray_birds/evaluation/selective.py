@@ -96,7 +96,8 @@ class Known:
     """Labelled images that a model was chosen by, as it sees them: what thresholds are told from.
 
     These are (n,): `probability` float32 of the prediction, `right` bool, `distance` float32 from what it was
-    trained on (`ood.Reference.distance`), NaN where that is not known. It was chosen among `models` by these images.
+    trained on (`ood.Reference.distance`), NaN where that is not known. It was chosen among `models` by these
+    images.
     """
 
     probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))

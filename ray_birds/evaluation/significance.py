@@ -154,7 +154,7 @@ def state(
     """Compare the best recipe with every other: the statement that the article lacks.
 
     `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice. What
-    is right of the images was said out of so many `folds`, if any; those of one of `groups` (n,) are not independent.
+    is right was said out of so many `folds`, if any; images of one of `groups` (n,) are not independent.
     Raises ValueError where runs are of different images or none is called `bundle`.
     """
     if len({len(run.correct) for run in runs}) > 1:

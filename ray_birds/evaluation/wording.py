@@ -103,12 +103,12 @@ def _valid(found: "Significance") -> str:
     if not found.folds:
         return f"Of the {found.images:,} valid images {score} are named right{mean}{picked}."
     whole = (
-        f" Its {found.groups:,} groups of images that belong together lie whole in a fold, and the interval takes the "
-        "images of one for no more than they say together."
+        f" Their {found.groups:,} groups of images that belong together are whole, and the interval takes the "
+        "images of a group for no more than they say together."
     )
     return (
-        f"Out of {found.folds} folds {score} of the {found.images:,} images of train and valid are named right, each "
-        f"by a model that had not learned from its fold{mean}{picked}."
+        f"Of the {found.images:,} images that {found.folds} folds held out {score} are named right, each by a "
+        f"model that had not learned from its fold{mean}{picked}."
     ) + whole * (found.groups < found.images)
 
 
@@ -117,8 +117,11 @@ def _bundle(found: "Significance") -> list[str]:
     own = next((one for one in found.spreads if one.recipe == found.bundle.recipe), None)
     value = share(found.bundle.accuracy, found.images)
     if found.folds:
-        once = "The bundle was trained again, on all of these images, for the epochs and with the penalty of the folds"
-        return [f"{once}{f'; its seed is {found.bundle.seed}' if own else ''}."]
+        seed = f", with seed {found.bundle.seed}" if own else ""
+        return [
+            f"The bundle was trained again{seed}, on all of these images, as long as was best over the folds: it "
+            "has no score on them."
+        ]
     if own is None:
         return []
     if own.low == own.high:

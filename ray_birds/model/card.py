@@ -112,13 +112,13 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str], folds: int
         if _few(one)
     ]
     about = (
-        "The interval on valid is that of one model; where the best of several was picked there, the one above counts "
-        "it in."
+        "The interval on valid is that of one model; where the best of several was picked there, the one above "
+        "counts it in."
     )
     if folds:
         about = (
-            "What the folds say is of models that learned from the other folds; this one learned from all of these "
-            "images, and has a score of its own on test alone."
+            "What the folds say is of models that learned from the other folds; this one learned from all of "
+            "these images, and has a score of its own on test alone."
         )
     return f"""## Results
 

@@ -76,7 +76,7 @@ def write_sweep_report(sweep: Results) -> str:
 
 
 def valid_estimate(sweep: Results, trial: Trial) -> Estimate:
-    """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images; with folds, of groups."""
+    """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images, or of groups."""
     if trial.valid and trial.valid.group is not None:
         return metrics.accuracy(trial.valid.correct, trial.valid.group)._replace(value=trial.valid_accuracy)
     return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"].get("valid", 0))

@@ -223,8 +223,8 @@ def make_of(config: BundleConfig) -> Bundled:
     sweep = Sweep.at(config.sweep).results
     if sweep.config.folds:
         raise SettingsError(
-            f"--sweep {config.sweep}: has folds, and of its variants only the winner was trained on all images: its "
-            f"bundle is {sweep.directory.best}; for another one start a sweep of it alone: the features are kept"
+            f"--sweep {config.sweep}: has folds, and only its winner was trained on all images, which is in "
+            f"{sweep.directory.best}; for another one start a sweep of it alone: the features are kept"
         )
     trial = _trial(sweep, config.trial)
     uri = storage.resolve(config.output) if config.output else sweep.directory.path("bundles", trial.name)

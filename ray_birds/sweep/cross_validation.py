@@ -10,12 +10,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from ray_birds.core.errors import OutputError
 from ray_birds.data.inspection import Folds
-from ray_birds.sweep import heads, results
+from ray_birds.sweep import results
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import FOLD
-from ray_birds.sweep.heads import Solved
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Epoch
 
@@ -78,24 +76,3 @@ def out_of_fold(directory: SweepDirectory, name: str, folds: Folds, epoch: int) 
     for number, part in enumerate(parts):
         found[fold == number] = part
     return found
-
-
-def penalty(plan: Plan, name: str) -> float | None:
-    """The penalty of a variant's solved head: the median of those that are best in its folds, on a log scale.
-
-    None where its head is not solved. Raises OutputError where the heads of the folds are gone.
-    """
-    variant = plan.variants[name]
-    if not variant.solved:
-        return None
-    assert plan.folds
-    of_fold = [dataclasses.replace(variant, fold=number) for number in range(plan.folds.count)]
-    found = [plan.directory.head(heads.key(one, stored=name in plan.stored)) for one in of_fold]
-    try:
-        penalties = [Solved.from_bytes(data or b"").penalty for data in found]
-    except ValueError as error:
-        raise OutputError(
-            f"{plan.directory.path('heads')}: the heads of the folds of {name} are not whole; start the sweep "
-            "with another --name: its features are kept"
-        ) from error
-    return float(np.exp(np.median(np.log(penalties))))

@@ -46,10 +46,9 @@ def _train_again(plan: Plan, name: str, trials: tuple[Trial, ...]) -> bundling.H
     train = plan.data.splits["train"]
     how = f"{kept.epoch} epoch(s) on all {len(train):,} images"
     terminal.say(f"Winner over {plan.folds.count} folds: {name}; training it again, {how}, and making its bundle")
-    penalty = cross_validation.penalty(plan, name)
     again = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(refit.train)
     with cluster.user_errors():
-        ray.get(again.remote(plan, name, kept.epoch, penalty))
+        ray.get(again.remote(plan, name, kept.epoch))
     return bundling.HeldOutOfFolds(
         plan.folds,
         plan.folds.tested(train),

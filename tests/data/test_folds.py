@@ -80,7 +80,7 @@ def test_classes_are_as_even_as_scikit_learns_folds() -> None:
 def test_no_fold_holds_out_all_of_a_class() -> None:
     data = dataset(30, 4, 3)
     path = data.splits["train"].paths
-    data = replace(data, groups={one: "of B" for one in path[30:34]} | {path[34]: "of C", path[35]: "of C"})
+    data = replace(data, groups=dict.fromkeys(path[30:34], "of B") | dict.fromkeys(path[34:36], "of C"))
     found = made(data)
     assert set(found.held_out[30:34]) == {-1}  # theirs is the only group of B
     assert found.held_out[34] == found.held_out[35] != found.held_out[36] and found.held_out[36] >= 0
@@ -111,8 +111,8 @@ def test_train_and_valid_are_one() -> None:
 
 
 def test_bursts_make_folds_without_groups_lie_and_folds_with_them_do_not() -> None:
-    """Bursts of near-copies: what tells the class is weak, what tells the burst strong. A head learns bursts by heart;
-    only folds that keep them whole, and count each for no more than it says, tell what it does on new ones."""
+    """Bursts of near-copies: what tells the class is weak, what tells the burst strong. Heads learn bursts by
+    heart; only folds that keep them whole, and count each for no more than it says, tell of new ones."""
     from ray_birds.model import probe
 
     random = np.random.default_rng(0)
