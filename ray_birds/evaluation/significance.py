@@ -162,22 +162,22 @@ def state(
     exported = next((run for run in runs if run.name == bundle), None)
     if exported is None:
         raise ValueError(f"no run is called {bundle!r}")
-    groups = _by_recipe(runs)
+    replicates = _by_recipe(runs)
     compared = recipes([run.recipe for run in runs], [run.correct for run in runs], groups)
     means = dict(zip(compared.names, compared.means, strict=True))
     # Of equally good recipes, the one that was exported.
-    winner = max(groups, key=lambda name: (_mean(groups[name]), name == exported.recipe))
+    winner = max(replicates, key=lambda name: (_mean(replicates[name]), name == exported.recipe))
     best = compared.names.index(winner)
-    costs = {name: _cost(own) for name, own in groups.items()}
+    costs = {name: _cost(own) for name, own in replicates.items()}
     comparisons = tuple(
         Comparison(
             name,
-            choose(groups[name]).name,
+            choose(replicates[name]).name,
             float(means[name]),
             *compared.difference(best, number, margin),
             margin,
             costs[name],
-            _same(groups[winner], groups[name]),
+            _same(replicates[winner], replicates[name]),
         )
         for number, name in enumerate(compared.names)
         if number != best
@@ -190,7 +190,7 @@ def state(
         accuracy=compared.best(best),
         margin=margin,
         comparisons=comparisons,
-        spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
+        spreads=tuple(_spread(name, own) for name, own in replicates.items() if len(own) > 1),
         test=test,
         untested=untested,
         by=by,
