@@ -65,7 +65,7 @@ def markdown(
         f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
         _results(evaluations, said, data.get("folds", 0)),
-        _trust(selective, data.get("folds", 0)),
+        _trust(selective, data.get("folds", 0), grouped=data.get("grouped", False)),
         _weak(evaluations, data.get("folds", 0)),
         *([_rare(recalls)] if recalls else []),
         _recipe(variant, weights, epoch, data.get("folds", 0)),
@@ -130,9 +130,11 @@ def _results(evaluations: dict[str, Evaluation], said: Sequence[str], folds: int
 {" ".join([*few, ""])}`metrics.json` has all numbers."""
 
 
-def _trust(selective: dict[str, Any], folds: int) -> str:
+def _trust(selective: dict[str, Any], folds: int, *, grouped: bool) -> str:
     tested = any(one and "test" in one for one in selective.values())
     beside = "Test had no say in anything." * tested
+    if grouped:
+        beside = "Images that belong together count singly, so that it promises a little much. " + beside
     columns: tuple[str, ...] = (
         "accuracy wanted",
         "probability at least",
@@ -200,7 +202,15 @@ Most often taken one for another: {pairs}."""
 
 
 def _rare(recalls: Recalls) -> str:
-    columns = ("class", "training images", "valid images", "before", "95 % interval", "after", "95 % interval")
+    columns = (
+        "class",
+        "training images",
+        f"{recalls.on} images",
+        "before",
+        "95 % interval",
+        "after",
+        "95 % interval",
+    )
     rows = [
         (escaped(one.name), f"{one.trained:,}", f"{one.images:,}", *_estimate(one.before), *_estimate(one.after))
         for one in recalls.classes[:_WEAK]

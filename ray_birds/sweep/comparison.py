@@ -85,4 +85,5 @@ def compare_recall(found: Iterable["Trial"], name: str, data: Mapping[str, Any])
     index = {one: number for number, one in enumerate(data["classes"])}
     columns = (after.valid.label, before.valid.prediction, after.valid.prediction)
     numbers = (np.array([index[one] for one in column]) for column in columns)
-    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers))
+    folds = len(after.valid.by_fold)
+    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers), folds)

@@ -176,6 +176,7 @@ class SweepDirectory:
             "notes": list(data.notes),
             "made": list(inspection.made),
             "folds": folds.count if folds else 0,
+            "grouped": folds is not None and len(np.unique(folds.group)) < len(folds.group),
             "bad_images": len(inspection.bad),
             "copies_in_train": inspection.copies,
         }
