@@ -43,8 +43,8 @@ class Recalls:
         least, most = (one.trained for one in (self.classes[0], self.classes[-1]))
         return (
             f"Classes are uneven: from {least:,} to {most:,} training images. Recall on {self.on} images, before: "
-            f"of {self.before}, the head on the frozen backbone alone; after: of {self.after}, which was chosen on "
-            "these images, so that its recall is a little too high on average."
+            f"of {self.before}, the head on the frozen backbone alone; after: of {self.after}, which was chosen "
+            "on these images, so that its recall is a little too high on average."
         )
 
 

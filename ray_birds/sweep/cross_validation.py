@@ -58,10 +58,13 @@ def _mean(epochs: tuple[Epoch, ...], images: np.ndarray) -> Epoch:
     def mean(name: str) -> float:
         return float(np.average([getattr(epoch, name) for epoch in epochs], weights=images))
 
-    scores = ("loss", "accuracy", "valid_loss", "valid_accuracy", "valid_macro_f1")
     return dataclasses.replace(
         epochs[0],
-        **{name: mean(name) for name in scores},
+        loss=mean("loss"),
+        accuracy=mean("accuracy"),
+        valid_loss=mean("valid_loss"),
+        valid_accuracy=mean("valid_accuracy"),
+        valid_macro_f1=mean("valid_macro_f1"),
         seconds=sum(epoch.seconds for epoch in epochs),
         images_per_second=len(epochs) / sum(1 / epoch.images_per_second for epoch in epochs),
         batch_size=min(epoch.batch_size for epoch in epochs),

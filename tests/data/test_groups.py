@@ -110,7 +110,9 @@ def by_time(root: Path, burst: str, file: str = "") -> Dataset:
     images = {path: (root / path).read_bytes() for split in data.splits.values() for path in split.paths}
     facts = {path: exif.read(content) for path, content in images.items()}
     found = {
-        path: ImageRecord(path, "", 9, 9, "JPEG", False, "", one.taken and one.taken.timestamp(), one.camera or "")
+        path: ImageRecord(
+            path, "", 9, 9, "JPEG", False, "", one.taken.timestamp() if one.taken else None, one.camera or ""
+        )
         for path, one in facts.items()
     }
     return groups.by_time(data, found)
