@@ -138,10 +138,11 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
             split: one.to_json() | held[split].to_json() | honest[split] for split, one in evaluations.items()
         } | {
             hub.DATASET: card.folder_name(data["root"]),
-            "folds": folds.folds.count if folds else 0,
             "temperature": dataclasses.asdict(temperature),
             "selective": selective.summary(curves["valid"], curves.get("test")),
         }
+        if folds:
+            measured["folds"] = folds.folds.count
         before = trial.valid.accuracy if trial.valid else None
         if before != evaluations["valid"].accuracy.value:
             measured[TRIAL] = before
