@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,33 +32,47 @@ def make(dataset: Dataset, records: dict[str, ImageRecord], shares: Shares) -> F
     classes have the fewest images, then to the smallest fold. One that is all there is of a class is held out by
     none, and no fold holds out all of a class: a model that never saw it says nothing of how well it can be told.
     """
-    train, count = dataset.splits["train"], shares.folds
+    train = dataset.splits["train"]
     groups = whole_groups(dataset, records)
     place = {path: row for row, path in enumerate(train.paths)}
     of_class = Counter(label for group in groups for label in group.counts)  # groups
-    images = np.bincount(train.labels, minlength=len(dataset.classes))
+    images = Counter(train.labels.tolist())  # of each class
+    folds = [_Fold() for _ in range(shares.folds)]
     held_out = np.full(len(train), -1, np.int64)
     number = np.zeros(len(train), np.int64)
-    has = np.zeros((count, len(dataset.classes)))  # images of each class in each fold
-    held = np.zeros((count, len(dataset.classes)), np.int64)  # and groups
     for order, group in enumerate(sorted(groups, key=lambda group: _order(group, shares.seed))):
         rows = [place[path] for path in group.paths]
         number[rows] = order
-        labels, counts = np.array([*group.counts]), np.array([*group.counts.values()])
-        rest = np.array([of_class[label] - 1 for label in group.counts])
-        free = np.flatnonzero((held[:, labels] < rest).all(axis=1))
-        if len(free):
-            crowded = (has[free][:, labels] @ (counts / images[labels])).round(9)
-            fold = free[np.lexsort((has[free].sum(axis=1), crowded))[0]]
-            held_out[rows] = fold
-            has[fold, labels] += counts
-            held[fold, labels] += 1
-    if len(np.unique(held_out[held_out >= 0])) < count:
+        free = [fold for fold in folds if all(fold.groups[k] < of_class[k] - 1 for k in group.counts)]
+        if free:
+            fold = min(free, key=lambda fold: fold.crowded(group, images))
+            fold.take(group)
+            held_out[rows] = folds.index(fold)
+    if not all(fold.images for fold in folds):
         raise DataError(
-            f"{dataset.root}: --folds {count}: too few groups of images for so many; give fewer folds, or groups "
-            "that are smaller"
+            f"{dataset.root}: --folds {shares.folds}: too few groups of images for so many; give fewer folds, or "
+            "groups that are smaller"
         )
     return Folds(held_out, number)
+
+
+@dataclass(eq=False)
+class _Fold:
+    """What a fold holds out so far: how many images and groups of each class."""
+
+    images: Counter[int] = field(default_factory=Counter)
+    groups: Counter[int] = field(default_factory=Counter)
+    size: int = 0
+
+    def crowded(self, group: Group, images: Counter[int]) -> tuple[float, int]:
+        """How much of the group's classes it has, weighed by theirs in the group; then its size."""
+        share = sum(count * self.images[label] / images[label] for label, count in group.counts.items())
+        return round(share, 9), self.size
+
+    def take(self, group: Group) -> None:
+        self.images.update(group.counts)
+        self.groups.update(group.counts.keys())
+        self.size += len(group.paths)
 
 
 def _order(group: Group, seed: int) -> tuple[int, str]:
