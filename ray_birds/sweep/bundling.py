@@ -107,21 +107,21 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         held: dict[str, HeldOut] = {}
         honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
-            mean = None
-            if folds and split == "valid":
-                scores = apply(folds.scores, temperature.value).astype(np.float32)
+            by_folds = folds if split == "valid" else None
+            if by_folds:
+                scores, mean = apply(by_folds.scores, temperature.value).astype(np.float32), None
+                some = by_folds.strangers
+                features = _seen_by(classifier, _pixels(source, images.select(some), variant)).features
                 distance = np.full(len(images), np.nan, np.float32)
-                strangers = images.select(folds.strangers)
-                features = _seen_by(classifier, _pixels(source, strangers, variant)).features
-                distance[folds.strangers] = reference.distance(features)
+                distance[some] = reference.distance(features)
             else:
                 scores, features, mean = _seen_by(classifier, _pixels(source, images, variant), config.tta)
                 distance = reference.distance(features)
             predictions = scores.argmax(axis=1)
             right = predictions == images.labels
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
-            if folds and split == "valid":
-                accuracy = metrics.accuracy(right, folds.group)
+            if by_folds:
+                accuracy = metrics.accuracy(right, by_folds.group)
                 evaluations[split] = dataclasses.replace(evaluations[split], accuracy=accuracy)
             honest[split] = temperature.measured(scores, images.labels)
             if mean is not None:
