@@ -76,9 +76,7 @@ def test_all_folds_are_taken_at_the_epoch_that_is_best_in_their_mean(plan: Plan)
 
 def test_a_variant_with_a_fold_that_failed_has_failed(plan: Plan) -> None:
     leave(plan, 0, [0.3, 0.6, 1.0], [[1, 1, 1]] * 3)
-    plan.directory.write_failures(
-        [dict.fromkeys(("time", "epoch", "node", "reason"), "") | {"trial": f"{NAME}-fold1"}]
-    )
+    plan.directory.write_failures([dict.fromkeys(FAILURES, "") | {"trial": f"{NAME}-fold1"}])
     trial = joined(plan, {f"{NAME}-fold1": "killed"})
     assert trial.status == "failed" and trial.error == "fold1: killed" and trial.valid is None
     assert trial.failures == 1 and trial.history == ()
