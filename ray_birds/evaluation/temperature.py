@@ -36,7 +36,7 @@ class Temperature:
     def sentence(self) -> str:
         images = f"{self.images:,} valid images"
         if self.folds:
-            images = f"what {self.folds} folds say of the {self.images:,} images that they held out"
+            images = f"the {self.images:,} images that {self.folds} folds held out"
         if self.value == 1:
             return (
                 f"Its probabilities are as training left them: {images} do not show that a temperature would make "
