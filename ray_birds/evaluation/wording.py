@@ -146,7 +146,7 @@ def _compared(found: "Significance") -> list[str]:
         are = "is" if len(same) == 1 else "are"
         made.append(
             f"{_list(same, lambda one: one.recipe)} {are} the same model: the solved head that all of these began "
-            "with, which fine-tuning did not make better on valid."
+            f"with, which fine-tuning did not make better {'over the folds' if found.folds else 'on valid'}."
         )
     if worse:
         made.append(f"By more than chance it is better than {_list(worse, _points)}.")
