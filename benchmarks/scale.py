@@ -114,7 +114,7 @@ def _rate(workers: int, options: Options, folder: Path) -> float:
     """Images a second of the last epoch of a trial that so many workers train."""
     plan = _plan(1, str(folder / f"trial{workers}"), workers)
     with _nodes(workers), mock.patch.object(trials, "_trainable", _together(options.step, options.megabytes)):
-        progress = trials._train(plan, plan.directory.uri)
+        progress = trials._train(plan, Tracking(plan.config), plan.directory.uri)
     assert not progress.errors, progress.errors
     (last,) = progress._last.values()
     return float(last["images_per_second"])
@@ -187,7 +187,7 @@ def _sweep(options: Options, nodes: int, folder: Path) -> float:
     uri = str(folder / f"sweep{nodes}")
     plan = _plan(options.trials, uri)
     with mock.patch.object(trials, "_trainable", _trial(options.seconds)):
-        errors = trials._train(plan, Tracking(config), uri).errors
+        errors = trials._train(plan, Tracking(plan.config), uri).errors
     assert not errors and len(plan.variants) == options.trials, errors
     return math.ceil(options.trials / nodes) * options.seconds
 

@@ -57,8 +57,9 @@ class _Sweep(Settings):
     """Columns of --labels that have other names, such as path=filepath label=species."""
     group_by: str = ""
     """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
-    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
-    --labels, below --data."""
+    --labels, by default group where there is one; or folder:1, the first folder below the class's or, with
+    --labels, below --data; or burst:30, photographs of one folder and camera, each at most 30 s after the one
+    before."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     valid_share: float = 0.1
@@ -67,6 +68,9 @@ class _Sweep(Settings):
     """The same for test/; 0 does without a test split."""
     split_seed: int = 0
     """Another seed takes other images."""
+    folds: int = 0
+    """Cross-validation: every variant is trained as often as this, each time on all images of train and valid but
+    those of one fold; the winner is trained again on all of them. 0: one split for validation."""
     results: str = "results"
     """Folder that holds the results of all sweeps."""
     name: str = ""
@@ -199,6 +203,7 @@ class TuneConfig(_Factors):
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
         _check_labels(self.labels, self.columns, self.group_by)
+        self._check_folds()
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
             check(value >= 0, f"{option(name)} {value}: expected 0 or more")
@@ -244,6 +249,22 @@ class TuneConfig(_Factors):
         check(
             self.preset == "grid" or (self._is_as_tried(ARTICLE[0]) and self.search == "grid"),
             f"--preset article fixes {', '.join(map(option, ARTICLE[0]))} and has no --search: leave these out",
+        )
+
+    def _check_folds(self) -> None:
+        """That nothing else is asked for that needs one split for validation."""
+        check(self.folds == 0 or self.folds >= 2, f"--folds {self.folds}: expected at least 2, or 0 for none")
+        reasons = {
+            "patience": "all folds of a variant are compared at the same epoch",
+            "scheduler": "it would compare trials that are scored on different images",
+            "score_all": "only the winner is trained on all images that test is not",
+            "valid_share": "folds take the place of a valid split",
+        }
+        for name, why in reasons.items():
+            check(not self.folds or self._is_as_tried([name]), f"--folds leaves no room for {option(name)}: {why}")
+        check(
+            not self.folds or self.search != "optuna",
+            "--folds leaves no room for --search optuna: it would choose by single folds; take grid or random",
         )
 
     @property
@@ -293,13 +314,14 @@ def _check_labels(
     labels: str, columns: tuple[str, ...], group_by: str, known: tuple[str, ...] = LABEL_COLUMNS
 ) -> None:
     kind, mark, number = group_by.partition(":")
-    is_folder = bool(mark) and kind == "folder"
+    is_rule = bool(mark) and kind in ("folder", "burst")
     check(
-        not is_folder or (number.isdecimal() and int(number) >= 1),
-        f"--group-by {group_by}: expected folder:1 or so",
+        not is_rule or (number.isdecimal() and int(number) >= 1),
+        f"--group-by {group_by}: expected {'folder:1' if kind == 'folder' else 'burst:30'} or so",
     )
     check(
-        is_folder or not group_by or bool(labels), f"--group-by {group_by}: a column needs --labels; or folder:1"
+        is_rule or not group_by or bool(labels),
+        f"--group-by {group_by}: a column needs --labels; or folder:1, or burst:30",
     )
     check(not columns or bool(labels), "--columns is for --labels")
     roles = [given.partition("=")[0] for given in columns]
@@ -509,8 +531,9 @@ class CheckConfig(Settings):
     """Columns of --labels that have other names, such as path=filepath label=species."""
     group_by: str = ""
     """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
-    --labels, by default group where there is one, or folder:1, the first folder below the class's or, with
-    --labels, below --data."""
+    --labels, by default group where there is one; or folder:1, the first folder below the class's or, with
+    --labels, below --data; or burst:30, photographs of one folder and camera, each at most 30 s after the one
+    before."""
     exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Leave this class out of all splits; may be given several times."""
     max_bytes: int = 100_000_000

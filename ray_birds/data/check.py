@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import OutputError, first_line
-from ray_birds.data import findings, inspect_job, near_duplicates
+from ray_birds.data import findings, groups, inspect_job, near_duplicates
 from ray_birds.data.dataset import Dataset, survey
 from ray_birds.data.inspection import Finding, ImageRecord, Judgement
 from ray_birds.data.table import SPLIT_FOLDERS, Labels
@@ -76,6 +76,7 @@ def check(config: CheckConfig) -> Check:
     with cluster.session(config.verbose) as resources:
         cluster.check_reachable(*_places(config, dataset, features))
         records = inspect_job.read(dataset, near_duplicates.SIZE)
+        dataset = groups.by_time(dataset, records)
         asked = config.suspects
         judgement = suspects_job.judge(config, features, dataset, records, resources) if asked else None
     found = [

@@ -8,7 +8,7 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode, folder, table_file
-from ray_birds.data.groups import by_folder
+from ray_birds.data.groups import by_folder, by_place
 from ray_birds.data.labels import class_name, fold, nearest
 from ray_birds.data.table import FOLDERS, Found, Labels, Table
 
@@ -39,7 +39,8 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """Labelled images. `notes` are findings that do not stop a sweep, one line each; no file of more than
-    `max_bytes` is read; `groups` gives the group of each path that belongs to one."""
+    `max_bytes` is read; `groups` gives the group of each path that belongs to one. With `burst` (seconds) these
+    are places, until the times of the images are known (`groups.by_time`)."""
 
     root: str
     classes: tuple[str, ...]
@@ -47,6 +48,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     max_bytes: int = decode.MAX_BYTES
     groups: dict[str, str] = field(default_factory=dict)
+    burst: float = 0.0
 
     def uri(self, path: str) -> str:
         """Absolute URI or path of an image of a split."""
@@ -83,9 +85,15 @@ def survey(
         )
     problems = [*table.problems, *_problems(table, classes)]
     splits = {name: _split(name, by_class, classes) for name, by_class in table.found.items()}
-    together = by_folder(table, labels.group_folders) if labels.group_folders else table.groups
+    together = _together(table, labels)
     notes = (*table.notes, *_notes(table.found), *_ungrouped(splits, together, labels))
-    return Dataset(root, classes, splits, notes, max_bytes, together), problems
+    return Dataset(root, classes, splits, notes, max_bytes, together, labels.burst), problems
+
+
+def _together(table: Table, labels: Labels) -> dict[str, str]:
+    if labels.burst:
+        return by_place(table)
+    return by_folder(table, labels.group_folders) if labels.group_folders else table.groups
 
 
 def _ungrouped(splits: dict[str, Split], together: dict[str, str], labels: Labels) -> list[str]:

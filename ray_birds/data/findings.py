@@ -57,10 +57,13 @@ def copies_in_train(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[s
 
 
 def of_groups(dataset: Dataset) -> list[Finding]:
-    """Groups that lie on both sides of a split."""
+    """Groups that lie on both sides of a split; and images without a time, where times make the groups."""
     found = broken(dataset.groups, {name: split.paths for name, split in dataset.splits.items()})
+    alone = sum(path not in dataset.groups for split in dataset.splits.values() for path in split.paths)
+    text = f"{alone:,} of the images do not say when they were taken: each is a group on its own"
+    undated = [Finding("group", False, text, ())] if alone and dataset.burst else []
     if not found:
-        return []
+        return undated
     name, sides = next(iter(found.items()))
     first = " and ".join(paths[0] for paths in sides.values())
     text = (
@@ -68,7 +71,7 @@ def of_groups(dataset: Dataset) -> list[Finding]:
         f"{name!r}: {first}"
     )
     whole = tuple(tuple(path for paths in sides.values() for path in paths) for sides in found.values())
-    return [Finding("group", True, text, whole)]
+    return [Finding("group", True, text, whole), *undated]
 
 
 def alike(records: list[ImageRecord], together: Sequence[str] = ()) -> np.ndarray:

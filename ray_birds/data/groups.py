@@ -1,12 +1,19 @@
-"""Groups of images that belong together, such as those of one burst, place or animal: by folder; broken ones."""
+"""Groups of images that belong together, as of one burst, place or animal: by folder, by time; broken ones."""
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data.labels import class_of
 from ray_birds.data.table import Table
+
+if TYPE_CHECKING:
+    from ray_birds.data.dataset import Dataset
+    from ray_birds.data.inspection import ImageRecord
 
 
 def by_folder(table: Table, depth: int) -> dict[str, str]:
@@ -16,6 +23,47 @@ def by_folder(table: Table, depth: int) -> dict[str, str]:
     paths = (path for by_class in table.found.values() for some in by_class.values() for path in some)
     groups = {path: "/".join(_folders(table, path, classes)[:depth]) for path in paths}
     return {path: group for path, group in groups.items() if group}
+
+
+def by_place(table: Table) -> dict[str, str]:
+    """Where each image was taken, as far as folders say: its own or, in class folders, the class and the folders
+    below that one's, whichever split it is in."""
+    classes = frozenset(table.found["train"])
+    return {
+        path: path.rpartition("/")[0] if table.file else "/".join([name, *_folders(table, path, classes)])
+        for by_class in table.found.values()
+        for name, paths in by_class.items()
+        for path in paths
+    }
+
+
+def by_time(dataset: "Dataset", records: Mapping[str, "ImageRecord"]) -> "Dataset":
+    """`dataset` with each of its places parted into bursts, if it is to have any: photographs of one camera, each
+    taken at most `dataset.burst` seconds after the one before. An image without a time has no group.
+
+    Raises DataError where none has one.
+    """
+    if not dataset.burst:
+        return dataset
+    rolls: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)  # of a place and camera
+    for path, place in dataset.groups.items():
+        record = records.get(path)
+        if record is not None and record.taken is not None:
+            rolls[place, record.camera].append((record.taken, path))
+    if not rolls:
+        raise DataError(
+            f"--group-by burst:{dataset.burst:g}: no image of {dataset.root} says when it was taken; group by a "
+            "column or folder"
+        )
+    found = {}
+    for (place, camera), shots in rolls.items():
+        last = -float("inf")
+        for taken, path in sorted(shots):
+            if taken - last > dataset.burst:
+                began = datetime.fromtimestamp(taken, UTC).replace(tzinfo=None)
+                name = ", ".join(filter(None, (place, camera, began.isoformat(" ", "milliseconds"))))
+            found[path], last = name, taken
+    return dataclasses.replace(dataset, groups=found)
 
 
 def _folders(table: Table, path: str, classes: frozenset[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,7 @@ import ray
 
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.errors import DataError
-from ray_birds.data import decode, findings, near_duplicates, seen, splits
+from ray_birds.data import decode, exif, findings, folds, groups, near_duplicates, seen, splits
 from ray_birds.data import records as image_records
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import BadImage, ImageRecord, Inspection, fingerprint
@@ -31,6 +32,7 @@ def inspect(
     """
     making = shares.missing(dataset)
     records = _recalled(dataset, size, kept, verify=verify) if kept else read(dataset, size)
+    dataset = groups.by_time(dataset, records)
     found = findings.of_groups(dataset)
     found += [finding for finding in findings.of_images(dataset, records) if finding.kind != "unreadable"]
     bad = [
@@ -44,12 +46,16 @@ def inspect(
     if making:
         data = splits.make(data, records, shares)
         found.append(splits.describe(data, making, shares))
+    folded = folds.make(data, records, shares) if shares.folds else None
+    if folded:
+        found.append(folds.describe(data, folded))
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
     data = dataclasses.replace(data, notes=notes, groups={})  # trials need no groups: they are not sent to them
     copies = findings.copies_in_train(data, found)
-    known = seen.listed(records[path].digest for name in ("train", "valid") for path in data.splits[name].paths)
-    return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known)
+    used = [split for name, split in data.splits.items() if name != "test"]
+    known = seen.listed(records[path].digest for split in used for path in split.paths)
+    return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known, folded)
 
 
 def _recalled(dataset: Dataset, size: int, folder: str, *, verify: bool) -> dict[str, ImageRecord]:
@@ -68,15 +74,19 @@ def _recalled(dataset: Dataset, size: int, folder: str, *, verify: bool) -> dict
 def read(
     dataset: Dataset, size: int, known: Mapping[str, ImageRecord] = MappingProxyType({})
 ) -> dict[str, ImageRecord]:
-    """What is known of each file, by path, from decoding it to `size`; those that are `known` are not read."""
-    root, most = dataset.root, dataset.max_bytes  # all that tasks are told, beside their paths
+    """What is known of each file, by path, from decoding it to `size`; those that are `known` are not read.
+
+    With times where these make the groups.
+    """
+    # All that tasks are told, beside their paths.
+    root, most, timed = dataset.root, dataset.max_bytes, bool(dataset.burst)
     paths = [path for split in dataset.splits.values() for path in split.paths if path not in known]
     if not paths:
         return dict(known)
     units = [{"paths": paths[start : start + _UNIT]} for start in range(0, len(paths), _UNIT)]
 
     def look(unit: dict[str, Any]) -> dict[str, Any]:
-        seen = [(path, _record(storage.at(root, path), size, most)) for path in unit["paths"]]
+        seen = [(path, _record(storage.at(root, path), size, most, timed=timed)) for path in unit["paths"]]
         return {"facts": json.dumps(seen)}
 
     found = dict(known)
@@ -91,7 +101,7 @@ def read(
     return found
 
 
-def _record(uri: str, size: int, max_bytes: int) -> ImageRecord:
+def _record(uri: str, size: int, max_bytes: int, *, timed: bool) -> ImageRecord:
     data, reason = decode.read(uri, max_bytes)
     image = decode.decode(data, size)
     error = reason or image.error
@@ -102,7 +112,9 @@ def _record(uri: str, size: int, max_bytes: int) -> ImageRecord:
     # An image of nothing looks like every other one: it has no code.
     codes = near_duplicates.codes(image.pixels) if not constant else b""
     shape = image.width, image.height, decode.format_of(data)
-    return ImageRecord(digest, error, *shape, constant, codes.hex())
+    facts = exif.read(data) if timed else exif.Facts()
+    taken = None if facts.taken is None else facts.taken.replace(tzinfo=UTC).timestamp()
+    return ImageRecord(digest, error, *shape, constant, codes.hex(), taken, facts.camera or "")
 
 
 def _check_bad(dataset: Dataset, bad: list[BadImage], most: float) -> None:

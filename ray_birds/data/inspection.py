@@ -1,5 +1,6 @@
 """What is learned of a data set's files by reading them: types, and the fingerprint of a split; no Ray."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -7,12 +8,15 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.data import seen
-from ray_birds.data.dataset import Dataset
+from ray_birds.data.dataset import Dataset, Split
 from ray_birds.evaluation.suspects import Suspects
 
 
 class ImageRecord(NamedTuple):
-    """What decoding a file tells; the hexadecimal perceptual hashes (see near_duplicates) may be left out."""
+    """What decoding a file tells; the hexadecimal perceptual hashes (see near_duplicates) may be left out.
+
+    `taken` are the seconds of the camera's clock since 1970, None where the file does not say or was not asked.
+    """
 
     digest: str
     error: str
@@ -21,6 +25,8 @@ class ImageRecord(NamedTuple):
     format: str
     constant: bool
     codes: str
+    taken: float | None = None
+    camera: str = ""
 
 
 class Finding(NamedTuple):
@@ -49,6 +55,27 @@ class Judgement:
     close: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Of n training images, in their order: `held_out` (n,) int64 by which fold, from 0, and -1 where by none; the
+    `group` (n,) int64 that each belongs to, alone or with others."""
+
+    held_out: np.ndarray
+    group: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return int(self.held_out.max(initial=-1)) + 1
+
+    def rows(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the images that the models of a fold learn from, and of those that it holds out."""
+        return np.flatnonzero(self.held_out != fold), np.flatnonzero(self.held_out == fold)
+
+    def tested(self, train: Split) -> Split:
+        """The images that some fold holds out, all of which a variant predicts once; in the place of valid."""
+        return dataclasses.replace(train.select(self.held_out >= 0), name="valid")
+
+
 class BadImage(NamedTuple):
     split: str
     path: str
@@ -61,7 +88,7 @@ class Inspection:
 
     `dataset` is without unreadable files, and with the splits that were `made` from train. A fingerprint covers
     path, label, number and content of every image that is left. `copies` are the images of each other split that
-    have a copy in train, `seen` lists all of train and of valid, which choose the model.
+    have a copy in train, `seen` lists all of train and of valid, which choose the model. `folds` are of train.
     """
 
     dataset: Dataset
@@ -71,6 +98,7 @@ class Inspection:
     findings: tuple[Finding, ...]
     copies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seen: np.ndarray = field(default_factory=lambda: seen.NONE, compare=False)
+    folds: Folds | None = field(default=None, compare=False)
 
 
 def fingerprint(data: Dataset, name: str, records: dict[str, ImageRecord]) -> str:

@@ -30,6 +30,8 @@ _SCHEMA = pa.schema(
         ("format", pa.string()),
         ("constant", pa.bool_()),
         ("codes", pa.string()),
+        ("taken", pa.float64()),
+        ("camera", pa.string()),
     ]
 )
 Stamp = tuple[int, int]  # size in bytes, last change in nanoseconds since 1970 (UTC)
@@ -37,8 +39,9 @@ Kept = dict[str, tuple[Stamp, ImageRecord]]  # by path
 
 
 def location(folder: str, dataset: Dataset, size: int) -> str:
-    """The file in `folder` for these images at this size."""
-    key = storage.digest(map(str, (VERSION, decode.VERSION, dataset.root, size, dataset.max_bytes)))
+    """The file in `folder` for these images at this size, with times where these make the groups."""
+    facts = (VERSION, decode.VERSION, dataset.root, size, dataset.max_bytes, bool(dataset.burst))
+    key = storage.digest(map(str, facts))
     return storage.join(folder, f"inspected-{key[:16]}.parquet")
 
 

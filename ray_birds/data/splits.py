@@ -18,15 +18,19 @@ from ray_birds.data.inspection import Finding, ImageRecord
 
 @dataclass(frozen=True)
 class Shares:
-    """Which share of each class's training images a missing split takes; 0: none is made."""
+    """Which share of each class's training images a missing split takes; 0: none is made.
+
+    With `folds` no valid split is made: these take its place.
+    """
 
     valid: float
     test: float
     seed: int
+    folds: int = 0
 
     def missing(self, dataset: Dataset) -> tuple[str, ...]:
         """The splits that are to be made of this data set."""
-        wanted = {"valid": True, "test": self.test > 0}
+        wanted = {"valid": not self.folds, "test": self.test > 0}
         return tuple(name for name, make in wanted.items() if make and name not in dataset.splits)
 
 
@@ -37,7 +41,7 @@ def make(dataset: Dataset, records: dict[str, ImageRecord], shares: Shares) -> D
     the second goes to valid, and test gets none. Groups and copies stay whole, the shares as even as that allows.
     """
     chosen: dict[str, set[str]] = {}
-    groups = _groups(dataset, records)
+    groups = whole_groups(dataset, records)
     for name in ("valid", "test"):
         if name in shares.missing(dataset):
             taken = set().union(*chosen.values())
@@ -81,7 +85,7 @@ def _evenness(dataset: Dataset, name: str, made: tuple[str, ...], shares: Shares
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Training images that stay together: copies, and those of a group. `key` is the smallest of their digests.
 
     `counts` says how many there are of each class. It is not `free` to leave train where another split has one of
@@ -94,7 +98,8 @@ class _Group:
     free: bool
 
 
-def _groups(dataset: Dataset, records: dict[str, ImageRecord]) -> list[_Group]:
+def whole_groups(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Group]:
+    """The training images by what must stay together, which is all of them."""
     paths = [path for split in dataset.splits.values() for path in split.paths]
     train = dataset.splits["train"]
     labels = dict(zip(train.paths, train.labels.tolist(), strict=True))
@@ -108,11 +113,11 @@ def _groups(dataset: Dataset, records: dict[str, ImageRecord]) -> list[_Group]:
         if ours:
             key = min(records[path].digest for path in ours)
             counts = Counter(labels[path] for path in ours)
-            found.append(_Group(counts, key, ours, len(ours) == len(same)))
+            found.append(Group(counts, key, ours, len(ours) == len(same)))
     return found
 
 
-def _choose(groups: list[_Group], taken: set[str], name: str, share: float, seed: int) -> set[str]:
+def _choose(groups: list[Group], taken: set[str], name: str, share: float, seed: int) -> set[str]:
     """Paths for the split `name`: class by class, those of the fewest groups first, until each has its share.
 
     They come in the order of a keyed digest of content, and last those larger than a share, by size. A group that
@@ -124,7 +129,7 @@ def _choose(groups: list[_Group], taken: set[str], name: str, share: float, seed
     wanted = {label: max(1, round(share * count)) for label, count in total.items()}
     left = [group for group in groups if group.paths[0] not in taken]
     staying = Counter(label for group in left for label in group.counts)  # groups of each class for training
-    free: dict[int, list[_Group]] = {label: [] for label in total}
+    free: dict[int, list[Group]] = {label: [] for label in total}
     for group in sorted(left, key=lambda group: _order(group, wanted, name, seed)):
         for label in group.counts if group.free else ():
             free[label].append(group)
@@ -142,7 +147,7 @@ def _choose(groups: list[_Group], taken: set[str], name: str, share: float, seed
     return chosen
 
 
-def _order(group: _Group, wanted: dict[int, int], name: str, seed: int) -> tuple[int, str]:
+def _order(group: Group, wanted: dict[int, int], name: str, seed: int) -> tuple[int, str]:
     fits = all(count <= wanted[label] for label, count in group.counts.items())
     return 0 if fits else len(group.paths), storage.digest([name, str(seed), group.key])
 

@@ -17,7 +17,8 @@ class Labels:
     """Where labels come from: a `file` with a row per image, or folders where it is "".
 
     Its `columns` are called path, label and split, or as is given here (`label=species`). `group_by` names the
-    column of the groups, by default "group"; or says `folder:N`: the first N folders below class or root.
+    column of the groups, by default "group"; or says `folder:N`: the first N folders below class or root; or
+    `burst:N`: photographs of one folder, each taken at most N seconds after the one before.
     """
 
     file: str = ""
@@ -34,13 +35,26 @@ class Labels:
 
     @property
     def _group(self) -> dict[str, str]:
-        return {"group": self.group_by} if self.group_by and not self.group_folders else {}
+        return {"group": self.group_by} if self.group_by and self.group_column else {}
+
+    @property
+    def group_column(self) -> bool:
+        """Whether a column says the groups, if anything does."""
+        return not (self.group_folders or self.burst)
 
     @property
     def group_folders(self) -> int:
-        """How many folders make a group; 0 where a column does, or nothing."""
+        """How many folders make a group; 0 where they do not."""
+        return int(self._number("folder"))
+
+    @property
+    def burst(self) -> float:
+        """Seconds between two photographs of one group; 0 where times do not make groups."""
+        return float(self._number("burst"))
+
+    def _number(self, wanted: str) -> str:
         kind, mark, number = self.group_by.partition(":")
-        return int(number) if mark and kind == "folder" else 0
+        return number if mark and kind == wanted else "0"
 
 
 FOLDERS = Labels()

@@ -30,7 +30,7 @@ def read(root: str, labels: Labels) -> Table:
     of each kind with its line. Raises DataError where file or columns are missing, or no row is of train.
     """
     uri = _in_folder(root, labels)
-    columns = _columns(uri, labels, ("path", "label", "split", *(() if labels.group_folders else ("group",))))
+    columns = _columns(uri, labels, ("path", "label", "split", *(("group",) if labels.group_column else ())))
     rows = _Rows(uri, labels)
     rows.take(root, columns)
     rows.leave_out_missing(root)

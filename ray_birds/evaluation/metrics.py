@@ -57,9 +57,35 @@ def score_interval(share: float, images: float, low: float, high: float) -> Esti
     return Estimate(share, max(end(-low), 0.0), min(end(high), 1.0))
 
 
-def accuracy(correct: np.ndarray) -> Estimate:
-    """Share of the true values of `correct` (n,) bool, with its Wilson interval."""
-    return wilson(int(np.count_nonzero(correct)), len(correct))
+def accuracy(correct: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+    """Share of the true values of `correct` (n,) bool, with its Wilson interval.
+
+    Images of one of `groups`, (n,) int, may be right or wrong together: then it is the interval of as many single
+    images as would give the same certainty, at most n (the design effect of cluster samples: L. Kish, Survey
+    Sampling, 1965).
+    """
+    right, images = int(np.count_nonzero(correct)), len(correct)
+    if groups is None or not images:
+        return wilson(right, images)
+    share = right / images
+    sums = by_group(np.asarray(correct, float) - share, groups)
+    variance = float(sums @ sums) * correction(len(sums)) / images**2
+    alone = min(share * (1 - share) / variance, images) if variance > 0 else len(sums)
+    return score_interval(share, alone, _Z, _Z)
+
+
+def by_group(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """(..., n) values summed over each of the groups, (..., m); as they are where there are none."""
+    if groups is None:
+        return values
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[:1]] - 1))
+    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1))
+
+
+def correction(groups: int) -> float:
+    """Of a variance that was measured between so many groups: it is too small by that on average."""
+    return groups / (groups - 1) if groups > 1 else 1.0
 
 
 def in_top_k(labels: np.ndarray, ranked: np.ndarray) -> int:

@@ -26,20 +26,25 @@ class Recall(NamedTuple):
 class Recalls:
     """Of the classes that have images on valid, those with the fewest training images first.
 
-    `before` and `after` are the names of the two trials.
+    `before` and `after` are the names of the two trials. With `folds` the images are those that these held out.
     """
 
     before: str
     after: str
     classes: tuple[Recall, ...]
+    folds: int = 0
+
+    @property
+    def on(self) -> str:
+        return "held-out" if self.folds else "valid"
 
     @property
     def sentence(self) -> str:
         least, most = (one.trained for one in (self.classes[0], self.classes[-1]))
         return (
-            f"Classes are uneven: from {least:,} to {most:,} training images. Recall on valid, before: of "
-            f"{self.before}, the head on the frozen backbone alone; after: of {self.after}, which was chosen on "
-            "these images, so that its recall is a little too high on average."
+            f"Classes are uneven: from {least:,} to {most:,} training images. Recall on {self.on} images, before: "
+            f"of {self.before}, the head on the frozen backbone alone; after: of {self.after}, which was chosen "
+            "on these images, so that its recall is a little too high on average."
         )
 
 

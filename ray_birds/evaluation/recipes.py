@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ray_birds.evaluation.metrics import ALPHA, Estimate, score_interval
+from ray_birds.evaluation.metrics import ALPHA, Estimate, by_group, correction, score_interval
 
 _DRAWS = 5_000
 _NOTHING = 1e-12  # variance of an accuracy: less is rounding
@@ -75,12 +75,16 @@ class SeedVariance:
 
 @dataclass(frozen=True)
 class Recipes:
-    """k recipes on n images: `scores` (k, n) float64 from 0 to 1, `seeds` (k,) int64 of each."""
+    """k recipes on n images: `scores` (k, n) float64 from 0 to 1, `seeds` (k,) int64 of each.
+
+    Images of one of `groups`, (n,) int, are not independent; None where all are.
+    """
 
     names: tuple[str, ...]
     scores: np.ndarray
     seeds: np.ndarray
     by_seed: SeedVariance
+    groups: np.ndarray | None = None
 
     @property
     def images(self) -> int:
@@ -94,8 +98,11 @@ class Recipes:
     @cached_property
     def _variance(self) -> np.ndarray:
         """(k, k) covariances of the accuracies over other images."""
-        centred = self.scores - self.means[:, None]
-        return centred @ centred.T / self.images**2
+        sums = by_group(self.scores - self.means[:, None], self.groups)
+        return sums @ sums.T * self._correction(sums) / self.images**2
+
+    def _correction(self, sums: np.ndarray) -> float:
+        return 1.0 if self.groups is None else correction(sums.shape[-1])
 
     @property
     def _seed_part(self) -> np.ndarray:
@@ -137,7 +144,8 @@ class Recipes:
         paired = self.scores[first] - self.scores[second]
         images = self.images + 2
         centre = float(paired.sum()) / images
-        spread = float(paired @ paired + 2) / images - centre**2
+        sums = by_group(paired - centre, self.groups)
+        spread = (float(sums @ sums) * self._correction(sums) + 2 + 2 * centre**2) / images
         seeds = float(self._seed_part[first] + self._seed_part[second])
         error = math.sqrt(spread / images + seeds)
         critical = max(self._quantile(self._largest, 1 - ALPHA), _Z)
@@ -167,7 +175,8 @@ class Recipes:
         """Wilson's interval for the number of single images that would give as much certainty."""
         value = float(self.means[number])
         spread = float(self._variance[number, number] + self._seed_part[number])
-        images = value * (1 - value) / spread if spread > 0 else self.images
+        units = self.images if self.groups is None else len(np.unique(self.groups))
+        images = value * (1 - value) / spread if spread > 0 else units
         return score_interval(value, images, low, high)
 
     @staticmethod
@@ -176,13 +185,13 @@ class Recipes:
         return float(values[min(math.ceil(share * (len(values) + 1)), len(values)) - 1])
 
 
-def recipes(names: Sequence[str], correct: Sequence[np.ndarray]) -> Recipes:
+def recipes(names: Sequence[str], correct: Sequence[np.ndarray], groups: np.ndarray | None = None) -> Recipes:
     """From runs: `names` are those of their recipes, equal for runs that differ in seed alone; `correct` (n,)."""
     order = tuple(dict.fromkeys(names))
     runs = [np.stack([c for n, c in zip(names, correct, strict=True) if n == name]) for name in order]
     scores = np.stack([own.mean(axis=0) for own in runs])
     seeds = np.array([len(own) for own in runs])
-    return Recipes(order, scores, seeds, _by_seed(runs))
+    return Recipes(order, scores, seeds, _by_seed(runs), groups)
 
 
 def _by_seed(runs: Sequence[np.ndarray]) -> SeedVariance:

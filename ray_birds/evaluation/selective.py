@@ -96,7 +96,8 @@ class Known:
     """Labelled images that a model was chosen by, as it sees them: what thresholds are told from.
 
     These are (n,): `probability` float32 of the prediction, `right` bool, `distance` float32 from what it was
-    trained on (`ood.Reference.distance`). It was chosen among `models` by these images.
+    trained on (`ood.Reference.distance`), NaN where that is not known. It was chosen among `models` by these
+    images.
     """
 
     probability: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -111,8 +112,9 @@ class Known:
 
     def percentile(self, distance: np.ndarray) -> np.ndarray:
         """(m,) float32: how many percent of these images are no further away than `distance` (m,); 0 for none."""
-        places = np.searchsorted(np.sort(self.distance), distance, side="right")
-        return (100 * places / max(len(self.distance), 1)).astype(np.float32)
+        known = np.sort(self.distance[~np.isnan(self.distance)])
+        places = np.searchsorted(known, distance, side="right")  # of NaN behind all
+        return (100 * places / max(len(known), 1)).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         columns = {name: getattr(self, name) for name in _COLUMNS}

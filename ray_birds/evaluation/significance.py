@@ -95,8 +95,8 @@ class Significance:
     `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
     that it was chosen; `bundle` is the run that was exported, the winner's or another, `test` what that scored;
     `untested` says that there are test images, which it was not scored on; `by` is what the winner was chosen by,
-    in words. `recommended` is the
-    cheapest recipe that costs less than the winner and is shown to be as good; or None.
+    in words. With `folds` the images are those that one of so many held out, in so many `groups`. `recommended` is
+    the cheapest recipe that costs less than the winner and is shown to be as good; or None.
     """
 
     winner: str
@@ -110,6 +110,8 @@ class Significance:
     test: HeldOut | None
     untested: bool = False
     by: str = "accuracy"
+    folds: int = 0
+    groups: int = 0
 
     @property
     def recommended(self) -> Comparison | None:
@@ -146,10 +148,13 @@ def state(
     *,
     untested: bool = False,
     by: str = "accuracy",
+    folds: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Significance:
     """Compare the best recipe with every other: the statement that the article lacks.
 
-    `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice.
+    `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice. What
+    is right was said out of so many `folds`, if any; images of one of `groups` (n,) are not independent.
     Raises ValueError where runs are of different images or none is called `bundle`.
     """
     if len({len(run.correct) for run in runs}) > 1:
@@ -157,22 +162,22 @@ def state(
     exported = next((run for run in runs if run.name == bundle), None)
     if exported is None:
         raise ValueError(f"no run is called {bundle!r}")
-    groups = _by_recipe(runs)
-    compared = recipes([run.recipe for run in runs], [run.correct for run in runs])
+    replicates = _by_recipe(runs)
+    compared = recipes([run.recipe for run in runs], [run.correct for run in runs], groups)
     means = dict(zip(compared.names, compared.means, strict=True))
     # Of equally good recipes, the one that was exported.
-    winner = max(groups, key=lambda name: (_mean(groups[name]), name == exported.recipe))
+    winner = max(replicates, key=lambda name: (_mean(replicates[name]), name == exported.recipe))
     best = compared.names.index(winner)
-    costs = {name: _cost(own) for name, own in groups.items()}
+    costs = {name: _cost(own) for name, own in replicates.items()}
     comparisons = tuple(
         Comparison(
             name,
-            choose(groups[name]).name,
+            choose(replicates[name]).name,
             float(means[name]),
             *compared.difference(best, number, margin),
             margin,
             costs[name],
-            _same(groups[winner], groups[name]),
+            _same(replicates[winner], replicates[name]),
         )
         for number, name in enumerate(compared.names)
         if number != best
@@ -185,10 +190,12 @@ def state(
         accuracy=compared.best(best),
         margin=margin,
         comparisons=comparisons,
-        spreads=tuple(_spread(name, own) for name, own in groups.items() if len(own) > 1),
+        spreads=tuple(_spread(name, own) for name, own in replicates.items() if len(own) > 1),
         test=test,
         untested=untested,
         by=by,
+        folds=folds,
+        groups=0 if groups is None else len(np.unique(groups)),
     )
 
 

@@ -18,10 +18,14 @@ _LEAST = 1e-30  # of a probability: float32 reaches no lower
 
 @dataclass(frozen=True)
 class Temperature:
-    """`value` is 1 where the `images` that it was fitted on do not show that another one is better."""
+    """`value` is 1 where the `images` that it was fitted on do not show that another one is better.
+
+    These are of valid, or what the models of so many `folds` say of the images that they held out.
+    """
 
     value: float
     images: int
+    folds: int = 0
 
     def measured(self, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
         """Log loss and expected calibration error of a model that has it, and without it, for metrics.json."""
@@ -30,33 +34,36 @@ class Temperature:
 
     @property
     def sentence(self) -> str:
+        images = f"{self.images:,} valid images"
+        if self.folds:
+            images = f"the {self.images:,} images that {self.folds} folds held out"
         if self.value == 1:
             return (
-                f"Its probabilities are as training left them: {self.images:,} valid images do not show that a "
-                "temperature would make them better."
+                f"Its probabilities are as training left them: {images} do not show that a temperature would make "
+                "them better."
             )
         softer = "less" if self.value > 1 else "more"
         return (
-            f"Its probabilities are calibrated: a temperature of {self.value:.3g}, fitted on {self.images:,} "
-            f"valid images and part of its last layer, makes it {softer} certain."
+            f"Its probabilities are calibrated: a temperature of {self.value:.3g}, fitted on {images} and part of "
+            f"its last layer, makes it {softer} certain."
         )
 
 
-def fit(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
+def fit(probabilities: np.ndarray, labels: np.ndarray, folds: int = 0) -> Temperature:
     """The temperature of least log loss on (n, classes) probabilities and (n,) labels, or 1.
 
     It is 1 where a likelihood-ratio test does not tell the two apart at 5 %, as with few images.
     """
     images = len(labels)
     if not images:
-        return Temperature(1.0, 0)
+        return Temperature(1.0, 0, folds)
     bounds = np.log(_RANGE)
     found = minimize_scalar(
         lambda log: log_loss(apply(probabilities, float(np.exp(log))), labels), bounds=bounds, method="bounded"
     )
     gain = log_loss(probabilities, labels) - float(found.fun)
     told = 2 * images * gain > chi2.ppf(1 - ALPHA, 1)
-    return Temperature(float(np.exp(found.x)) if told else 1.0, images)
+    return Temperature(float(np.exp(found.x)) if told else 1.0, images, folds)
 
 
 def apply(probabilities: np.ndarray, temperature: float) -> np.ndarray:

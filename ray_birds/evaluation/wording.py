@@ -69,7 +69,7 @@ def _beside_the_winner(found: "Significance", other: "Comparison") -> list[str]:
         made = [f"It is shown to be as good as the winner, to within {margin}: {behind}."]
     else:
         made = [f"Too few images to say whether it is as good as the winner, to within {margin}: {behind}."]
-        made.append(_needed([other]))
+        made.append(_needed([other], found))
     if other.cost.cheaper_than(found.cost):
         made.append(f"It is cheaper: {other.cost.against(found.cost)}.")
     return [*made, *_pairs(found)]
@@ -100,13 +100,28 @@ def _valid(found: "Significance") -> str:
         else ""
     )
     score = said(found.accuracy, found.images)
-    return f"Of the {found.images:,} valid images {score} are named right{mean}{picked}."
+    if not found.folds:
+        return f"Of the {found.images:,} valid images {score} are named right{mean}{picked}."
+    whole = (
+        f" Their {found.groups:,} groups of images that belong together are whole, and the interval takes the "
+        "images of a group for no more than they say together."
+    )
+    return (
+        f"Of the {found.images:,} images that {found.folds} folds held out {score} are named right, each by a "
+        f"model that had not learned from its fold{mean}{picked}."
+    ) + whole * (found.groups < found.images)
 
 
 def _bundle(found: "Significance") -> list[str]:
     """Which run was exported, where its recipe has several."""
     own = next((one for one in found.spreads if one.recipe == found.bundle.recipe), None)
     value = share(found.bundle.accuracy, found.images)
+    if found.folds:
+        seed = f", with seed {found.bundle.seed}" if own else ""
+        return [
+            f"The bundle was trained again{seed}, on all of these images, as long as was best over the folds: it "
+            "has no score on them."
+        ]
     if own is None:
         return []
     if own.low == own.high:
@@ -131,7 +146,7 @@ def _compared(found: "Significance") -> list[str]:
         are = "is" if len(same) == 1 else "are"
         made.append(
             f"{_list(same, lambda one: one.recipe)} {are} the same model: the solved head that all of these began "
-            "with, which fine-tuning did not make better on valid."
+            f"with, which fine-tuning did not make better {'over the folds' if found.folds else 'on valid'}."
         )
     if worse:
         made.append(f"By more than chance it is better than {_list(worse, _points)}.")
@@ -143,7 +158,7 @@ def _compared(found: "Significance") -> list[str]:
         made.append(f"Shown to be as good, to within {margin}: {_list(equal, _points)}.")
     if unknown:
         made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _points)}.")
-        made.append(_needed(unknown))
+        made.append(_needed(unknown, found))
     return [*made, *(_pairs(found) if len(same) < len(found.comparisons) else []), _advice(found)]
 
 
@@ -162,15 +177,16 @@ def _pairs(found: "Significance") -> list[str]:
     ]
 
 
-def _needed(unknown: Sequence["Comparison"]) -> str:
+def _needed(unknown: Sequence["Comparison"], found: "Significance") -> str:
     numbers = [one.images_needed for one in unknown if one.images_needed is not None]
+    kind = "images" if found.folds else "valid images"
     if not numbers:
-        return "More valid images alone might not tell: seeds seem to move accuracy too far; it takes more seeds."
+        return f"More {kind} alone might not tell: seeds seem to move accuracy too far; it takes more seeds."
     rest = "" if len(numbers) == len(unknown) else "; of the others, more seeds"
     low, high = _round(min(numbers)), _round(max(numbers))
     if low == high:
-        return f"About {low:,} valid images would tell{rest}."
-    return f"About {low:,} valid images would tell of the first of these, {high:,} of all{rest}."
+        return f"About {low:,} {kind} would tell{rest}."
+    return f"About {low:,} {kind} would tell of the first of these, {high:,} of all{rest}."
 
 
 def _advice(found: "Significance") -> str:

@@ -15,7 +15,7 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord, Judgement, fingerprint
 from ray_birds.evaluation import suspects
 from ray_birds.features import compute, store
-from ray_birds.features.compute import Source
+from ray_birds.features.steps import Source
 from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model import backbones, device
 

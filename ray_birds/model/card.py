@@ -64,11 +64,11 @@ def markdown(
     sections = (
         f"# {len(data['classes'])} classes of {escaped(name)}\n\nAn image classifier: {made}.",
         _loading(variant),
-        _results(evaluations, said),
-        _trust(selective),
-        _weak(evaluations),
+        _results(evaluations, said, data.get("folds", 0)),
+        _trust(selective, data.get("folds", 0), grouped=data.get("grouped", False)),
+        _weak(evaluations, data.get("folds", 0)),
         *([_rare(recalls)] if recalls else []),
-        _recipe(variant, weights, epoch),
+        _recipe(variant, weights, epoch, data.get("folds", 0)),
         _data(data),
         _use(len(data["classes"])),
     )
@@ -95,30 +95,50 @@ model. Probabilities come out, in the order of `classes.json`. It takes Keras {l
 `versions.json` says which versions wrote it."""
 
 
-def _results(evaluations: dict[str, Evaluation], said: Sequence[str]) -> str:
+def _name(split: str, folds: int) -> str:
+    """What a split is called; with folds `valid` are the images that these held out."""
+    return f"{folds} folds" if folds and split == "valid" else split
+
+
+def _results(evaluations: dict[str, Evaluation], said: Sequence[str], folds: int) -> str:
     columns = ("split", "images", "accuracy", "95 % interval", "macro F1", "95 % interval")
     rows = [
-        (split, f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
+        (_name(split, folds), f"{score.images:,}", *_estimate(score.accuracy), *_estimate(score.macro_f1))
         for split, score in evaluations.items()
     ]
-    few = [f"Macro F1 on {split}: {one.macro_f1_text}." for split, one in evaluations.items() if _few(one)]
+    few = [
+        f"Macro F1 on {_name(split, folds)}: {one.macro_f1_text}."
+        for split, one in evaluations.items()
+        if _few(one)
+    ]
+    about = (
+        "The interval on valid is that of one model; where the best of several was picked there, the one above "
+        "counts it in."
+    )
+    if folds:
+        about = (
+            "What the folds say is of models that learned from the other folds; this one learned from all of "
+            "these images, and has a score of its own on test alone."
+        )
     return f"""## Results
 
 {chr(10).join(f"- {escaped(sentence)}" for sentence in said)}
 
 {_table(columns, rows)}
 
-The interval on valid is that of one model; where the best of several was picked there, the one above counts it in.
+{about}
 {" ".join([*few, ""])}`metrics.json` has all numbers."""
 
 
-def _trust(selective: dict[str, Any]) -> str:
+def _trust(selective: dict[str, Any], folds: int, *, grouped: bool) -> str:
     tested = any(one and "test" in one for one in selective.values())
     beside = "Test had no say in anything." * tested
+    if grouped:
+        beside = "Images that belong together count singly, so that it promises a little much. " + beside
     columns: tuple[str, ...] = (
         "accuracy wanted",
         "probability at least",
-        "accepted of valid",
+        f"accepted of {_name('valid', folds)}",
         "accuracy at least",
     )
     columns += ("accepted of test", "accuracy there", "95 % interval") * tested
@@ -152,9 +172,10 @@ def _few(evaluation: Evaluation) -> bool:
     return math.isnan(evaluation.macro_f1.low)
 
 
-def _weak(evaluations: dict[str, Evaluation]) -> str:
+def _weak(evaluations: dict[str, Evaluation], folds: int) -> str:
     split = "test" if "test" in evaluations else "valid"
     score = evaluations[split]
+    split = _name(split, folds)
     wrong = [one for one in score.per_class if one.recall.value < 1]  # false for NaN: no images
     if not wrong:
         return f"## Weak classes\n\nNone is known: every image of {split} was recognised."
@@ -181,7 +202,15 @@ Most often taken one for another: {pairs}."""
 
 
 def _rare(recalls: Recalls) -> str:
-    columns = ("class", "training images", "valid images", "before", "95 % interval", "after", "95 % interval")
+    columns = (
+        "class",
+        "training images",
+        f"{recalls.on} images",
+        "before",
+        "95 % interval",
+        "after",
+        "95 % interval",
+    )
     rows = [
         (escaped(one.name), f"{one.trained:,}", f"{one.images:,}", *_estimate(one.before), *_estimate(one.after))
         for one in recalls.classes[:_WEAK]
@@ -193,11 +222,12 @@ def _rare(recalls: Recalls) -> str:
 {_table(columns, rows)}"""
 
 
-def _recipe(variant: Variant, weights: str, epoch: int) -> str:
+def _recipe(variant: Variant, weights: str, epoch: int, folds: int) -> str:
+    valid = f"over {folds} folds" if folds else "on valid"
     size, rate = variant.image_size, variant.learning_rate
     head = f"{_epochs(variant.head_epochs)} with Adam at {rate:g}, all else frozen"
     if variant.solved:
-        head = "solved to convergence on frozen layers, with the L2 penalty that was best on valid"
+        head = f"solved to convergence on frozen layers, with the L2 penalty that was best {valid}"
     depth = "all layers" if variant.unfreeze == "all" else f"the last {variant.unfreeze} layers"
     tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)}, {_optimizer(variant)}"
     views = f"{variant.augment_views} views of each" if variant.augment_views else "a new view in every epoch"
@@ -207,7 +237,7 @@ def _recipe(variant: Variant, weights: str, epoch: int) -> str:
 - Head: softmax on global average pooling, {head}
 - Fine-tuning: {"none" if variant.unfreeze == 0 else tuned}
 - Augmentation: {f"{_POLICIES[variant.policy]}, {views}" if variant.augmented else "none"}
-- Weights: those of epoch {epoch}, {"the last" if variant.keep == "last" else "the best on valid"}
+- Weights: those of epoch {epoch}, {"the last" if variant.keep == "last" else f"the best {valid}"}
 {_others(variant)}- Batches of {variant.batch_size}, seed {variant.seed}, BatchNorm in inference mode throughout
 
 `variant.json` has all settings."""

@@ -70,7 +70,8 @@ def card(text: str, about: dict[str, Any]) -> str:
 def metadata(name: str, license: str, backbone: str, metrics: dict[str, Any]) -> dict[str, Any]:
     """What the Hub is told of a model: of metrics.json the scores of each split, with the data set's name."""
     data = printable(str(metrics.get(DATASET, "unknown")))
-    results = [_result(data, split, metrics[split]) for split in ("test", "valid") if split in metrics]
+    own = ("test",) if metrics.get("folds") else ("test", "valid")  # with folds valid is of others' predictions
+    results = [_result(data, split, metrics[split]) for split in own if split in metrics]
     results = [result for result in results if result["metrics"]]
     return {
         "license": license,

@@ -32,7 +32,7 @@ def explain(
     terminal.say(f"Explaining {config.explain} predictions")
     found: dict[str, list[tuple[Row, np.ndarray]]] = {}
     for name, rows in chosen(tally, config.explain).items():
-        uris = [storage.join(roots[row["input"]], row["path"]) for row in rows]
+        uris = [storage.at(roots[row["input"]], row["path"]) for row in rows]
         images = [image.load(uri, model, config.max_pixels, config.max_bytes).pixels for uri in uris]
         found[name] = [(row, pixels) for row, pixels in zip(rows, images, strict=True) if pixels is not None]
     flat = [one for group in found.values() for one in group]

@@ -115,9 +115,9 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     }
     output.publish(manifest)
     done = Predictions(output.uri, manifest, evaluation, tally.held_out())
-    _report(done, tally, _explained(config, model, tally, work.found.roots))
+    _report(done, tally, _explained(config, model, tally, work.roots))
     if config.map:
-        _map(output, config.map, work.found.roots)
+        _map(output, config.map, work.roots)
     return done
 
 

@@ -22,7 +22,7 @@ def write_map(output: str, points: list[Point], roots: dict[str, str]) -> str:
     names = sorted({_name(point) for point in points})
     colours = {name: f"hsl({number * _TURN % 360:.0f} 70% 45%)" for number, name in enumerate(names)}
     rows = [point.row for point in points]
-    places = ((storage.join(roots[row["input"]], row["path"]), "", "", "") for row in rows)
+    places = ((storage.at(roots[row["input"]], row["path"]), "", "", "") for row in rows)
     drawn = zip(points, tiles(places), strict=True)
     dots = [_dot(point, tile) | {"colour": colours[_name(point)]} for point, tile in drawn]
     write_page(uri, "map.html.j2", {"dots": dots, "colours": colours, "side": _SIDE})

@@ -43,8 +43,9 @@ def write_sweep_report(sweep: Results) -> str:
         "estimates": estimates,
         "significance": significance,
         "against": {c.recipe: c for c in significance.comparisons} if significance else {},
-        "variants": _variants_chart(scored, estimates, sweep.winner),
+        "variants": _variants_chart(scored, estimates, sweep.winner, _on(sweep)),
         "recipe": _recipe(sweep),
+        "on": _on(sweep),
         "curves": [sweep_charts.curves(trial, limits) for trial in drawn],
         "effects": found,
         "factors": sweep_charts.effect_of(found) if found else None,
@@ -75,8 +76,10 @@ def write_sweep_report(sweep: Results) -> str:
 
 
 def valid_estimate(sweep: Results, trial: Trial) -> Estimate:
-    """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images."""
-    return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"]["valid"])
+    """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images, or of groups."""
+    if trial.valid and trial.valid.group is not None:
+        return metrics.accuracy(trial.valid.correct, trial.valid.group)._replace(value=trial.valid_accuracy)
+    return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"].get("valid", 0))
 
 
 def test_estimate(sweep: Results, trial: Trial) -> Estimate:
@@ -87,13 +90,20 @@ def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan)
     total = len(rows) if rows is not None else images
+    if not total:  # folds that have not all ended
+        return Estimate(value, math.nan, math.nan)
     return metrics.wilson(round(value * total), total)._replace(value=value)
+
+
+def _on(sweep: Results) -> str:
+    """What variants are compared on."""
+    return f"{sweep.config.folds} folds" if sweep.config.folds else "valid"
 
 
 def winner_rows(sweep: Results) -> tuple[str, Predictions | None]:
     """The winner's predictions on test, or on valid where there is no test split; and which these are."""
     if sweep.winner is None or sweep.winner.test is None:
-        return "valid", sweep.winner.valid if sweep.winner else None
+        return _on(sweep), sweep.winner.valid if sweep.winner else None
     return "test", sweep.winner.test
 
 
@@ -107,7 +117,7 @@ def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Sc
 
 
 def _variants_chart(
-    trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]], winner: Trial | None
+    trials: list[Trial], estimates: dict[str, tuple[Estimate, Estimate]], winner: Trial | None, on: str
 ) -> Chart | None:
     """Test accuracies of others, which --score-all makes, are no part of it: they would invite a choice."""
     if not trials:
@@ -117,7 +127,7 @@ def _variants_chart(
         test if trial is winner and not math.isnan(test.value) else None
         for trial, (_, test) in zip(trials, pairs, strict=True)
     ]
-    return sweep_charts.comparison([trial.name for trial in trials], [valid for valid, _ in pairs], tests)
+    return sweep_charts.comparison([trial.name for trial in trials], [valid for valid, _ in pairs], tests, on)
 
 
 def _views(sweep: Results) -> int:
@@ -137,7 +147,8 @@ def _recipe(sweep: Results) -> str:
     ]
     kept = "last" if sweep.config.preset == "article" else sweep.config.keep
     preset = "The article's recipe" if sweep.config.preset == "article" else "The recipe"
-    return f"{preset}: {'; '.join(named)}. Of each variant the {kept} epoch is kept."
+    folds = f" of its {sweep.config.folds} folds together" if sweep.config.folds else ""
+    return f"{preset}: {'; '.join(named)}. Of each variant the {kept} epoch{folds} is kept."
 
 
 def _policy(sweep: Results) -> str:

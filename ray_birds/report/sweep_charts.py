@@ -17,14 +17,16 @@ from ray_birds.sweep.results import Epoch, Trial
 ROW = 0.38  # inches
 
 
-def comparison(names: Sequence[str], valid: Sequence[Estimate], test: Sequence[Estimate | None]) -> Chart:
-    """Accuracy of each variant with its 95 % interval, on valid; of the winner also on test."""
+def comparison(
+    names: Sequence[str], valid: Sequence[Estimate], test: Sequence[Estimate | None], on: str = "valid"
+) -> Chart:
+    """Accuracy of each variant with its 95 % interval, on valid or what `on` says; of the winner also on test."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         charts.rows(axes, names)
         scored = [(row, estimate) for row, estimate in enumerate(test) if estimate is not None]
-        _estimates(axes, list(enumerate(valid)), "o", BLUE, "valid", -0.02)
+        _estimates(axes, list(enumerate(valid)), "o", BLUE, on, -0.02)
         _estimates(axes, scored, "s", VERMILLION, "test, of the winner alone", 0.2)
         charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy, with 95 % interval (Wilson)")

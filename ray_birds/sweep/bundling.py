@@ -15,11 +15,12 @@ from ray_birds.core.prefetch import prefetch
 from ray_birds.core.text import nearest
 from ray_birds.data import dataset, decode
 from ray_birds.data.dataset import Dataset, Split
+from ray_birds.data.inspection import Folds
 from ray_birds.data.table import Labels
 from ray_birds.evaluation import metrics, ood, selective, wording
 from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.evaluation.selective import Known
-from ray_birds.evaluation.temperature import fit
+from ray_birds.evaluation.temperature import apply, fit
 from ray_birds.model import backbones, bundle, card, device, head, hub
 from ray_birds.model.bundle import Measured
 from ray_birds.model.classifier import Classifier
@@ -29,19 +30,46 @@ from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
 
 TRIAL = "trial_valid_accuracy"  # in metrics.json, where it is not that of the model that is kept
+_STRANGERS = 5000  # of the images that folds held out, those that are looked at with the model
 _PART = 256  # images given to the model at a time, as many decoded meanwhile
+
+
+@dataclass(frozen=True)
+class HeldOutOfFolds:
+    """The `images` that folds held out, and what their models say of these: `scores` (n, classes) float32."""
+
+    folds: Folds
+    images: Split
+    scores: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """(all of train,) bool: the images that class means are made of; all but those of one fold."""
+        return np.asarray(self.folds.held_out != 0)
+
+    @property
+    def strangers(self) -> np.ndarray:
+        """(n,) bool: some of the images whose distance from these means is fair, as far as means go."""
+        fold = self.folds.held_out[self.folds.held_out >= 0]
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(fold == 0))[:_STRANGERS]
+        return np.isin(np.arange(len(fold)), rows)
+
+    @property
+    def group(self) -> np.ndarray:
+        return self.folds.group[self.folds.held_out >= 0]
 
 
 @dataclass(frozen=True)
 class Source:
     """What a bundle is made from: a sweep, the splits of `data` that its model is scored on, and those it learned
-    from."""
+    from. With folds its valid split are the images that these held out: of them the model is not asked."""
 
     directory: SweepDirectory
     config: TuneConfig
     data: Dataset
     train: Split
     threads: int
+    held_out: HeldOutOfFolds | None = None
 
 
 def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict[str, Any]:
@@ -58,9 +86,12 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     last = checkpoint.last(directory, name)
     variant = dataclasses.replace(trial.variant, batch_size=last.history[-1].batch_size)
     model = train_step.assemble(variant, config.weights, len(classes), last.kept)
-    valid = source.data.splits["valid"]
-    trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid, variant)]
-    temperature = fit(np.concatenate(trained), valid.labels)
+    valid, folds = source.data.splits["valid"], source.held_out
+    if folds:
+        temperature = fit(folds.scores, valid.labels, folds.folds.count)
+    else:
+        trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid, variant)]
+        temperature = fit(np.concatenate(trained), valid.labels)
     head.divide_logits(model, temperature.value)
 
     data = directory.dataset()
@@ -76,17 +107,28 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         held: dict[str, HeldOut] = {}
         honest: dict[str, Any] = {}
         for split, images in source.data.splits.items():
-            scores, features, mean = _seen_by(classifier, _pixels(source, images, variant), config.tta)
+            by_folds = folds if split == "valid" else None
+            if by_folds:
+                scores, mean = apply(by_folds.scores, temperature.value).astype(np.float32), None
+                some = by_folds.strangers
+                features = _seen_by(classifier, _pixels(source, images.select(some), variant)).features
+                distance = np.full(len(images), np.nan, np.float32)
+                distance[some] = reference.distance(features)
+            else:
+                scores, features, mean = _seen_by(classifier, _pixels(source, images, variant), config.tta)
+                distance = reference.distance(features)
             predictions = scores.argmax(axis=1)
             right = predictions == images.labels
             evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
+            if by_folds:
+                accuracy = metrics.accuracy(right, by_folds.group)
+                evaluations[split] = dataclasses.replace(evaluations[split], accuracy=accuracy)
             honest[split] = temperature.measured(scores, images.labels)
             if mean is not None:
                 with_tta = metrics.evaluate(images.labels, mean.argmax(axis=1), classes).to_json()
                 honest[split] |= {"tta": {"method": config.tta} | with_tta}
-            seen = copied(images.paths, data["copies_in_train"][split])
+            seen = copied(images.paths, data["copies_in_train"].get(split, ()))
             held[split] = held_out(split, right, seen)
-            distance = reference.distance(features)
             models = len(comparison.runs(trials)) if split == "valid" else 1  # test had no say in the choice
             known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
@@ -99,6 +141,8 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
             "temperature": dataclasses.asdict(temperature),
             "selective": selective.summary(curves["valid"], curves.get("test")),
         }
+        if folds:
+            measured["folds"] = folds.folds.count
         before = trial.valid.accuracy if trial.valid else None
         if before != evaluations["valid"].accuracy.value:
             measured[TRIAL] = before
@@ -115,7 +159,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         evaluations,
         (*said, *wording.tta(kept), temperature.sentence),
         kept["selective"],
-        results.kept(last.history, variant).epoch,
+        results.kept(trial.history, variant).epoch,
         comparison.compare_recall(complete, name, data),
     )
     return kept
@@ -178,6 +222,11 @@ def make_of(config: BundleConfig) -> Bundled:
     not finish, ModelError for weights that are no longer the sweep's, DataError where images have gone.
     """
     sweep = Sweep.at(config.sweep).results
+    if sweep.config.folds:
+        raise SettingsError(
+            f"--sweep {config.sweep}: has folds, and only its winner was trained on all images, which is in "
+            f"{sweep.directory.best}; for another one start a sweep of it alone: the features are kept"
+        )
     trial = _trial(sweep, config.trial)
     uri = storage.resolve(config.output) if config.output else sweep.directory.path("bundles", trial.name)
     if storage.exists(uri):

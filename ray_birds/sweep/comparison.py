@@ -52,11 +52,19 @@ def compare(
     """
     found = list(found)
     by = found[0].variant.select_by.replace("macro_f1", "macro F1")
-    test = next(one.test for one in found if one.name == winner)
-    if test is None:
-        return significance.state(runs(found), winner, margin / 100, untested="test" in copies, by=by)
-    seen = copied(test.path.tolist(), copies.get("test", ()))
-    return significance.state(runs(found), winner, margin / 100, held_out("test", test.correct, seen), by=by)
+    exported = next(one for one in found if one.name == winner)
+    test, valid = exported.test, exported.valid
+    seen = copied(test.path.tolist(), copies.get("test", ())) if test else None
+    return significance.state(
+        runs(found),
+        winner,
+        margin / 100,
+        held_out("test", test.correct, seen) if test else None,
+        untested=test is None and "test" in copies,
+        by=by,
+        folds=len(valid.by_fold) if valid else 0,
+        groups=valid.group if valid else None,
+    )
 
 
 def compare_recall(found: Iterable["Trial"], name: str, data: Mapping[str, Any]) -> Recalls | None:
@@ -77,4 +85,5 @@ def compare_recall(found: Iterable["Trial"], name: str, data: Mapping[str, Any])
     index = {one: number for number, one in enumerate(data["classes"])}
     columns = (after.valid.label, before.valid.prediction, after.valid.prediction)
     numbers = (np.array([index[one] for one in column]) for column in columns)
-    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers))
+    folds = len(after.valid.by_fold)
+    return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers), folds)

@@ -1,11 +1,12 @@
 """What a sweep leaves behind, one directory: the files, their names and columns; no Ray, no TensorFlow.
 
-config.json  run.json  dataset.json  seen.npy  bad_images.csv  splits.csv  trials.csv  failures.csv  report.html
-tensorboard/  best/
+config.json  run.json  dataset.json  seen.npy  bad_images.csv  splits.csv  folds.csv  trials.csv  failures.csv
+report.html  tensorboard/  best/
 tracked.json       what --track has made of the sweep: its run at MLflow, what begins the ids of its runs at wandb
 heads/<head>.npz   solved heads, which several trials begin with
 trials/<trial>/history.csv, history.json one row per epoch
 trials/<trial>/valid_predictions.parquet one row per image of valid, after the last epoch
+trials/<trial>-fold<n>/scores<epoch>.npy what the trial that holds out a fold says of it after each epoch
 trials/<trial>/test_predictions.parquet  where the trial was scored on test
 trials/<trial>/checkpoint0.npz, checkpoint1.npz   what a killed trial resumes from: its last two epochs
 """
@@ -27,7 +28,7 @@ from ray_birds.core.errors import OutputError
 from ray_birds.core.tables import read_csv, write_csv
 from ray_birds.data import seen
 from ray_birds.data.dataset import Split
-from ray_birds.data.inspection import BadImage, Inspection
+from ray_birds.data.inspection import BadImage, Folds, Inspection
 
 FAILURES = ("time", "trial", "epoch", "node", "reason")
 
@@ -136,6 +137,17 @@ class SweepDirectory:
         data = _found(self._predictions(trial, split))
         return None if data is None else pq.read_table(io.BytesIO(data))
 
+    def write_scores(self, trial: str, epoch: int, scores: np.ndarray) -> None:
+        """`scores` (n, classes) float32 are what a trial says after an epoch of the fold that it holds out."""
+        buffer = io.BytesIO()
+        np.save(buffer, scores, allow_pickle=False)
+        storage.write(self.path("trials", trial, f"scores{epoch}.npy"), buffer.getvalue())
+
+    def scores(self, trial: str, epoch: int) -> np.ndarray:
+        """What `write_scores` wrote."""
+        data = storage.read(self.path("trials", trial, f"scores{epoch}.npy"))
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+
     def metrics(self) -> dict[str, Any] | None:
         """What the winner's bundle scored; None where there is no bundle."""
         data = _found(storage.join(self.best, "metrics.json"))
@@ -150,6 +162,11 @@ class SweepDirectory:
         if inspection.made:
             rows = ({"split": name, "path": path} for name in data.splits for path in data.splits[name].paths)
             write_csv(self.path("splits.csv"), ("split", "path"), rows)
+        folds = inspection.folds
+        if folds:
+            columns = (folds.held_out.tolist(), folds.group.tolist(), data.splits["train"].paths)
+            rows = ({"fold": n, "group": g, "path": path} for n, g, path in zip(*columns, strict=True))
+            write_csv(self.path("folds.csv"), ("fold", "group", "path"), rows)
         facts = {
             "root": data.root,
             "fingerprint": _fingerprint(inspection),
@@ -159,6 +176,8 @@ class SweepDirectory:
             "train_images": np.bincount(data.splits["train"].labels, minlength=len(data.classes)).tolist(),
             "notes": list(data.notes),
             "made": list(inspection.made),
+            "folds": folds.count if folds else 0,
+            "grouped": folds is not None and len(np.unique(folds.group)) < len(folds.group),
             "bad_images": len(inspection.bad),
             "copies_in_train": inspection.copies,
         }
@@ -195,6 +214,14 @@ class SweepDirectory:
         """Split of each image by path, where the sweep made splits; otherwise empty."""
         made = self.path("splits.csv")
         return {row["path"]: row["split"] for row in read_csv(made)} if storage.exists(made) else {}
+
+    def folds(self) -> Folds | None:
+        """Those of the training images; None where the sweep has none."""
+        uri = self.path("folds.csv")
+        if not storage.exists(uri):
+            return None
+        rows = read_csv(uri)
+        return Folds(*(np.array([row[name] for row in rows], np.int64) for name in ("fold", "group")))
 
     def failures(self) -> list[dict[str, str]]:
         """Rows of FAILURES, values as text: each time that a trial's process or node died, or it raised."""
@@ -234,4 +261,6 @@ def _found(uri: str) -> bytes | None:
 
 
 def _fingerprint(inspection: Inspection) -> str:
-    return storage.digest(f"{split} {value}" for split, value in sorted(inspection.fingerprints.items()))
+    facts = [f"{split} {value}" for split, value in sorted(inspection.fingerprints.items())]
+    folds = inspection.folds
+    return storage.digest([*facts, *([f"folds {folds.held_out.tolist()}"] if folds else [])])

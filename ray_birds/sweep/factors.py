@@ -34,6 +34,7 @@ BackboneName = Literal[
     "ResNet50V2",
     "ResNet101V2",
 ]
+FOLD = "fold"  # in the name of a trial that holds one out, before its number
 MAX_IMAGE_SIZE = 4096  # at which a batch of 32 takes 6 GB before the first layer
 BACKBONES: tuple[str, ...] = typing.get_args(BackboneName)
 
@@ -247,6 +248,7 @@ class Variant(Settings):
     augment_seed: int = 0
     augment_views: int = 0
     precision: str = "float32"
+    fold: int | None = None  # which fold is held out; None: no fold
 
     @property
     def epochs(self) -> int:
@@ -268,7 +270,7 @@ class Variant(Settings):
         """All that decides a solved head: equal for variants that begin to fine-tune from the same one."""
         views = tuple(view and tuple(view) for view in self.views(0))
         facts = (self.backbone, self.image_size, self.precision, self.augment_seed, views)
-        return (*facts, self.class_weights, self.resize)
+        return (*facts, self.class_weights, self.resize, self.fold)
 
     @property
     def policy(self) -> str:
@@ -317,7 +319,7 @@ class Variant(Settings):
         parts = [
             known[name].short(value) for name, value in self.values.items() if known[name].always or name in shown
         ]
-        return "-".join(parts)
+        return "-".join([*parts, *([] if self.fold is None else [f"{FOLD}{self.fold}"])])
 
     def recipe(self, varied: Iterable[str] = ()) -> str:
         """The name without the seed: the same for all replicates."""

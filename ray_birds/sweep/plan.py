@@ -11,11 +11,12 @@ from typing import Any
 from ray_birds.config import ARTICLE, TuneConfig
 from ray_birds.core.errors import SettingsError
 from ray_birds.data.dataset import Dataset
+from ray_birds.data.inspection import Folds
 from ray_birds.features.store import Feature, FeatureSpec
 from ray_birds.model.backbones import Description
 from ray_birds.sweep import factors
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Depth, Variant
+from ray_birds.sweep.factors import FOLD, Depth, Variant
 
 Point = dict[str, Any]  # a value of each factor, by name
 _SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
@@ -41,6 +42,7 @@ class Plan:
     gpus: float
     workers: int = 1  # of a trial; threads and GPUs are those of each
     gangs: int | None = None  # trials of several workers that run at a time; None: as many as there is room for
+    folds: Folds | None = None
 
     @property
     def trials(self) -> int:
@@ -48,16 +50,27 @@ class Plan:
         return self.config.samples if self.config.search == "optuna" else len(self.variants)
 
     def name(self, point: Point) -> str:
-        """The trial with these values of the factors."""
+        """The trial at this point."""
         return self._names[tuple(sorted(point.items()))]
 
     @cached_property
+    def points(self) -> dict[str, Point]:
+        """By trial what tells it from the others: the values of its factors, and the fold that it holds out."""
+        by_fold = any(variant.fold is not None for variant in self.variants.values())
+        return {
+            name: variant.values | ({"fold": variant.fold} if by_fold else {})
+            for name, variant in self.variants.items()
+        }
+
+    @cached_property
     def _names(self) -> dict[tuple[tuple[str, Any], ...], str]:
-        return {tuple(sorted(variant.values.items())): name for name, variant in self.variants.items()}
+        return {tuple(sorted(point.items())): name for name, point in self.points.items()}
 
     @property
     def scored(self) -> list[str]:
-        """Splits that every trial scores."""
+        """Splits that every trial scores images of: with folds those that it holds out of train."""
+        if self.folds:
+            return ["train"]
         return ["valid", "test"] if self.config.score_all and "test" in self.data.splits else ["valid"]
 
     def feature_spec(self, variant: Variant) -> FeatureSpec:
@@ -95,6 +108,15 @@ def variants(config: TuneConfig) -> dict[str, Variant]:
         twice = next(name for name, count in Counter(one.name(varied) for one in made).items() if count > 1)
         raise SettingsError(f"two variants of this sweep are called {twice}; give values that differ more")
     return named
+
+
+def by_fold(named: dict[str, Variant], folds: int) -> dict[str, Variant]:
+    """The trials of these variants: each with every fold held out in turn, or as they are where there are none."""
+    return {
+        f"{name}-{FOLD}{fold}": replace(variant, fold=fold)
+        for name, variant in named.items()
+        for fold in range(folds)
+    } or named
 
 
 def _points(config: TuneConfig) -> list[Point]:

@@ -19,7 +19,7 @@ from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
 from ray_birds.sweep import search
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.plan import Plan, variants
+from ray_birds.sweep.plan import Plan, by_fold, variants
 from ray_birds.sweep.trackers import tracking
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
@@ -87,14 +87,16 @@ def prepare(
         data=inspection.dataset,
         backbones=descriptions,
         feature_specs={name: _feature_spec(config, name, inspection, weights) for name in config.backbone},
-        variants=variants(config),
+        variants=by_fold(variants(config), config.folds),
         stored=frozenset(),
         threads=threads,
         gpus=gpus,
         workers=workers,
         gangs=gangs,
+        folds=inspection.folds,
     )
     among = f" of {len(plan.variants)} variants" if plan.trials < len(plan.variants) else ""
+    among += f", {plan.trials // config.folds} variants in {config.folds} folds" if config.folds else ""
     each = f"{workers} workers of" if workers > 1 else "each with"
     terminal.say(
         f"{plan.trials} trials{among}, {each} {threads} CPU(s) (TensorFlow threads) and {gpus:g} GPU(s)"
@@ -150,7 +152,7 @@ def _describe(config: TuneConfig) -> dict[str, Description]:
 
 def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset, weights: str) -> Inspection:
     """See every image once, and say what was found. Raises DataError for images that a sweep did not have."""
-    shares = Shares(config.valid_share, config.test_share, config.split_seed)
+    shares = Shares(config.valid_share, config.test_share, config.split_seed, config.folds)
     kept = config.features_dir if config.features == "auto" else ""
     inspection = inspect_job.inspect(
         data, config.image_size, config.max_bad_images, shares, kept, verify=config.verify_images

@@ -18,6 +18,7 @@ import pyarrow as pa
 from ray_birds.config import TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
+from ray_birds.data.inspection import Folds
 from ray_birds.evaluation import wording
 from ray_birds.evaluation.cost import Cost
 from ray_birds.evaluation.recalls import Recalls
@@ -25,7 +26,7 @@ from ray_birds.evaluation.significance import Significance
 from ray_birds.evaluation.temperature import Temperature
 from ray_birds.sweep import comparison, factors
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.factors import FOLD, Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,13 +79,18 @@ def _or_infinite(value: float) -> float:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labelled rows: texts as (n,) object arrays, `probability` (n,) float64, `correct` (n,) bool."""
+    """Labelled rows: texts as (n,) object arrays, `probability` (n,) float64, `correct` (n,) bool.
+
+    With folds `fold` and `group` (n,) int64 say which one held an image out, and what it belongs to.
+    """
 
     path: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
     probability: np.ndarray
     correct: np.ndarray
+    fold: np.ndarray | None = None
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.path)
@@ -92,6 +98,13 @@ class Predictions:
     @property
     def accuracy(self) -> float:
         return float(np.mean(self.correct))
+
+    @property
+    def by_fold(self) -> tuple[float, ...]:
+        """The accuracy on the images that each fold held out; empty without folds."""
+        if self.fold is None:
+            return ()
+        return tuple(float(np.mean(self.correct[self.fold == number])) for number in np.unique(self.fold))
 
     def mistakes(self) -> np.ndarray:
         """Indices of the wrong rows, the most confident first."""
@@ -190,6 +203,7 @@ class Trial:
             "batch_size": self.batch_size,
             "precision": self.variant.precision,
             "status": self.status,
+            "folds": len(self.valid.by_fold) if self.valid else 0,
             "epochs": self.epochs,
             "kept_epoch": self.kept.epoch if self.kept else None,
             "valid_accuracy": self.valid_accuracy,
@@ -283,7 +297,10 @@ def trials(
     """
     varied = factors.varied(variants.values())
     histories = {name: tuple(Epoch(**epoch) for epoch in directory.history(name)) for name in variants}
+    folds = directory.folds()
     failures = [row["trial"] for row in directory.failures()]
+    if folds:
+        failures = [trial.rpartition(f"-{FOLD}")[0] or trial for trial in failures]
     found = [
         Trial(
             name=name,
@@ -294,7 +311,7 @@ def trials(
             failures=failures.count(name),
             base=costs.get(name, Cost()),
             history=histories[name],
-            valid=_predictions(directory.predictions(name, "valid")),
+            valid=_predictions(directory.predictions(name, "valid"), folds),
             test=_predictions(directory.predictions(name, "test")),
             workers=workers,
         )
@@ -344,15 +361,18 @@ def trial_facts(found: tuple[Trial, ...]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _predictions(table: pa.Table | None) -> Predictions | None:
+def _predictions(table: pa.Table | None, folds: Folds | None = None) -> Predictions | None:
     if table is None:
         return None
+    tested = None if folds is None else folds.held_out >= 0
     return Predictions(
         path=table["path"].to_numpy(),
         label=table["label"].to_numpy(),
         prediction=table["prediction"].to_numpy(),
         probability=table["probability"].to_numpy().astype(np.float64),
         correct=table["correct"].to_numpy().astype(bool),
+        fold=None if folds is None else folds.held_out[tested],
+        group=None if folds is None else folds.group[tested],
     )
 
 

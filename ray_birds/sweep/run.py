@@ -10,11 +10,11 @@ from ray_birds.core import cluster, lock, terminal
 from ray_birds.core.cluster import Resources
 from ray_birds.core.errors import resumable
 from ray_birds.core.settings import check
-from ray_birds.data import dataset
+from ray_birds.data import dataset, folds
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.table import Labels
 from ray_birds.model import bundle
-from ray_birds.sweep import costs, prepare, results, resume, selection, summary, trials
+from ray_birds.sweep import costs, cross_validation, prepare, results, resume, selection, summary, trials
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Results
@@ -44,12 +44,15 @@ def _sweep(
     """Nothing is written before all that the sweep was asked for is known to be possible."""
     data = dataset.scan(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     _show_dataset(data)
+    data = folds.pooled(data) if config.folds else data
     with cluster.session(config.verbose) as resources:
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
         tracking.begin(plan)
         plan, errors = trials.run(plan, tracking, _seconds_left(config, started))
         with directory.writing():
+            if plan.folds:
+                plan, errors = cross_validation.joined(plan, errors)
             found = results.trials(directory, plan.variants, errors, plan.gpus, costs.costs(plan), plan.workers)
             best = selection.choose(found)
             if best:

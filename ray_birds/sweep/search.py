@@ -25,7 +25,7 @@ def require(config: TuneConfig) -> None:
 
 def space(plan: Plan) -> dict[str, Any]:
     """Each factor by name: its value or, where the variants differ in it, Tune's choice of theirs."""
-    points = [variant.values for variant in plan.variants.values()]
+    points = [*plan.points.values()]
     values = {name: [*dict.fromkeys(point[name] for point in points)] for name in points[0]}
     return {name: tune.choice(some) if len(some) > 1 else some[0] for name, some in values.items()}
 
@@ -36,7 +36,7 @@ def algorithm(plan: Plan) -> SearchAlgorithm | Searcher:
     Of trials with several workers no more at a time than there is room for: others would but wait for these.
     """
     if plan.trials == len(plan.variants):
-        points = [one.values for one in plan.variants.values()]
+        points = [*plan.points.values()]
         return BasicVariantGenerator(points_to_evaluate=points, max_concurrent=plan.gangs or 0)
     return ConcurrencyLimiter(Untried(plan), plan.gangs) if plan.gangs else Untried(plan)
 

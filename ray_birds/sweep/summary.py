@@ -36,7 +36,9 @@ def show(results: Results) -> None:
     differ = [name for name in ("feature_seconds", "multiply_adds") if len({row[name] for row in rows}) > 1]
     columns = ("trial", "status", "epochs", *scores, "seconds", "images_per_second", "waited", *differ, *seen)
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]
-    terminal.show(terminal.table("Results", columns, cells))
+    folds = results.config.folds
+    title = f"Results; valid is the mean over {folds} folds" if folds else "Results"
+    terminal.show(terminal.table(title, columns, cells))
     directory = results.directory
     if results.left_out:
         terminal.say(f"note: {results.left_out} --resume with a longer --time-limit goes on")
@@ -45,7 +47,7 @@ def show(results: Results) -> None:
         if results.tta:
             terminal.say(results.tta)
         terminal.say(f"best model   {directory.best}")
-        if cheaper := results.significance.recommended:
+        if (cheaper := results.significance.recommended) and not folds:
             terminal.say(f"the cheaper  ray-birds bundle --sweep '{directory.uri}' --trial {cheaper.run}")
     terminal.say(f"results      {directory.uri}")
     if storage.exists(directory.report):

@@ -48,7 +48,8 @@ class Task:
 
     `devices` are those that train each batch together, where there is more than one. `shared` is where a solved
     head is found or left, if other trials begin with the same one. `member` is this process among those that train
-    the trial together.
+    the trial together. What holds no images out, since it has the recipe from the folds, has no labels of valid:
+    it ends after the epoch `until`, and its head has the `penalty`.
     """
 
     variant: Variant
@@ -60,6 +61,8 @@ class Task:
     devices: tuple[str, ...] = ()
     shared: SharedHead | None = None
     member: Member = ALONE
+    until: int | None = None
+    penalty: float | None = None
 
     @property
     def shape(self) -> Shape:
@@ -131,6 +134,15 @@ def direct_inputs(variant: Variant, dataset: Dataset, cpus: int = 1) -> Inputs:
     )
 
 
+def of_fold(inputs: Inputs, learned: Rows, held_out: Rows) -> Inputs:
+    """Inputs whose train and valid are these rows of train."""
+    return Inputs(
+        inputs.cut_point,
+        lambda numbers, view: inputs.train(learned[numbers], view),
+        lambda split, numbers: inputs.plain("train", held_out[numbers]),
+    )
+
+
 def task(plan: Plan, name: str, member: Member = ALONE) -> Task:
     """The work of a sweep's trial, reading stored features or images as the plan says."""
     variant = plan.variants[name]
@@ -143,6 +155,10 @@ def task(plan: Plan, name: str, member: Member = ALONE) -> Task:
         )
     else:
         head = tail = direct_inputs(variant, plan.data, plan.threads)
+    if plan.folds and variant.fold is not None:
+        rows = plan.folds.rows(variant.fold)
+        labels = {split: labels["train"][some] for split, some in zip(("train", "valid"), rows, strict=True)}
+        head, tail = of_fold(head, *rows), of_fold(tail, *rows)
     devices = tuple(device.name for device in tf.config.list_logical_devices("GPU")) if plan.gpus > 1 else ()
     shared = SharedHead(plan.directory, heads.key(variant, stored=name in plan.stored))
     return Task(variant, plan.config.weights, len(plan.data.classes), labels, head, tail, devices, shared, member)

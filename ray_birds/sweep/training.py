@@ -3,6 +3,7 @@
 Knows Keras, not Ray.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -63,7 +64,7 @@ def _too_large(task: Task) -> OutOfMemoryError:
 
 def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
     variant, stage = task.variant, None
-    while not results.ended(state.history, variant):
+    while not results.ended(state.history, variant) and len(state.history) != task.until:
         epoch = len(state.history)
         in_head = epoch < variant.head_phase
         if stage is None or epoch == variant.head_phase:
@@ -72,7 +73,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
             stage.load(state.weights, state.optimizer if 0 < epoch != variant.head_phase else None)
         result, scores = _solve(task, stage) if in_head and variant.head == "probe" else _epoch(task, stage, epoch)
         state = _after(state, result, stage, variant)
-        _check_finite(state, scores, variant.precision)
+        _check_finite(state, scores, task)
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None
@@ -90,10 +91,11 @@ def _after(state: Checkpoint, result: Epoch, stage: Stage, variant: Variant) -> 
     return Checkpoint(history, *stage.state(), {} if is_kept else state.kept)
 
 
-def _check_finite(state: Checkpoint, scores: np.ndarray, precision: str) -> None:
+def _check_finite(state: Checkpoint, scores: np.ndarray, task: Task) -> None:
     """Raises NotFiniteError where the state's last epoch left a number that means nothing."""
-    epoch = state.history[-1]
-    losses = {"loss": np.array(epoch.loss), "valid loss": np.array(epoch.valid_loss)}
+    epoch, precision = state.history[-1], task.variant.precision
+    losses = {"loss": np.array(epoch.loss)}
+    losses |= {"valid loss": np.array(epoch.valid_loss)} if "valid" in task.labels else {}
     for name, value in (losses | {"probabilities of valid": scores} | state.weights).items():
         if not np.isfinite(value).all():
             steadier = "" if precision == "float32" else " or --precision float32"
@@ -187,6 +189,10 @@ def _solve(task: Task, stage: Stage) -> tuple[Epoch, np.ndarray]:
 def _solved(task: Task, stage: Stage) -> Solved:
     start = time.monotonic()
     train = _read_by_head(task, stage, task.labels["train"], task.head.train, task.variant.views(0))
+    if task.penalty is not None:
+        head = probe.Problem(train, task.class_weights).solve(task.penalty).head
+        loss, accuracy = probe.evaluate(head, train)
+        return Solved(head, task.penalty, loss, accuracy, time.monotonic() - start)
     plain = partial(task.head.plain, "valid")
     valid = _read_by_head(task, stage, task.labels["valid"], lambda rows, view: plain(rows), (None,))
     found = probe.solve(train, valid, task.class_weights)
@@ -240,7 +246,10 @@ def _score(task: Task, stage: Stage, inputs: Inputs, split: str) -> np.ndarray:
 
 
 def _valid(task: Task, stage: Stage, inputs: Inputs) -> tuple[dict[str, float], np.ndarray]:
-    """The numbers of valid in an Epoch, by name, and the probabilities (n, classes) that they are of."""
+    """The numbers of valid in an Epoch, by name, NaN without it; and the probabilities (n, classes) of these."""
+    if "valid" not in task.labels:
+        nothing = dict.fromkeys(("valid_loss", "valid_accuracy", "valid_macro_f1"), math.nan)
+        return nothing, np.zeros((0, task.classes), np.float32)
     scores, labels = _score(task, stage, inputs, "valid"), task.labels["valid"]
     loss, accuracy = _evaluate(scores, labels)
     f1 = metrics.mean_f1(metrics.confusion(labels, scores.argmax(axis=1), scores.shape[1]))

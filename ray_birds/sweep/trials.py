@@ -199,7 +199,9 @@ def _work(
         if member.rank == 0:
             with directory.writing():
                 directory.write_history(name, [dataclasses.asdict(epoch) for epoch in now.history])
-                if not now.earlier:
+                if plan.folds:
+                    directory.write_scores(name, len(now.history), scores)
+                elif not now.earlier:
                     directory.write_predictions(name, plan.data.splits["valid"], plan.data.classes, scores)
                 directory.write_checkpoint(name, len(now.history), now.to_bytes())
         report(now.history)

@@ -190,3 +190,29 @@ def test_no_framework_is_imported() -> None:
     code = f"import sys, {ours}; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_images_of_a_group_count_for_no_more_than_they_say_together() -> None:
+    random = np.random.default_rng(0)
+    single = random.random(400) < 0.8
+    repeated, groups = np.repeat(single, 5), np.repeat(np.arange(400), 5)
+    shuffled = random.permutation(2000)
+    ours = metrics.accuracy(repeated[shuffled], groups[shuffled])
+    assert ours == pytest.approx(metrics.accuracy(single), abs=2e-4)
+    assert metrics.accuracy(single, np.arange(400)) == pytest.approx(metrics.accuracy(single), abs=2e-4)
+    always = metrics.accuracy(np.ones(50, bool), np.repeat(np.arange(10), 5))
+    assert always == metrics.accuracy(np.ones(10, bool))  # of images that are all right nothing varies
+    assert math.isnan(metrics.accuracy(np.zeros(0, bool), np.zeros(0, int)).low)
+
+
+def test_the_interval_of_groups_covers_where_that_of_single_images_does_not() -> None:
+    random = np.random.default_rng(1)
+    covered = np.zeros(2, int)
+    for _ in range(400):
+        sizes = random.integers(1, 16, 60)
+        chance = random.beta(2, 1, 60)  # of being right, of each group: 2/3 on average
+        groups = np.repeat(np.arange(60), sizes)
+        correct = random.random(len(groups)) < chance[groups]
+        for number, found in enumerate((metrics.accuracy(correct, groups), metrics.accuracy(correct))):
+            covered[number] += found.low <= 2 / 3 <= found.high
+    assert covered[0] >= 0.92 * 400 and covered[1] < 0.85 * 400

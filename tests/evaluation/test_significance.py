@@ -277,3 +277,19 @@ def test_chosen_by_another_score_the_winner_is_another_and_says_so() -> None:
     assert "the best of 2 recipes by macro F1 was picked on these images" in found.text
     assert "By accuracy, which it was not chosen by, these are better: accurate" in found.text
     assert "It is not shown to be better than any other variant." in found.text
+
+
+def test_recipes_are_compared_by_groups() -> None:
+    """Five images of a group, of which a recipe has all right or none, say what one of them says."""
+    random = np.random.default_rng(0)
+    single = [run("a", random.random(300) < 0.9), run("b", random.random(300) < 0.8)]
+    repeated = [dataclasses.replace(one, correct=np.repeat(one.correct, 5)) for one in single]
+    groups = np.repeat(np.arange(300), 5)
+    reference, found = state(single, "a"), state(repeated, "a", folds=5, groups=groups)
+    assert found.accuracy == pytest.approx(reference.accuracy, abs=5e-4)
+    assert found.comparisons[0].difference == pytest.approx(reference.comparisons[0].difference, abs=2e-3)
+    naive = state(repeated, "a")
+    width, lie = (one.accuracy.high - one.accuracy.low for one in (found, naive))
+    assert lie < 0.5 * width
+    assert "Of the 1,500 images that 5 folds held out" in found.text and "300 groups" in found.text
+    assert "valid" not in found.text

@@ -86,7 +86,8 @@ def test_a_trial_of_several_workers_waits_until_they_have_begun(
     progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(callbacks, "_WAIT", 0.0)
-    gang, trial = Progress(dataclasses.replace(progress._plan, workers=4), str(tmp_path / "logs")), Trial(FIRST)
+    plan, trial = dataclasses.replace(progress._plan, workers=4), Trial(FIRST)
+    gang = Progress(plan, str(tmp_path / "logs"), progress._tracking)
     started: Any = trial
     gang.on_trial_start(0, [], started)
     gang.on_step_end(0, [started])

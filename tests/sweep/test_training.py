@@ -231,6 +231,41 @@ def test_our_recipe_resumed_is_the_undisturbed_one(workplace: Workplace, ours: R
     assert_same(resumed._replace(states=[last, *resumed.states]), ours, slice(done, None))
 
 
+def test_a_fold_learns_from_the_others_and_is_scored_on_its_own(workplace: Workplace) -> None:
+    from ray_birds.sweep import tasks
+
+    head = stored(workplace, OURS).head
+    learned, held_out = np.array([1, 2, 4, 7]), np.array([0, 3])
+    ours = tasks.of_fold(head, learned, held_out)
+    np.testing.assert_array_equal(ours.train(np.array([2, 0]), None), head.plain("train", np.array([4, 1])))
+    view = OURS.views(0)[1]
+    np.testing.assert_array_equal(ours.train(np.array([3]), view), head.train(np.array([7]), view))
+    np.testing.assert_array_equal(ours.plain("valid", np.array([1])), head.plain("train", np.array([3])))
+
+
+def test_without_valid_it_is_trained_for_as_long_and_with_the_penalty_that_it_is_told(
+    workplace: Workplace, ours: Run, tmp_path: Path
+) -> None:
+    from ray_birds.sweep.heads import SharedHead, Solved
+
+    directory = SweepDirectory(str(tmp_path))
+    train(dataclasses.replace(stored(workplace, OURS), shared=SharedHead(directory, "a"), until=1))
+    solved = Solved.from_bytes(directory.head("a") or b"")
+    task = stored(workplace, dataclasses.replace(OURS, keep="last"))
+    told = dataclasses.replace(task, labels={"train": task.labels["train"]}, until=3, penalty=solved.penalty)
+    again = train(told)
+    history, reference = again.states[-1].history, ours.states[2].history
+    assert len(history) == 3 and again.test is None and again.states[-1].earlier == {}
+    for column in ("loss", "learning_rate"):
+        found, wanted = ([getattr(epoch, column) for epoch in each] for each in (history, reference))
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    assert all(np.isnan(epoch.valid_loss) and np.isnan(epoch.valid_accuracy) for epoch in history)
+    resumed = train(told, Checkpoint.from_bytes(again.states[1].to_bytes())).states[-1]
+    for path, value in again.states[-1].weights.items():
+        np.testing.assert_allclose(resumed.weights[path], value, rtol=1e-6, atol=1e-7)
+    assert train(told, again.states[-1]).states == []
+
+
 STEADIED = dataclasses.replace(OURS, dropout=0.3, ema=0.7, clip_norm=0.5)
 
 
