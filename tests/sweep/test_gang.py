@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from typing import Any
 
 import pytest
 from ray.exceptions import RayActorError, RayError
@@ -75,7 +76,7 @@ def test_no_more_trials_are_begun_than_have_room() -> None:
     config = TuneConfig(data="d", unfreeze=(0, 10, "all"), samples=2, search="optuna")
     all_of_them = config.replace(samples=0, search="grid")
     for gangs in (None, 2):
-        together = {"workers": 2, "gangs": gangs}
+        together: dict[str, Any] = {"workers": 2, "gangs": gangs}
         made, chosen = (
             search.algorithm(dataclasses.replace(planned(one), **together)) for one in (all_of_them, config)
         )
