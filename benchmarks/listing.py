@@ -6,6 +6,7 @@ it imports, the bytes of the list on the disk; and the seconds in which `--resum
 reads the files of the last part.
 """
 
+import importlib
 import math
 import multiprocessing
 import os
@@ -78,11 +79,11 @@ def measure(folder: str, output: str, files: int) -> Listed:
     from ray_birds.config import PredictConfig
     from ray_birds.data import seen
     from ray_birds.model.bundle import Bundle
-    from ray_birds.prediction import pipeline, workload
+    from ray_birds.prediction import workload
     from ray_birds.prediction.output import Output
     from ray_birds.sweep.factors import Variant
 
-    assert pipeline.score  # a driver imports it, and Ray with it
+    importlib.import_module("ray_birds.prediction.run")  # as a driver does, and Ray with it
     config = PredictConfig(model="m", input=(folder,), output=output)
     model, made = Bundle("", ("ONE", "TWO"), Variant(), "none", seen.NONE), Output(output)
     begin, cpu = time.perf_counter(), time.process_time()

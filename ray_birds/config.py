@@ -361,13 +361,13 @@ class PredictConfig(Settings):
     hf://OWNER/NAME@REVISION (needs ray-birds[hub])."""
     input: tuple[str, ...]
     """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
+    output: str = ""
+    """Folder to write the predictions to; it appears when they are complete. A single photo needs none."""
     labels: str = ""
     """Table of the images to score, .csv or .parquet, with the columns path (below the one folder of --input,
     absolute or a URI) and label, for the evaluation; a row without a label is scored too."""
     columns: tuple[str, ...] = ()
     """Columns of --labels that have other names, such as path=filepath label=species."""
-    output: str = ""
-    """Folder to write the predictions to; it appears when they are complete. A single photo needs none."""
     show: bool = False
     """Save a single photo with its prediction as title: <photo>-prediction.png in the current folder."""
     batch_size: int = 32

@@ -93,6 +93,15 @@ def test_each_script_runs_at_its_smallest(script: str, birds: Path, bundles: Pat
     assert "Traceback" not in done.stderr and done.stdout.strip()
 
 
+@pytest.mark.slow
+def test_the_list_of_a_job_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/listing.py", "--files", "5", "10", "--per-folder", "4"]
+    command += ["--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"10 .* \d+ .* 0\.0 ", done.stdout) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)

@@ -285,7 +285,8 @@ def test_tune_takes(words: str, field: str, value: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("words", "field", "value"), PREDICT_VALID)
 def test_predict_takes(words: str, field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(PredictConfig, predict_words(words), monkeypatch)
-    with_it: dict[str, Any] = {"taxonomy": {"threshold": 0.8}, "columns": {"labels": "l.csv"}}.get(field, {})
+    needed: dict[str, dict[str, Any]] = {"taxonomy": {"threshold": 0.8}, "columns": {"labels": "l.csv"}}
+    with_it = needed.get(field, {})
     assert config == PredictConfig(**{"model": "m", "input": ("a",), "output": "o"} | {field: value} | with_it)
 
 

@@ -64,7 +64,7 @@ class Model:
     ) -> dict[str, Any]:
         uri = storage.at(found.roots[file.input], file.path)
         image = load(uri, self.bundle, max_pixels, max_bytes, stamp=(file.size, file.modified))
-        row = {"input": file.input, "path": file.path, "label": file.label}
+        row: dict[str, Any] = {"input": file.input, "path": file.path, "label": file.label}
         row |= {"width": image.width, "height": image.height}
         row["size"], row["modified"] = image.stamp
         row |= {"error": image.error, "seen": image.seen, "model": self.bundle.digest}

@@ -115,11 +115,12 @@ def _start(
     changes: Changes | None = None,
     kept: np.ndarray | None = None,
 ) -> Work:
+    notes = tuple(inputs.notes(found, model.classes))
     note = {
         "settings": settings(config, model),
         "roots": found.roots,
         "ignored": found.ignored,
-        "notes": inputs.notes(found, model.classes),
+        "notes": notes,
         "changes": changes and changes._asdict(),
     }
     files = found.files(model.classes)
@@ -127,7 +128,7 @@ def _start(
         files = update.marked(files, kept)
     unit = unit_size(len(found), model.variant.image_size, config.batch_size)
     made = output.start(note, files, unit)
-    return Work(made, found.roots, found.ignored, tuple(note["notes"]), changes)
+    return Work(made, found.roots, found.ignored, notes, changes)
 
 
 def settings(config: PredictConfig, model: Bundle) -> dict[str, Any]:

@@ -413,7 +413,7 @@ def test_a_label_that_is_no_class_is_named(folder: Path) -> None:
         (["path,label", "a/1.jpg,A", "a/2.jpg,A"], r"labels\.csv line 3: 'a/2\.jpg': no such file below"),
         (["path,label", "a/1.jpg,A", "a/1.jpg,B"], r"labels\.csv line 3: 'a/1\.jpg' has label 'B', not 'A'"),
         (["path,label", "a/1.jpg,A", ",B"], r"labels\.csv line 3: path is empty"),
-        (["path,species", "a/1.jpg,A"], r"labels\.csv: no column 'label' \.*name it with --columns label=NAME"),
+        (["path,species", "a/1.jpg,A"], r"labels\.csv: no column 'label' .*name it with --columns label=NAME"),
         (["path,label"], r"labels\.csv: has no rows; expected one for each image"),
     ],
 )

@@ -48,7 +48,7 @@ def filled(
     units = [rows[at : at + size] for at in range(0, len(rows), size)]
     for number, unit in enumerate(units):
         output.write_part(number, unit, COLUMNS)
-    files = [tuple((one["input"], one["path"]) for one in unit) for unit in units]
+    files = [pa.Table.from_pylist(unit).select(["input", "path"]) for unit in units]
     found = sequences.fill(output, lambda more: checked(output, files, DIGEST, more), COLUMNS, CLASSES, seconds)
     output.publish({})
     parts = list(output.published())
@@ -103,7 +103,7 @@ def test_a_pass_cut_short_is_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         patch.setattr(Output, "write_table", write_one)
         filled(tmp_path, ROWS, 3)
     output = Output(str(tmp_path / "out"))
-    files = [tuple((one["input"], one["path"]) for one in ROWS[at : at + 3]) for at in range(0, len(ROWS), 3)]
+    files = [pa.Table.from_pylist(ROWS[at : at + 3]).select(["input", "path"]) for at in range(0, len(ROWS), 3)]
     sequences.fill(output, lambda more: checked(output, files, DIGEST, more), COLUMNS, CLASSES, 60)
     output.publish({})
     pd.testing.assert_frame_equal(

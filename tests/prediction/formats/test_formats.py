@@ -254,7 +254,7 @@ def test_what_cannot_be_exported(predictions: Path, tmp_path: Path) -> None:
     [
         ({}, "either --model BUNDLE or --predictions FOLDER"),
         ({"model": "m", "predictions": "p"}, "either --model BUNDLE or --predictions FOLDER"),
-        ({"model": "m"}, "--format csv: expected one of --model: saved_model, onnx, zip, huggingface"),
+        ({"model": "m"}, "--format csv: expected one of --model: saved_model, onnx, litert, openvino, zip"),
         ({"predictions": "p", "format": "zip"}, "--format zip: expected one of --predictions: csv, xlsx"),
         ({"predictions": "p", "output": "rows"}, "ends in .csv"),
         ({"predictions": "p", "images": "i"}, "--images is for --model"),
