@@ -123,17 +123,8 @@ def tune(data: Path, results: Path, name: str, *options: str) -> "subprocess.Pop
     words = [sys.executable, "jobs/tune.py", "--data", str(data), "--results", str(results), "--name", name]
     words += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--image-size", "96"]
     words += ["--augment", "on", "--unfreeze", "10", "--learning-rate", "0.005", "--batch-size", "6"]
-    words += [
-        "--head-epochs",
-        "1",
-        "--fine-tune-epochs",
-        "4",
-        "--features",
-        "none",
-        "--cpus-per-trial",
-        "1",
-        *options,
-    ]
+    words += ["--head-epochs", "1", "--fine-tune-epochs", "4", "--features", "none"]
+    words += ["--cpus-per-trial", "1", *options]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, cwd=REPOSITORY, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
