@@ -111,6 +111,7 @@ class Stage:
             # Gradients below float16's smallest number would be lost without a scale on the loss.
             half = shape.precision == "mixed_float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
+            self._sums_first = several and (half or self._recipe.clip_norm > 0)
             self.optimizer.build(self._trained)
         self._steps = optimizer.iterations
         averages = [one for one in optimizer.variables if one.path.endswith("_average")]
@@ -181,8 +182,9 @@ class Stage:
             costs = losses if self._recipe.is_plain else self._recipe.losses(labels, scores)
             loss = self.optimizer.scale_loss(tf.reduce_sum(costs * weights))
         gradients = tape.gradient(loss, [variable.value for variable in self._trained])
-        if self._recipe.clip_norm and self._replicas > 1:
-            # Keras clips before it adds up, and the norm of the sum is what counts: it gets equal shares of that.
+        if self._sums_first:
+            # Keras clips, and looks for what is not finite, before it adds up. What counts is the norm of the sum,
+            # and all must find the same: it gets equal shares of that.
             total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [each / self._replicas for each in total]
         self.optimizer.apply(gradients, self._trained)

@@ -123,7 +123,8 @@ def tune(data: Path, results: Path, name: str, *options: str) -> "subprocess.Pop
     words = [sys.executable, "jobs/tune.py", "--data", str(data), "--results", str(results), "--name", name]
     words += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--image-size", "96"]
     words += ["--augment", "on", "--unfreeze", "10", "--learning-rate", "0.005", "--batch-size", "6"]
-    words += ["--fine-tune-epochs", "4", "--features", "none", "--cpus-per-trial", "1", *options]
+    words += ["--head-epochs", "1", "--fine-tune-epochs", "4", "--features", "none"]
+    words += ["--cpus-per-trial", "1", *options]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, cwd=REPOSITORY, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
@@ -152,7 +153,7 @@ def test_a_worker_killed_twice_in_mid_epoch_changes_no_number(nodes: psutil.Proc
     together = tune(data, results, "together", "--workers-per-trial", "2")
     done = 0
     for _ in range(2):
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 200
         while len(epochs(results, "together")) <= done and together.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
