@@ -107,9 +107,7 @@ def _out_of_fold(
     wanted = [fold for fold in range(FOLDS) if (folds == fold).any()]
     refs = [task.remote(features, labels, folds, fold, classes, threads) for fold in wanted]
     scores = np.zeros((len(labels), classes), np.float32)
-    for fold, found in zip(
-        wanted, _results("Heads without a fold", refs, f"a node with {threads} CPU(s)"), strict=True
-    ):
+    for fold, found in zip(wanted, _results("Judging labels", refs, f"a node with {threads} CPU(s)"), strict=True):
         scores[folds == fold] = found
     return scores
 
