@@ -78,7 +78,7 @@ def test_no_home_and_no_current_folder(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_home_that_cannot_be_used(birds: Path, tmp_path: Path, home: str) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     (tmp_path / "file").write_text("")
-    said = run(tmp_path, "check", "--data", birds, HOME=str(tmp_path / home))
+    said = run(tmp_path, "check", "--data", birds, HOME=str(tmp_path / home), RAY_AUTH_MODE="token")
     assert said.startswith(f"error: HOME={tmp_path / home}: Ray keeps its token there and cannot (")
     assert "set HOME to a folder that can be written" in said and not (tmp_path / "missing").exists()
 
