@@ -24,15 +24,13 @@ def test_each_script_imports_and_shows_its_help(script: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sides", ["e", "ec", "dbe", "abf", ""])
-def test_sides_that_cannot_be_compared(sides: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+def test_sides_that_cannot_be_compared(sides: str) -> None:
     with pytest.raises(SystemExit, match=r"--sides .*(put c before it|some of abcde)"):
         benchmark("accuracy").Options(data=("birds",), sides=sides)
 
 
-def test_stacks_are_added_up_by_process_and_by_what_it_was_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacks_are_added_up_by_process_and_by_what_it_was_at() -> None:
     """As py-spy writes them, of a driver and of a worker that also decodes ahead."""
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     stacks = benchmark("stacks")
     called = "FeatureWorker.__call__ (ray_birds/features/compute.py:1);compute (ray_birds/features/steps.py:1)"
     driver = [
