@@ -3,7 +3,6 @@
 import dataclasses
 import threading
 import time
-from typing import Any
 
 import pytest
 from ray.exceptions import RayActorError, RayError
@@ -76,9 +75,9 @@ def test_no_more_trials_are_begun_than_have_room() -> None:
     config = TuneConfig(data="d", unfreeze=(0, 10, "all"), samples=2, search="optuna")
     all_of_them = config.replace(samples=0, search="grid")
     for gangs in (None, 2):
-        together: dict[str, Any] = {"workers": 2, "gangs": gangs}
         made, chosen = (
-            search.algorithm(dataclasses.replace(planned(one), **together)) for one in (all_of_them, config)
+            search.algorithm(dataclasses.replace(planned(one), workers=2, gangs=gangs))
+            for one in (all_of_them, config)
         )
         assert isinstance(made, BasicVariantGenerator) and made.max_concurrent == (gangs or 0)
         assert getattr(chosen, "max_concurrent", None) == gangs
