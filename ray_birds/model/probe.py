@@ -69,22 +69,19 @@ def solve(
     Chosen by the loss on valid: it is smooth, where accuracy on few images is a tie or a matter of luck. `weights`
     (classes,) are those of an image of each class, in both losses; they are 1 on average over the training images.
     """
-    with threadpool_limits(BLAS_THREADS, "blas"):
-        problem = Problem(train, weights)
-        best, best_point, tried = -1, None, []
-        for number, penalty in enumerate(sorted(penalties, reverse=True)):
-            solution = problem.solve(penalty, ROUGH)
-            tried.append(
-                Tried(penalty, solution.loss, *evaluate(solution.head, valid, weights), solution.iterations)
-            )
-            if best_point is None or tried[-1].valid_loss < tried[best].valid_loss:
-                best, best_point = number, solution.point
-            elif number - best >= patience:
-                break
-        if best_point is None:
-            raise ValueError("no penalties to try; expected at least one")
-        penalty = tried[best].penalty
-        return Probe(problem.solve(penalty, FINE, best_point).head, penalty, tried)
+    problem = Problem(train, weights)
+    best, best_point, tried = -1, None, []
+    for number, penalty in enumerate(sorted(penalties, reverse=True)):
+        solution = problem.solve(penalty, ROUGH)
+        tried.append(Tried(penalty, solution.loss, *evaluate(solution.head, valid, weights), solution.iterations))
+        if best_point is None or tried[-1].valid_loss < tried[best].valid_loss:
+            best, best_point = number, solution.point
+        elif number - best >= patience:
+            break
+    if best_point is None:
+        raise ValueError("no penalties to try; expected at least one")
+    penalty = tried[best].penalty
+    return Probe(problem.solve(penalty, FINE, best_point).head, penalty, tried)
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,8 @@ class Problem:
         self._weights = tf.constant(weights, tf.float32)
         self._total, self._mean, covariance, square = _moments(train)
         self._scale = 1 / np.sqrt(square)
-        variances, axes = np.linalg.eigh(covariance / square)
+        with threadpool_limits(BLAS_THREADS, "blas"):
+            variances, axes = np.linalg.eigh(covariance / square)
         kept = variances > FLAT * variances[-1]
         self._variances = variances[kept]
         self._axes = tf.constant(axes[:, kept], tf.float32)
@@ -135,7 +133,8 @@ class Problem:
 
         first = (self._solution if start is None else start) / scales
         options = {"maxiter": MAX_ITERATIONS, "ftol": tolerance, "gtol": 1e-7, "maxcor": 10}
-        found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+        with threadpool_limits(BLAS_THREADS, "blas"):
+            found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
         self._solution = found.x * scales
         kernel = self._solution[:-classes]
         loss = float(found.fun - penalty / 2 * kernel @ kernel)
