@@ -65,7 +65,9 @@ def test_each_image_is_predicted_once_by_a_model_that_did_not_learn_from_it(fold
 
 
 def test_the_store_is_filled_once_for_all_folds(folded: Path, settings: TuneConfig) -> None:
-    features = sorted(one.name.split("-")[2:4] for one in Path(settings.results, "features").iterdir())
+    features = sorted(
+        one.name.split("-")[2:4] for one in Path(settings.results, "features").iterdir() if one.is_dir()
+    )
     assert len(features) == 2 and {one[0] for one in features} == {"train"}  # pooled, and below ten layers
 
 
