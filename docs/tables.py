@@ -67,8 +67,10 @@ _MAKERS = {"options": _options, "factors": _factors, "modules": _modules}
 def _said(settings: type[Settings]) -> dict[str, str]:
     """What is said of each option: the string below its field or, of a factor, the help of its declaration."""
     said: dict[str, str] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(config))):
-        if isinstance(node, ast.ClassDef) and node.name in [one.__name__ for one in settings.__mro__]:
+    for one in settings.__mro__:
+        if one.__module__.startswith(config.__name__):
+            (node,) = ast.parse(inspect.getsource(one)).body
+            assert isinstance(node, ast.ClassDef)
             said |= _below(node)
     if issubclass(settings, config.TuneConfig):
         said |= {name: about.help for name, about in factors.factors(settings.variant).items()}

@@ -136,7 +136,7 @@ def test_a_letter_that_the_terminal_lacks_ends_no_job(name: str, request: pytest
 BUNDLE = """
 import sys, json
 import keras
-from ray_birds.config import Variant
+from ray_birds.sweep.factors import Variant
 from ray_birds.model import bundle, card
 pixels = keras.Input((32, 32, 3))
 shown = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(pixels))

@@ -329,7 +329,7 @@ def test_a_failed_trial_is_named_and_the_others_count(settings: TuneConfig, stor
 def test_a_trial_that_diverges_has_failed_once_and_never_wins(
     settings: TuneConfig, local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ray_birds.config._check_values", lambda *args: None)  # takes no rate as high as that
+    monkeypatch.setattr("ray_birds.config.tune._check_values", lambda *args: None)  # takes no rate as high as that
     quick = settings.replace(name="diverged", unfreeze=(0,), augment=("off",), image_size=32, features="none")
     done = sweep(quick.replace(learning_rate=(0.005, 1e38)))
     (lost,) = done.failed
