@@ -97,7 +97,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_of_the_repository_are_there(page: Path) -> None:
     for span in spans(page.read_text(encoding="utf-8")):
         if re.fullmatch(r"[\w.-]+/[\w./-]*", span) and span.partition("/")[0] in FOLDERS:
-            other = span in ("examples/birds.ipynb", "config/learning_rate")  # `make notebook` makes it; Ray Tune's
+            other = span in ("examples/birds.ipynb", "config/learning_rate")  # made by `make notebook`; Tune's
             assert other or any((root / span).exists() for root in ROOTS), span
 
 
