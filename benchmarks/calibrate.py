@@ -13,6 +13,8 @@ import tyro
 from plain_keras import Recipe, backbone, scaled
 from tyro.conf import Positional
 
+from ray_birds.core import terminal
+
 BATCH = 64
 
 
@@ -26,6 +28,7 @@ def main(
             layer.momentum = 0.0
     model(_scaled(backbone_name, _images(data, image_size)), training=True)
     model.save_weights(output)
+    terminal.say(f"weights: {output}")
 
 
 def _images(data: str, size: int) -> np.ndarray:
