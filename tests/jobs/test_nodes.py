@@ -178,7 +178,8 @@ def test_a_sweep_outlives_the_loss_of_a_node(
     for score in ("valid_accuracy", "valid_loss"):
         assert float(second[name][score]) == pytest.approx(float(first[name][score]), rel=1e-6)
     (failure,) = table(f"{bucket}/results/second/failures.csv")
-    assert failure["trial"] == name and failure["epoch"] in "12" and f"{name}: failed after epoch" in out
+    assert failure["trial"] == name and f"{name}: failed after epoch" in out
+    assert failure["epoch"] in "012"  # 0 where the node was lost before the driver had heard of the first
 
 
 def test_a_job_begins_while_a_node_is_dead_and_ray_does_not_know(
