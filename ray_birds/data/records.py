@@ -6,7 +6,6 @@ may have been the network.
 """
 
 import io
-from collections.abc import Iterable
 from contextlib import suppress
 
 import pyarrow as pa
@@ -86,15 +85,8 @@ def write(uri: str, kept: Kept, records: dict[str, ImageRecord], stamps: dict[st
     """Keep `records`, read after the `stamps` were taken, and what is kept of other files."""
     new = {path: (stamp, records[path]) for path, stamp in stamps.items() if not records[path].error}
     rows = ((path, *stamp, *record) for path, (stamp, record) in (kept | new).items())
+    table = pa.Table.from_pylist([dict(zip(_SCHEMA.names, row, strict=True)) for row in rows], _SCHEMA)
     buffer = io.BytesIO()
-    pq.write_table(pa.table(_columns(rows), schema=_SCHEMA), buffer)
+    pq.write_table(table, buffer)
     with suppress(OSError):  # on a full disk they are read again next time
         storage.write(uri, buffer.getvalue())
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> dict[str, list[object]]:
-    columns: dict[str, list[object]] = {name: [] for name in _SCHEMA.names}
-    for row in rows:
-        for values, value in zip(columns.values(), row, strict=True):
-            values.append(value)
-    return columns

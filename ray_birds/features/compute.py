@@ -126,10 +126,8 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
     threads = min(_ACTOR_CPUS, resources.node_cpus)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
     work = [ray.put((units, source))]
-    if resources.gpus:
-        done = _fed(jobs, uri, work, units, resources, threads)
-    else:
-        done = _fused(jobs, uri, work, units, resources, threads)
+    run = _fed if resources.gpus else _fused
+    done = run(jobs, uri, work, units, resources, threads)
     needs = "a free GPU" if resources.gpus else f"a node with {threads} free CPU(s)"
     with (
         terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images", needs=needs) as meter,
