@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_birds.core import storage
-from ray_birds.data import decode
+from ray_birds.data import decode, walk
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord
+from ray_birds.data.walk import Stamp
 
 VERSION = 1  # raise it when a record says something else of the same bytes
 _SCHEMA = pa.schema(
@@ -33,7 +34,6 @@ _SCHEMA = pa.schema(
         ("camera", pa.string()),
     ]
 )
-Stamp = tuple[int, int]  # size in bytes, last change in nanoseconds since 1970 (UTC)
 Kept = dict[str, tuple[Stamp, ImageRecord]]  # by path
 
 
@@ -48,19 +48,12 @@ def stamps(dataset: Dataset) -> dict[str, Stamp]:
     """Of each path that can be asked for them; on an object store by one listing of the data set's folder."""
     paths = [path for split in dataset.splits.values() for path in split.paths]
     if storage.is_local(dataset.root):
-        return {path: stamp for path in paths if (stamp := _local(dataset.uri(path))) is not None}
-    listed = {storage.relative(info, dataset.root): info for info in storage.listing(dataset.root)}
-    return {path: (info.size, info.mtime_ns) for path in paths if (info := listed.get(path)) and info.mtime_ns}
-
-
-def _local(uri: str) -> Stamp | None:
-    if not storage.is_local(uri):
-        return None
-    try:
-        status = storage.local(uri).stat()
-    except OSError:  # vanished: whoever reads it says so
-        return None
-    return status.st_size, status.st_mtime_ns
+        uris = {path: dataset.uri(path) for path in paths}
+        found = {path: walk.stamp(uri) for path, uri in uris.items() if storage.is_local(uri)}
+    else:
+        listed = {storage.relative(info, dataset.root): info for info in storage.listing(dataset.root)}
+        found = {path: walk.stamp_of(listed[path]) for path in paths if path in listed}
+    return {path: stamp for path, stamp in found.items() if None not in stamp}
 
 
 def read(uri: str) -> Kept:
