@@ -75,11 +75,15 @@ def reading(uri: Path, pages: list[str]) -> Iterator[None]:
     over = threading.Event()
 
     def read() -> None:
-        while not over.wait(0.05):
-            if uri.exists() and (page := uri.read_text(encoding="utf-8")) not in pages:
-                pages.append(page)
+        if uri.exists() and (page := uri.read_text(encoding="utf-8")) not in pages:
+            pages.append(page)
 
-    reader = threading.Thread(target=read)
+    def watch() -> None:
+        while not over.wait(0.05):
+            read()
+        read()  # what was written just before the end
+
+    reader = threading.Thread(target=watch)
     reader.start()
     try:
         yield
