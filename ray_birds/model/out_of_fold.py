@@ -12,7 +12,6 @@ from ray_birds.model.probe import Batch, Batches
 
 _PENALTIES = probe.PENALTIES[::2]  # each a tenth of the one before: which one it is hardly moves who is suspect
 _ROWS = 1024  # of features at a time
-_HELD = 1 << 29  # bytes of features that are held in memory as they are used
 
 
 def probabilities(
@@ -36,7 +35,7 @@ def _batches(features: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Batc
         for part in parts:
             yield features[part].astype(np.float32), labels[part].astype(np.int32)
 
-    if 4 * len(rows) * features.shape[1] > _HELD:
+    if 4 * len(rows) * features.shape[1] > probe.HELD:
         return make
     held = list(make())
     return lambda: held

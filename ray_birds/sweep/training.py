@@ -26,7 +26,6 @@ from ray_birds.sweep.tasks import Inputs, Rows, Task, Waiting, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
 _PROBE_ROWS = 1024  # of stored features at a time
-_HELD = 1 << 29  # bytes of stored features that are held in memory while a head is solved
 _STAGES = Stages()
 
 
@@ -221,7 +220,7 @@ def _read_by_head(
             for part, x in batches(rows, size, partial(_at, read, view), task.head.readers):
                 yield stage.pool(x).numpy(), labels[part]
 
-    if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > _HELD:
+    if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > probe.HELD:
         return make
     held = list(make())
     return lambda: held

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_birds.model import out_of_fold
+from ray_birds.model import out_of_fold, probe
 
 
 def drawn() -> tuple[np.ndarray, np.ndarray]:
@@ -30,5 +30,5 @@ def test_large_features_are_read_again_and_give_the_same(monkeypatch: pytest.Mon
     features, labels = drawn()
     folds = np.arange(100) % 5
     held = out_of_fold.probabilities(features, labels, folds, 1, 4)
-    monkeypatch.setattr(out_of_fold, "_HELD", 0)
-    assert np.array_equal(out_of_fold.probabilities(features, labels, folds, 1, 4), held)
+    monkeypatch.setattr(probe, "HELD", 0)
+    np.testing.assert_allclose(out_of_fold.probabilities(features, labels, folds, 1, 4), held, atol=2e-3)

@@ -67,6 +67,20 @@ def test_from_strong_to_weak_it_ends_where_a_cold_start_does() -> None:
     assert [tried.penalty for tried in warm] == [1e-1, 1e-2, 1e-3, 1e-4]
 
 
+def test_features_that_are_read_anew_give_the_head_of_those_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held ones are turned to their principal axes once; for others, the head is turned each time."""
+    features, labels = draw(800, seed=1)
+    train, valid = batches(features, labels), batches(*draw(300, seed=2))
+    held = probe.solve(train, valid, ALIKE)
+    monkeypatch.setattr(probe, "HELD", 0)
+    read = probe.solve(train, valid, ALIKE)
+    assert read.penalty == held.penalty
+    for one, other in zip(read.tried, held.tried, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=2e-3)
+    ours, theirs = (features @ head.kernel + head.bias for head in (read.head, held.head))
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
 def test_the_best_penalty_on_valid_is_chosen_and_weaker_ones_are_left_out() -> None:
     train, valid = batches(*draw(200, seed=1)), batches(*draw(400, seed=2))
     found = probe.solve(train, valid, ALIKE)

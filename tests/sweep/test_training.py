@@ -339,11 +339,11 @@ def test_solved_on_images_the_head_is_that_of_stored_features(workplace: Workpla
 def test_features_too_large_for_memory_give_the_same_head(
     workplace: Workplace, ours: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ray_birds.sweep import training
+    from ray_birds.model import probe
 
-    monkeypatch.setattr(training, "_HELD", 0)
+    monkeypatch.setattr(probe, "HELD", 0)
     streamed = train(stored(workplace, dataclasses.replace(OURS, unfreeze=0)))
-    assert numbers(streamed.states[0].history[0]) == numbers(ours.states[0].history[0])
+    np.testing.assert_allclose(streamed.scores[0], ours.scores[0], atol=2e-3)
 
 
 def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Workplace) -> None:
