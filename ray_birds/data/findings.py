@@ -38,22 +38,22 @@ def of_images(dataset: Dataset, records: dict[str, ImageRecord]) -> list[Finding
     ]
 
 
-def copies_in_train(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[str, ...]]:
-    """By split but train: its images that have a copy among those of train, by the leaks that were `found`."""
-    train = set(dataset.splits["train"].paths)
-    copied = {
-        path
-        for finding in found
-        if finding.kind == "leak"
-        for group in finding.groups
-        if not train.isdisjoint(group)
-        for path in group
-    }
-    return {
-        name: tuple(path for path in split.paths if path in copied)
-        for name, split in dataset.splits.items()
-        if name != "train"
-    }
+def copies(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[str, ...]]:
+    """By split but train: its images that are not new to a model, by the leaks that were `found`.
+
+    Of valid those that have a copy in train, which it learned from; of test also those with one in valid, which
+    chose it.
+    """
+    leaks = [set(group) for finding in found if finding.kind == "leak" for group in finding.groups]
+    parts: set[str] = set()
+    listed = {}
+    for name in (name for name in ("train", "valid", "test") if name in dataset.splits):
+        paths = dataset.splits[name].paths
+        if name != "train":
+            copied = set[str]().union(*(group for group in leaks if not parts.isdisjoint(group)))
+            listed[name] = tuple(path for path in paths if path in copied)
+        parts.update(paths)
+    return listed
 
 
 def of_groups(dataset: Dataset) -> list[Finding]:
@@ -140,7 +140,9 @@ def _leaks(several: list[tuple[str, ...]], split_of: dict[str, str]) -> list[Fin
         count = sum(split_of[path] == other for group in groups for path in group)
         if groups:
             first = [next(path for path in groups[0] if split_of[path] == split) for split in (other, one)]
-            text = f"{count:,} of the images in {other} are in {one} too, such as {first[0]} = {first[1]}"
+            text = (
+                f"{count:,} of the images in {other} {_are(count)} in {one} too, such as {first[0]} = {first[1]}"
+            )
             found.append(Finding("leak", True, text, groups))
     return found
 
@@ -151,7 +153,7 @@ def _two_labels(several: list[tuple[str, ...]], label_of: dict[str, int]) -> lis
         return []
     first = groups[0][0]
     other = next(path for path in groups[0] if label_of[path] != label_of[first])
-    text = f"{len(groups):,} of the images are there under two labels, such as {first} = {other}"
+    text = f"{len(groups):,} of the images {_are(len(groups))} there under two labels, such as {first} = {other}"
     return [Finding("two labels", True, text, groups)]
 
 
@@ -159,7 +161,8 @@ def _repeated(several: list[tuple[str, ...]], split_of: dict[str, str], label_of
     groups = tuple(g for g in several if len({(split_of[path], label_of[path]) for path in g}) == 1)
     if not groups:
         return []
-    text = f"{len(groups):,} of the images are in a class more than once, such as {groups[0][0]} = {groups[0][1]}"
+    first = " = ".join(groups[0][:2])
+    text = f"{len(groups):,} of the images {_are(len(groups))} in a class more than once, such as {first}"
     return [Finding("repeated", False, text, groups)]
 
 
@@ -188,6 +191,10 @@ def _constant(records: dict[str, ImageRecord]) -> list[Finding]:
         return []
     text = f"{len(flat):,} of the images show one colour and nothing else, such as {flat[0]}"
     return [Finding("constant", False, text, tuple((path,) for path in flat))]
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _some(names: list[str]) -> str:

@@ -52,7 +52,7 @@ def inspect(
     notes = (*dataset.notes, *(finding.text for finding in found))
     prints = {name: fingerprint(data, name, records) for name in data.splits}
     data = dataclasses.replace(data, notes=notes, groups={})  # trials need no groups: they are not sent to them
-    copies = findings.copies_in_train(data, found)
+    copies = findings.copies(data, found)
     used = [split for name, split in data.splits.items() if name != "test"]
     known = seen.listed(records[path].digest for split in used for path in split.paths)
     return Inspection(data, tuple(bad), prints, making, tuple(found), copies, known, folded)

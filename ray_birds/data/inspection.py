@@ -88,7 +88,8 @@ class Inspection:
 
     `dataset` is without unreadable files, and with the splits that were `made` from train. A fingerprint covers
     path, label, number and content of every image that is left. `copies` are the images of each other split that
-    have a copy in train, `seen` lists all of train and of valid, which choose the model. `folds` are of train.
+    have a copy in train, or of test in valid; `seen` lists all of train and of valid, which choose the model.
+    `folds` are of train.
     """
 
     dataset: Dataset

@@ -9,6 +9,9 @@ import numpy as np
 
 from ray_birds.evaluation.metrics import Estimate, wilson
 
+COPY = "copy in train or valid"  # of what a model learned from, or was chosen by
+COPY_IN_TRAIN = "copy in train"
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -22,7 +25,7 @@ class HeldOut:
     right: int
     seen: int
     seen_right: int
-    copy: str = "copy in train"
+    copy: str
 
     @property
     def unseen(self) -> int:
@@ -44,36 +47,50 @@ class HeldOut:
     @property
     def sentence(self) -> str:
         """The accuracy of the unseen images, and of how many the accuracy would not be fair."""
-        if not self.seen:
-            return f"Of the {self.images:,} {self.name} images {said(self.accuracy, self.images)} are named right."
         if not self.unseen:
+            if self.images == 1:
+                right = "right" if self.right else "wrong"
+                says = f"that it is named {right} says nothing of new images."
+                return f"The only {self.name} image has a {self.copy}: {says}"
             return (
                 f"All {self.images:,} {self.name} images have a {self.copy}: that {share(self.of_all.value, 0)} "
                 "are named right says nothing of new images."
             )
-        return (
-            f"Of the {self.unseen:,} {self.name} images that have no {self.copy} "
-            f"{said(self.accuracy, self.unseen)} are named right. {self.seen:,} of {self.images:,} "
-            f"{'has one and does' if self.seen == 1 else 'have one and do'} not count; with "
-            f"{'it' if self.seen == 1 else 'them'} it would be {share(self.of_all.value, self.images)}."
-        )
+        which = f" that {have(self.unseen)} no {self.copy}" if self.seen else ""
+        of = f"Of the {self.unseen:,} {self.name} {'image' if self.unseen == 1 else 'images'}{which} "
+        headline = f"{of}{said(self.accuracy, self.unseen)} {'is' if self.unseen == 1 else 'are'} named right."
+        return f"{headline} {left_out(self.seen, self.images, self.of_all.value)}" if self.seen else headline
 
     def to_json(self) -> dict[str, Any]:
-        """For metrics.json: images, copies_in_train, accuracy_without_copies."""
+        """For metrics.json: images, copies, accuracy_without_copies."""
         return {
             "images": self.images,
-            "copies_in_train": self.seen,
+            "copies": self.seen,
             "accuracy_without_copies": self.accuracy.to_json(),
         }
 
 
 def held_out(name: str, correct: np.ndarray, seen: np.ndarray | None = None) -> HeldOut:
-    """From images: `correct` (n,) bool; `seen` (n,) bool, those that have a copy in train; by default none."""
+    """From images of a split: `correct` (n,) bool; `seen` (n,) bool, those that have a copy in train, or of test in
+    valid; by default none."""
     correct = np.asarray(correct, bool)
     seen = np.zeros(len(correct), bool) if seen is None else np.asarray(seen, bool)
     counts = (correct, seen, correct & seen)
     right, copies, both = (int(np.count_nonzero(one)) for one in counts)
-    return HeldOut(name, len(correct), right, copies, both)
+    return HeldOut(name, len(correct), right, copies, both, COPY if name == "test" else COPY_IN_TRAIN)
+
+
+def left_out(copies: int, images: int, whole: float) -> str:
+    """That so many copies do not count, of `images` with them; `whole` is the accuracy of all."""
+    one = copies == 1
+    return (
+        f"{copies:,} of {images:,} {'has one and does' if one else 'have one and do'} not count; with "
+        f"{'it' if one else 'them'} it would be {share(whole, images)}."
+    )
+
+
+def have(number: int) -> str:
+    return "has" if number == 1 else "have"
 
 
 def copied(paths: Sequence[str], copies: Iterable[str]) -> np.ndarray:

@@ -5,6 +5,7 @@ counts that in, and it is compared with every other recipe as if any pair might 
 sweep in twenty, of recipes that are all equally good, calls any two of them different.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,8 @@ class Run:
     """A trial to be compared: `correct` (n,) bool for the same images in the same order in every run.
 
     Runs of one `recipe` differ in their seed alone. `score` is what they are ranked by, the higher the better:
-    accuracy, unless given. `loss` decides between equal ones. `head` names the solved head that is all that was
+    accuracy, unless given. `whole` is that of all images of valid, where `correct` is of those alone that have no
+    copy in train. `loss` decides between equal ones. `head` names the solved head that is all that was
     trained of its model; empty where it was fine-tuned.
     """
 
@@ -36,6 +38,7 @@ class Run:
     loss: float = 0.0
     score: float | None = None
     head: str = ""
+    whole: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -95,8 +98,10 @@ class Significance:
     `winner` is a recipe and `accuracy` its mean over seeds on `images` of valid, with an interval that counts in
     that it was chosen; `bundle` is the run that was exported, the winner's or another, `test` what that scored;
     `untested` says that there are test images, which it was not scored on; `by` is what the winner was chosen by,
-    in words. With `folds` the images are those that one of so many held out, in so many `groups`. `recommended` is
-    the cheapest recipe that costs less than the winner and is shown to be as good; or None.
+    in words. With `folds` the images are those that one of so many held out, in so many `groups`. Of valid so
+    many `copies` of images of train do not count, unless it holds `nothing_new` beside them; with them accuracy
+    would be `whole`. `tuned` is what each recipe had picked on valid too, in words. `recommended` is the cheapest
+    recipe that costs less than the winner and is shown to be as good; or None.
     """
 
     winner: str
@@ -112,6 +117,10 @@ class Significance:
     by: str = "accuracy"
     folds: int = 0
     groups: int = 0
+    copies: int = 0
+    nothing_new: bool = False
+    whole: float = math.nan
+    tuned: tuple[str, ...] = ()
 
     @property
     def recommended(self) -> Comparison | None:
@@ -150,11 +159,16 @@ def state(
     by: str = "accuracy",
     folds: int = 0,
     groups: np.ndarray | None = None,
+    copies: int = 0,
+    nothing_new: bool = False,
+    tuned: tuple[str, ...] = (),
 ) -> Significance:
     """Compare the best recipe with every other: the statement that the article lacks.
 
     `bundle` names the run that was exported, `margin` (a share) is what counts as no difference in practice. What
     is right was said out of so many `folds`, if any; images of one of `groups` (n,) are not independent.
+    `copies` of valid are not among the runs' images, unless it holds `nothing_new` beside them; `tuned` was picked
+    on valid for each recipe, in words.
     Raises ValueError where runs are of different images or none is called `bundle`.
     """
     if len({len(run.correct) for run in runs}) > 1:
@@ -196,6 +210,10 @@ def state(
         by=by,
         folds=folds,
         groups=0 if groups is None else len(np.unique(groups)),
+        copies=copies,
+        nothing_new=nothing_new,
+        whole=float(np.mean([run.accuracy if run.whole is None else run.whole for run in replicates[winner]])),
+        tuned=tuned,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ray_birds.evaluation.leakage import said, share
+from ray_birds.evaluation.leakage import COPY_IN_TRAIN, have, left_out, said, share
 from ray_birds.evaluation.metrics import Estimate, wilson
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def sentences(found: "Significance") -> tuple[str, ...]:
         *_bundle(found),
         *(_compared(found) if found.comparisons else ["There is no other variant to compare it with."]),
         *_limits(found),
+        *_elsewhere(found),
     )
 
 
@@ -50,11 +51,12 @@ def _of_another(found: "Significance") -> tuple[str, ...]:
     return (
         f"This is {found.bundle.name}, which did not win its sweep: {found.winner} did.",
         *([found.test.sentence] if found.test else []),
-        f"Of the {found.images:,} valid images {score} are named right, an interval of this one model.",
+        f"{_new_images(found)} {score} {_are(found.images)} named right, an interval of this one model.",
         _tested(found),
         *_bundle(found),
         *_beside_the_winner(found, other),
         *_limits(found),
+        *_elsewhere(found),
     )
 
 
@@ -94,14 +96,18 @@ def _valid(found: "Significance") -> str:
     seeds = next((one.seeds for one in found.spreads if one.recipe == found.winner), 1)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
     by = "" if found.by == "accuracy" else f" by {found.by}"
+    on = "all of valid" if found.copies else "these images"
     picked = (
-        f"; the best of {others + 1} recipes{by} was picked on these images, which the interval counts in"
+        f"; the best of {others + 1} recipes{by} was picked on {on}, which the interval counts in"
         if others
         else ""
     )
     score = said(found.accuracy, found.images)
     if not found.folds:
-        return f"Of the {found.images:,} valid images {score} are named right{mean}{picked}."
+        whole = f"{_new_images(found)} {score} {_are(found.images)} named right{mean}{picked}."
+        if found.nothing_new:
+            return f"All valid images have a {COPY_IN_TRAIN}: nothing said of them holds for new images. {whole}"
+        return whole + f" {left_out(found.copies, found.images + found.copies, found.whole)}" * bool(found.copies)
     whole = (
         f" Their {found.groups:,} groups of images that belong together are whole, and the interval takes the "
         "images of a group for no more than they say together."
@@ -110,6 +116,16 @@ def _valid(found: "Significance") -> str:
         f"Of the {found.images:,} images that {found.folds} folds held out {score} are named right, each by a "
         f"model that had not learned from its fold{mean}{picked}."
     ) + whole * (found.groups < found.images)
+
+
+def _new_images(found: "Significance") -> str:
+    """`Of the 262 valid images that have no copy in train`."""
+    which = f" that {have(found.images)} no {COPY_IN_TRAIN}" if found.copies and not found.nothing_new else ""
+    return f"Of the {found.images:,} valid {'image' if found.images == 1 else 'images'}{which}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _bundle(found: "Significance") -> list[str]:
@@ -143,17 +159,18 @@ def _compared(found: "Significance") -> list[str]:
     unknown = [one for one in found.comparisons if not (one.worse or one.as_good or one in better)]
     made = []
     if same:
-        are = "is" if len(same) == 1 else "are"
+        where = "over the folds" if found.folds else "on valid"
         made.append(
-            f"{_list(same, lambda one: one.recipe)} {are} the same model: the solved head that all of these began "
-            f"with, which fine-tuning did not make better {'over the folds' if found.folds else 'on valid'}."
+            f"{_list(same, lambda one: one.recipe)} {_are(len(same))} the same model: the solved head that all of "
+            f"these began with, which fine-tuning did not make better {where}."
         )
     if worse:
         made.append(f"By more than chance it is better than {_list(worse, _points)}.")
     elif len(same) < len(found.comparisons):
         made.append("It is not shown to be better than any other variant.")
     if better:
-        made.append(f"By accuracy, which it was not chosen by, these are better: {_list(better, _points)}.")
+        chosen = "which it was not chosen by" if found.by != "accuracy" else "on which copies do not count"
+        made.append(f"By accuracy, {chosen}, these are better: {_list(better, _points)}.")
     if equal:
         made.append(f"Shown to be as good, to within {margin}: {_list(equal, _points)}.")
     if unknown:
@@ -203,17 +220,32 @@ def _advice(found: "Significance") -> str:
 def _limits(found: "Significance") -> list[str]:
     """What the comparison does not cover."""
     single = len(found.comparisons) + 1 - len(found.spreads)
+    tuned = []
+    if found.tuned:
+        several = len(found.tuned) > 1
+        tuned = [
+            f"The {' and the '.join(found.tuned)} {'were' if several else 'was'} picked on "
+            f"{'these images' if found.folds else 'valid'} too, which no interval counts in."
+        ]
     if not found.spreads:
         return [
+            *tuned,
             "All this is of models trained with one seed each: how far they would move if trained again is not "
             "known."
             if found.comparisons
-            else "It was trained with one seed: how far it would move if trained again is not known."
+            else "It was trained with one seed: how far it would move if trained again is not known.",
         ]
-    made = ["Recipes are compared by their means over seeds, and how far seeds move them is counted in."]
+    made = [*tuned, "Recipes are compared by their means over seeds, and how far seeds move them is counted in."]
     if single:
         made.append(f"{single} of them had one seed: it is taken that seeds move these as far as the others.")
     return made
+
+
+def _elsewhere(found: "Significance") -> list[str]:
+    """Where copies do count."""
+    if (found.copies and not found.nothing_new) or (found.test and found.test.seen):
+        return ["Other scores, of tables and charts, are of all images: copies count in them."]
+    return []
 
 
 def _points(one: "Comparison") -> str:

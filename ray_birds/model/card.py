@@ -149,7 +149,8 @@ def _trust(selective: dict[str, Any], folds: int, *, grouped: bool) -> str:
 
 Those whose probability reaches the threshold. It is the lowest at which the accuracy of what is accepted is, with
 95 % confidence, what is wanted; it takes into account that the model was chosen among those of its sweep by these
-images, though not that its epoch and its temperature were. Images with a copy in train do not count. {beside}
+images, though not that its epoch, the penalty of a solved head and its temperature were. None means that these
+images do not show one. Images with a copy in train, or of test in valid, do not count. {beside}
 
 {_table(columns, rows)}"""
 
@@ -230,7 +231,8 @@ def _recipe(variant: Variant, weights: str, epoch: int, folds: int) -> str:
         head = f"solved to convergence on frozen layers, with the L2 penalty that was best {valid}"
     depth = "all layers" if variant.unfreeze == "all" else f"the last {variant.unfreeze} layers"
     tuned = f"{depth} of the backbone, {_epochs(variant.fine_tune_epochs)}, {_optimizer(variant)}"
-    views = f"{variant.augment_views} views of each" if variant.augment_views else "a new view in every epoch"
+    number = variant.augment_views or (variant.head_epochs if variant.solved else 0)
+    views = f"{number} view{'' if number == 1 else 's'} of each" if number else "a new view in every epoch"
     return f"""## Recipe
 
 - Backbone: {variant.backbone} with {_first_weights(weights)}, {size} x {size} pixels

@@ -127,7 +127,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
             if mean is not None:
                 with_tta = metrics.evaluate(images.labels, mean.argmax(axis=1), classes).to_json()
                 honest[split] |= {"tta": {"method": config.tta} | with_tta}
-            seen = copied(images.paths, data["copies_in_train"].get(split, ()))
+            seen = copied(images.paths, data["copies"].get(split, ()))
             held[split] = held_out(split, right, seen)
             models = len(comparison.runs(trials)) if split == "valid" else 1  # test had no say in the choice
             known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
@@ -150,7 +150,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
 
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
-    said = comparison.compare(complete, name, config.margin, data["copies_in_train"]).sentences
+    said = comparison.compare(complete, name, config.margin, data["copies"]).sentences
     card.write(
         uri,
         variant,
@@ -240,7 +240,7 @@ def make_of(config: BundleConfig) -> Bundled:
     source = Source(sweep.directory, sweep.config, data, _train(sweep), sweep.run["cpus_per_trial"])
     with terminal.quiet(config.verbose):
         kept = make(source, trial.name, sweep.trials, uri)
-    copies = sweep.dataset["copies_in_train"]
+    copies = sweep.dataset["copies"]
     said = comparison.compare(sweep.trials, trial.name, sweep.config.margin, copies).sentences
     return Bundled(uri, said, note(kept))
 

@@ -1,6 +1,6 @@
 """The trials of a sweep compared on valid: as runs of their recipes, and by recall of the classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from ray_birds.sweep.results import Trial
 
 
-def runs(found: Iterable["Trial"]) -> list[Run]:
-    """The finished trials, to be compared on valid."""
+def runs(found: Iterable["Trial"], copies: Collection[str] = ()) -> list[Run]:
+    """The finished trials, to be compared on valid without `copies`; they are ranked by all of it."""
     return [
         Run(
             one.name,
             one.recipe,
             one.variant.seed,
             one.cost,
-            one.valid.correct,
+            one.valid.correct[~copied(one.valid.path.tolist(), copies)],
             one.valid_loss,
-            _score(one),
+            _score(one, one.valid.accuracy),
             _head(one),
+            one.valid.accuracy,
         )
         for one in found
         if one.status == "finished" and one.valid is not None
@@ -38,15 +39,22 @@ def _head(trial: "Trial") -> str:
     return str(trial.variant.head_facts) if is_head else ""
 
 
-def _score(trial: "Trial") -> float | None:
-    """What runs are ranked by; None for accuracy, which is read off the predictions."""
-    return None if trial.variant.select_by == "accuracy" else trial.score
+def _score(trial: "Trial", accuracy: float) -> float:
+    """What runs are ranked by; `accuracy` is read off the predictions."""
+    return accuracy if trial.variant.select_by == "accuracy" else trial.score
+
+
+def _tuned(trials: Iterable["Trial"]) -> tuple[str, ...]:
+    """What was picked on valid within a trial."""
+    variants = [one.variant for one in trials]
+    epoch = any(one.keep == "best" and one.epochs > 1 for one in variants)
+    return ("epoch",) * epoch + ("head's penalty",) * any(one.solved for one in variants)
 
 
 def compare(
     found: Iterable["Trial"], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
 ) -> Significance:
-    """What the trials say of the one that was exported; `margin` in points, `copies` those in train by split.
+    """What the trials say of the one that was exported; `margin` in points, `copies` by split (findings.copies).
 
     Of one that is not the winner they say how it compares with that.
     """
@@ -55,8 +63,10 @@ def compare(
     exported = next(one for one in found if one.name == winner)
     test, valid = exported.test, exported.valid
     seen = copied(test.path.tolist(), copies.get("test", ())) if test else None
+    again = set(copies.get("valid", ()))
+    nothing_new = valid is not None and again.issuperset(valid.path)
     return significance.state(
-        runs(found),
+        runs(found, () if nothing_new else again),
         winner,
         margin / 100,
         held_out("test", test.correct, seen) if test else None,
@@ -64,6 +74,9 @@ def compare(
         by=by,
         folds=len(valid.by_fold) if valid else 0,
         groups=valid.group if valid else None,
+        copies=len(again),
+        nothing_new=nothing_new,
+        tuned=_tuned(found),
     )
 
 

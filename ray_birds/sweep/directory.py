@@ -179,7 +179,7 @@ class SweepDirectory:
             "folds": folds.count if folds else 0,
             "grouped": folds is not None and len(np.unique(folds.group)) < len(folds.group),
             "bad_images": len(inspection.bad),
-            "copies_in_train": inspection.copies,
+            "copies": inspection.copies,
         }
         storage.write(self.path("seen.npy"), seen.to_bytes(inspection.seen))
         storage.write_json(self.path("dataset.json"), facts)

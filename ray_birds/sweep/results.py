@@ -271,9 +271,7 @@ class Results:
         """How the other finished trials compare with the winner on valid; None where no trial won."""
         if self.winner is None or self.winner.valid is None:
             return None
-        return comparison.compare(
-            self.trials, self.winner.name, self.config.margin, self.dataset["copies_in_train"]
-        )
+        return comparison.compare(self.trials, self.winner.name, self.config.margin, self.dataset["copies"])
 
     @cached_property
     def recalls(self) -> Recalls | None:

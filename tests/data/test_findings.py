@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ray_birds.data.dataset import Dataset, scan
-from ray_birds.data.findings import copies_in_train, of_classes, of_images
+from ray_birds.data.findings import copies, of_classes, of_images
 from ray_birds.data.inspection import Finding, ImageRecord
 from tests.conftest import CLASSES
 
@@ -69,7 +69,18 @@ def test_images_that_look_the_same_count_where_their_looks_are_known(data: Datas
         known[path] = known[path]._replace(codes=codes)
     found = of_images(data, known)
     assert [one.kind for one in found] == ["leak"]
-    assert copies_in_train(data, found) == {"valid": (), "test": (copy,)}
+    assert copies(data, found) == {"valid": (), "test": (copy,)}
+
+
+def test_an_image_of_test_that_chose_the_model_is_a_copy_too(data: Dataset) -> None:
+    known = records(data)
+    chose, learned = f"valid/{CLASSES[0]}/1.jpg", f"valid/{CLASSES[1]}/1.jpg"
+    copy = f"test/{CLASSES[0]}/1.jpg"
+    same(known, chose, copy)
+    same(known, f"train/{CLASSES[1]}/1.jpg", learned)
+    found = of_images(data, known)
+    assert copies(data, found) == {"valid": (learned,), "test": (copy,)}
+    assert f"1 of the images in test is in valid too, such as {copy} = {chose}" in [one.text for one in found]
 
 
 def test_unreadable_files_spoil_a_sweep_that_would_not_start(data: Dataset) -> None:

@@ -146,9 +146,42 @@ def test_the_headline_is_that_of_test_without_copies() -> None:
     test = held_out("test", first(80, 100), first(20, 100))
     found = state([run("a", first(90, 100)), run("b", first(50, 100))], "a", test=test)
     assert found.sentences[0].startswith(
-        "The winner is a. Of the 80 test images that have no copy in train 75.0 %"
+        "The winner is a. Of the 80 test images that have no copy in train or valid 75.0 %"
     )
     assert "20 of 100 have one and do not count; with them it would be 80.0 %." in found.sentences[0]
+
+
+def test_copies_of_training_images_do_not_count_on_valid_either() -> None:
+    """The winner is chosen on all of valid, as trials are ranked; what is said of it is of new images."""
+    right = {"a": (first(60, 80), 0.8), "b": (first(62, 80), 0.7)}
+    runs = [dataclasses.replace(run(name, ours), score=all_, whole=all_) for name, (ours, all_) in right.items()]
+    found = state(runs, choose(runs).name, copies=20)
+    assert (found.winner, found.images, found.accuracy.value) == ("a", 80, 0.75)
+    assert "Of the 80 valid images that have no copy in train 75.0 %" in found.sentences[0]
+    assert "picked on all of valid" in found.sentences[0]
+    assert found.sentences[0].endswith("20 of 100 have one and do not count; with them it would be 80.0 %.")
+    assert found.sentences[-1] == "Other scores, of tables and charts, are of all images: copies count in them."
+    (other,) = found.comparisons
+    assert other.difference.value == pytest.approx(-2 / 80) and "b (by -2.5 points" in found.text
+    another = state(runs, "b", copies=20)
+    assert "Of the 80 valid images that have no copy in train 77.5 %" in another.text
+
+
+def test_a_valid_split_of_copies_alone_is_said() -> None:
+    found = state([run("a", first(90, 100))], "a", copies=100, nothing_new=True)
+    assert (
+        "All valid images have a copy in train: nothing said of them holds for new images." in found.sentences[0]
+    )
+    assert "Of the 100 valid images 90.0 %" in found.sentences[0]
+
+
+def test_what_was_picked_within_each_recipe_is_no_part_of_an_interval() -> None:
+    runs = [run("a", first(90, 100)), run("b", first(80, 100))]
+    assert "picked on valid too" not in state(runs, "a").text
+    one = state(runs, "a", tuned=("epoch",)).text
+    assert "The epoch was picked on valid too, which no interval counts in." in one
+    both = state(runs, "a", tuned=("epoch", "head's penalty")).text
+    assert "The epoch and the head's penalty were picked on valid too, which no interval counts in." in both
 
 
 def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -> None:

@@ -187,7 +187,8 @@ def test_the_recipe(scores: dict[str, Evaluation]) -> None:
     assert "Augmentation: random flip, rotation, zoom, height and width, " in recipe(augment="article")
     assert "Fine-tuning: all layers of the backbone" in recipe(unfreeze="all")
     assert "Fine-tuning: none\n" in recipe(unfreeze=0)
-    assert "a new view in every epoch" in recipe() and "4 views of each" in recipe(augment_views=4)
+    assert "a new view in every epoch" in recipe(head="adam") and "4 views of each" in recipe(augment_views=4)
+    assert "contrast, 1 view of each" in recipe() and "5 views of each" in recipe(head_epochs=5)
     assert "Augmentation: none\n" in recipe(augment="off")
     assert "Dropout" not in recipe() and "- Dropout: 0.2\n" in recipe(dropout=0.2)
 

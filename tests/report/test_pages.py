@@ -163,7 +163,7 @@ class Writer:
         splits = {name: len(split) for name, split in self.data.splits.items()}
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
-            "splits": splits, "notes": ["a <note>"], "bad_images": 1, "copies_in_train": {},
+            "splits": splits, "notes": ["a <note>"], "bad_images": 1, "copies": {},
             "weights": "of the weights",
         }  # fmt: skip
         (self.uri / "dataset.json").write_text(json.dumps(facts))
