@@ -76,9 +76,11 @@ class Calibration:
         if not self.images:
             return ("No image is labelled: nothing is known of its certainty.",)
         gap = 100 * (self.certainty - self.accuracy)
-        direction = "overconfident" if gap > 0 else "underconfident"
+        direction = f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.1f} points"
+        if abs(gap) < 0.05:
+            direction = "neither over- nor underconfident"
         verdict = (
-            f"That is more than chance: its certainty is off, on average {direction} by {abs(gap):.1f} points."
+            f"That is more than chance: its certainty is off, on average {direction}."
             if self.off
             else "That is no more than chance: these images do not show that its certainty is off."
         )

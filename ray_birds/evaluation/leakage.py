@@ -71,8 +71,8 @@ class HeldOut:
 
 
 def held_out(name: str, correct: np.ndarray, seen: np.ndarray | None = None) -> HeldOut:
-    """From images of a split: `correct` (n,) bool; `seen` (n,) bool, those that have a copy in train, or of test in
-    valid; by default none."""
+    """From images of a split: `correct` (n,) bool; `seen` (n,) bool, those that have a copy in train, or for
+    test in valid; by default none."""
     correct = np.asarray(correct, bool)
     seen = np.zeros(len(correct), bool) if seen is None else np.asarray(seen, bool)
     counts = (correct, seen, correct & seen)

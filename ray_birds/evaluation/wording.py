@@ -62,8 +62,7 @@ def _of_another(found: "Significance") -> tuple[str, ...]:
 
 def _beside_the_winner(found: "Significance", other: "Comparison") -> list[str]:
     """How another recipe compares with it, and what it saves."""
-    value, low, high = (_point(number) for number in other.difference)
-    behind = f"it is behind by {value} points (interval {low} to {high})"
+    behind = f"it is {_distance(other)}"
     margin = _margin(found)
     if other.worse:
         made = [f"By more than chance the winner is better: {behind}."]
@@ -84,7 +83,8 @@ def _tested(found: "Significance") -> str:
             return "This model was not scored on the test split, which was looked at for the winner alone."
         return "There was no test split, so no score is of images that had no part in the choice."
     if found.bundle.recipe == found.winner:
-        return "The test split had no part in the choice."
+        which = "images that count" if found.test.seen else "split"
+        return f"The test {which} had no part in the choice."
     return (
         "Every variant was scored on test (--score-all): if this one was chosen by that, its test accuracy is no "
         "fair figure."
@@ -170,11 +170,11 @@ def _compared(found: "Significance") -> list[str]:
         made.append("It is not shown to be better than any other variant.")
     if better:
         chosen = "which it was not chosen by" if found.by != "accuracy" else "on which copies do not count"
-        made.append(f"By accuracy, {chosen}, these are better: {_list(better, _points)}.")
+        made.append(f"By accuracy, {chosen}, these are better: {_list(better, _apart)}.")
     if equal:
-        made.append(f"Shown to be as good, to within {margin}: {_list(equal, _points)}.")
+        made.append(f"Shown to be as good, to within {margin}: {_list(equal, _apart)}.")
     if unknown:
-        made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _points)}.")
+        made.append(f"Too few images to say whether as good, to within {margin}: {_list(unknown, _apart)}.")
         made.append(_needed(unknown, found))
     return [*made, *(_pairs(found) if len(same) < len(found.comparisons) else []), _advice(found)]
 
@@ -252,6 +252,19 @@ def _points(one: "Comparison") -> str:
     """The difference with its interval, in percentage points."""
     value, low, high = (_point(number) for number in one.difference)
     return f"{one.recipe} (by {value} points, interval {low} to {high})"
+
+
+def _apart(one: "Comparison") -> str:
+    """The recipe, and which way it differs from the winner, and by how much."""
+    return f"{one.recipe} ({_distance(one)})"
+
+
+def _distance(one: "Comparison") -> str:
+    value, low, high = one.difference
+    if value < 0:
+        return f"ahead by {_point(-value)} points, interval {_point(-high)} to {_point(-low)}"
+    which = f"behind by {_point(value)} points" if value else "level"
+    return f"{which}, interval {_point(low)} to {_point(high)}"
 
 
 def _point(share: float) -> str:

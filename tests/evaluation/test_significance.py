@@ -77,7 +77,10 @@ def test_few_images_show_nothing_and_how_many_would_is_said() -> None:
     assert by_recipe(found) == {"cheap": (False, False)} and found.recommended is None
     (cheap,) = found.comparisons
     assert cheap.images_needed is not None
-    assert "Too few images to say whether as good, to within 1 point: cheap (by 0.8 points, interval" in found.text
+    assert (
+        "Too few images to say whether as good, to within 1 point: cheap (behind by 0.8 points, interval"
+        in found.text
+    )
     assert f"About {float(f'{cheap.images_needed:.2g}'):,.0f} valid images would tell." in found.text
     assert "No cheaper variant is shown to be as good." in found.text
 
@@ -106,7 +109,7 @@ def test_variants_that_kept_the_same_head_are_the_same_model() -> None:
     assert {one.recipe: one.same for one in found.comparisons} == {"plain10": True, "aug10": False, "tuned": False}
     assert "better than aug10 (by 33.3 points" in found.text
     assert "plain10 is the same model: the solved head that all" in found.text
-    assert "to within 1 point: tuned (by 0.0 points" in found.text
+    assert "to within 1 point: tuned (level, interval -" in found.text
     assert "plain is shown to be as good and cheaper" in state(runs, "plain10").text
     alone = state(runs[:2], "plain").text
     assert "is not shown to be better" not in alone and "valid images would tell" not in alone
@@ -162,7 +165,7 @@ def test_copies_of_training_images_do_not_count_on_valid_either() -> None:
     assert found.sentences[0].endswith("20 of 100 have one and do not count; with them it would be 80.0 %.")
     assert found.sentences[-1] == "Other scores, of tables and charts, are of all images: copies count in them."
     (other,) = found.comparisons
-    assert other.difference.value == pytest.approx(-2 / 80) and "b (by -2.5 points" in found.text
+    assert other.difference.value == pytest.approx(-2 / 80) and "b (ahead by 2.5 points" in found.text
     another = state(runs, "b", copies=20)
     assert "Of the 80 valid images that have no copy in train 77.5 %" in another.text
 
@@ -273,7 +276,7 @@ def test_equal_recipes_with_three_seeds_are_seldom_called_different(by_seed: tup
 @pytest.mark.parametrize(
     ("lost", "won", "words"),
     [
-        (40, 2, "By more than chance the winner is better: it is behind by 3.8 points (interval"),
+        (40, 2, "By more than chance the winner is better: it is behind by 3.8 points, interval"),
         (2, 1, "It is shown to be as good as the winner, to within 1 point: it is behind by 0.1 points"),
         (20, 15, "Too few images to say whether it is as good as the winner, to within 1 point: it is behind"),
     ],
