@@ -11,7 +11,7 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError
 from ray_birds.data import decode
-from ray_birds.evaluation.leakage import HeldOut
+from ray_birds.evaluation.leakage import HeldOut, have
 from ray_birds.evaluation.leakage import said as held
 from ray_birds.evaluation.metrics import Estimate, Evaluation
 from ray_birds.prediction.output import Output
@@ -55,8 +55,10 @@ class Predictions:
         if not answer["labelled"]:
             return f"{said}."
         images = answer["labelled"]
-        right = f"{held(Estimate.from_json(answer['accuracy']), images)} are right"
-        return f"{said}; of {images:,} that have a label, and are new to the model, {right}."
+        accuracy, one = held(Estimate.from_json(answer["accuracy"]), images), images == 1
+        label = f"{said}; of {images:,} that {have(images)} a label"
+        without = f", {again:,} that it has seen left out" if (again := answer["seen"]["images"]) else ""
+        return f"{label}{without}, {accuracy} {'is' if one else 'are'} right."
 
     @property
     def failures(self) -> "pd.DataFrame":
