@@ -661,7 +661,7 @@ def test_prediction_report_of_what_is_accepted_and_what_is_unknown(tmp_path: Pat
     new = [row["correct"] for row in accepted if not row["seen"]]
     assert 3 < len(new) < len(accepted) < 20
     again = sum(row["seen"] for row in accepted)
-    said = f"{len(accepted)} of 20 predictions are accepted; of {len(new)} that have a label, {again} that it has seen"
+    said = f"{len(accepted)} of 20 predictions are accepted; of {len(new)} that have a label, {again} that it has"
     assert said in page.sections["What is accepted"] and f"{np.mean(new):.1%}".replace("%", " %") in page.source
     assert "probability of at least 0.8: by its valid images" in page.sections["What is accepted"]
     taken, left = page.sections["What is accepted"].split("Not accepted, at random")
