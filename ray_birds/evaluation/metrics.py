@@ -122,6 +122,8 @@ def per_class(matrix: np.ndarray, names: Sequence[str]) -> tuple[ClassScore, ...
     scores = []
     for name, (tp, true, called) in zip(names, counts.tolist(), strict=True):
         f1 = Estimate(*(2 * j / (1 + j) for j in _of_class(tp, true + called - tp)))
+        if true < FEW:  # however many were taken for it
+            f1 = Estimate(f1.value, math.nan, math.nan)
         scores.append(ClassScore(name, true, called, _of_class(tp, called), _of_class(tp, true), f1))
     return tuple(scores)
 

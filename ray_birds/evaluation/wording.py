@@ -244,7 +244,7 @@ def _limits(found: "Significance") -> list[str]:
 def _elsewhere(found: "Significance") -> list[str]:
     """Where copies do count."""
     if (found.copies and not found.nothing_new) or (found.test and found.test.seen):
-        return ["Other scores, of tables and charts, are of all images: copies count in them."]
+        return ["Scores in tables and charts are of all images, copies too, where they do not say otherwise."]
     return []
 
 

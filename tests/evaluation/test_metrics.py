@@ -53,6 +53,8 @@ def test_per_class_scores_by_hand() -> None:
     assert first.f1.value == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
     assert last.f1.value == pytest.approx(2 * 1 / (3 + 1))
     assert first.f1.low < first.f1.value < first.f1.high
+    (rare, _) = metrics.per_class(np.array([[4, 0], [3, 9]]), ["rare", "usual"])
+    assert rare.f1.value == 8 / 11 and math.isnan(rare.f1.low) and not math.isnan(rare.precision.low)
 
 
 def test_with_few_images_a_class_there_are_values_and_no_intervals() -> None:
