@@ -134,9 +134,10 @@ def _bundle(found: "Significance") -> list[str]:
     value = share(found.bundle.accuracy, found.images)
     if found.folds:
         seed = f", with seed {found.bundle.seed}" if own else ""
+        known = "all images but those of test" if found.test or found.untested else "all images"
         return [
-            f"The bundle was trained again{seed}, on all of these images, as long as was best over the folds: it "
-            "has no score on them."
+            f"The bundle was trained again{seed}, on {known}, as long as was best over the folds: it has no score on "
+            "the images that these held out."
         ]
     if own is None:
         return []

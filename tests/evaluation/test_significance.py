@@ -331,3 +331,6 @@ def test_recipes_are_compared_by_groups() -> None:
     assert lie < 0.5 * width
     assert "Of the 1,500 images that 5 folds held out" in found.text and "300 groups" in found.text
     assert "valid" not in found.text
+    assert "The bundle was trained again, on all images, as long as" in found.text
+    tested = state(repeated, "a", folds=5, groups=groups, test=held_out("test", first(90, 100)))
+    assert "The bundle was trained again, on all images but those of test, as long as" in tested.text
