@@ -136,8 +136,8 @@ def _bundle(found: "Significance") -> list[str]:
         seed = f", with seed {found.bundle.seed}" if own else ""
         known = "all images but those of test" if found.test or found.untested else "all images"
         return [
-            f"The bundle was trained again{seed}, on {known}, as long as was best over the folds: it has no score on "
-            "the images that these held out."
+            f"The bundle was trained again{seed}, on {known}, as long as was best over the folds: it has no score "
+            "on the images that these held out."
         ]
     if own is None:
         return []
