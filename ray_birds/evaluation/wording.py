@@ -226,7 +226,7 @@ def _limits(found: "Significance") -> list[str]:
         several = len(found.tuned) > 1
         tuned = [
             f"The {' and the '.join(found.tuned)} {'were' if several else 'was'} picked on "
-            f"{'these images' if found.folds else 'valid'} too, which no interval counts in."
+            f"{'what the folds held out' if found.folds else 'valid'} too, which no interval counts in."
         ]
     if not found.spreads:
         return [
