@@ -564,6 +564,7 @@ def run_job(
     held = counts.accepted_held_out()
     about: dict[str, Any] = {"accepted": counts.accepted, "labelled": held and held.unseen, "target_accuracy": 0.9}
     about |= {"threshold": threshold, "reject_unknown": None, "accuracy": held and held.accuracy.to_json()}
+    about |= {"seen": held and {"images": held.seen, "accuracy": held.of_seen.to_json()}}
     manifest = {
         "rows": counts.rows,
         "failed": failed,
