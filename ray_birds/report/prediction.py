@@ -67,7 +67,9 @@ def write_prediction_report(
         "unknown": _tiles(tally.unknown.rows, roots),
         "sample": _tiles(tally.sample.rows, roots),
         "unsure": _tiles(tally.unsure.rows, roots),
-        "scores": score(evaluation, tally.labelled, "labelled images" + ", copies left out" * (tally.seen > 0))
+        "scores": score(
+            evaluation, tally.labelled, "labelled images" + ", byte-for-byte copies left out" * (tally.seen > 0)
+        )
         if evaluation
         else None,
         "mistakes": _mistakes(tally, roots),
