@@ -84,7 +84,9 @@ def _tested(found: "Significance") -> str:
         return "There was no test split, so no score is of images that had no part in the choice."
     if found.bundle.recipe == found.winner:
         which = "images that count" if found.test.seen else "split"
-        return f"The test {which} had no part in the choice."
+        several = any(one.recipe == found.winner for one in found.spreads)
+        one = " Test accuracy is that of the bundle, not a mean over seeds." if several else ""
+        return f"The test {which} had no part in the choice.{one}"
     return (
         "Every variant was scored on test (--score-all): if this one was chosen by that, its test accuracy is no "
         "fair figure."

@@ -64,6 +64,9 @@ def test_with_few_images_a_class_there_are_values_and_no_intervals() -> None:
     assert many.recall == metrics.wilson(40, 40)
     assert metrics.images_a_class(matrix) == pytest.approx(4 / (2 / 4 + 2 / 40))
     assert not math.isnan(metrics.macro_f1(matrix).low)
+    assert not math.isnan(
+        metrics.macro_f1(5 * np.eye(12, dtype=np.int64)).low
+    )  # whatever 1 / mean(1 / 5) rounds to
     one_each = metrics.macro_f1(np.eye(263, dtype=np.int64))
     assert one_each.value == 1.0 and math.isnan(one_each.low) and one_each.to_json()["high"] is None
 

@@ -203,6 +203,8 @@ def test_recipes_are_compared_by_their_means_and_the_middle_seed_is_exported() -
     assert "the mean of 3 seeds" in found.text
     assert "The bundle is that of seed 1 (valid 82.90 %), not the luckiest" in found.text
     assert "say nothing" not in found.text and by_recipe(found) == {"one": (False, False)}
+    tested = state(runs, chosen.name, test=held_out("test", first(80, 100))).text
+    assert "no part in the choice. Test accuracy is that of the bundle, not a mean over seeds." in tested
     luckiest = state(runs, "two-seed2")
     assert "the luckiest of its seeds: expect the mean of them" in luckiest.text
     another = state(runs, "one-seed1").text
