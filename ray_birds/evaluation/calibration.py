@@ -75,6 +75,8 @@ class Calibration:
     def sentences(self) -> tuple[str, ...]:
         if not self.images:
             return ("No image is labelled: nothing is known of its certainty.",)
+        if self.images == 1:
+            return ("One image tells nothing of its certainty.",)
         gap = 100 * (self.certainty - self.accuracy)
         direction = f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.1f} points"
         if abs(gap) < 0.05:

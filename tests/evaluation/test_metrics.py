@@ -155,6 +155,8 @@ def test_calibration_is_said_with_its_direction_and_what_chance_makes() -> None:
     sure = calibration.calibrate(calibration.certainty(probability, right < probability - 0.2))
     assert sure.off and sure.by_chance == perfect.by_chance
     assert "on average overconfident by" in " ".join(sure.sentences)
+    one = calibration.calibrate(calibration.certainty(np.array([0.9]), np.array([True])))
+    assert one.sentences == ("One image tells nothing of its certainty.",)
     shy = calibration.calibrate(calibration.certainty(probability / 2, right < probability))
     assert "on average underconfident by" in " ".join(shy.sentences)
     assert not calibration.calibrate(calibration.certainty(np.empty(0), np.empty(0, bool))).off
