@@ -1,6 +1,7 @@
 """How a sweep ends: its report, and on the terminal the table and what it means."""
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +39,7 @@ def show(results: Results) -> None:
     cells = [[_cell(column, row[column]) for column in columns] for row in rows]
     folds = results.config.folds
     title = f"Results; valid is the mean over {folds} folds" if folds else "Results"
-    terminal.show(terminal.table(title, columns, cells))
+    terminal.show(terminal.table(title, headings(columns, rows), cells))
     directory = results.directory
     if results.left_out:
         terminal.say(f"note: {results.left_out} --resume with a longer --time-limit goes on")
@@ -54,6 +55,12 @@ def show(results: Results) -> None:
         terminal.say(f"report       {directory.report}")
     terminal.say(f"TensorBoard  tensorboard --logdir '{directory.path('tensorboard')}'")
     terminal.say(f"logs         {directory.path('tune')}; Ray's own in {results.run['ray_logs']} of each node")
+
+
+def headings(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns' names; that of test accuracies that could be compared says that they must not be."""
+    several = sum(row["test_accuracy"] is not None for row in rows) > 1
+    return [f"{name}, not for choosing" if several and name == "test_accuracy" else name for name in columns]
 
 
 def failures(results: Results) -> str:
