@@ -46,8 +46,10 @@ def copies(dataset: Dataset, found: list[Finding]) -> dict[str, tuple[str, ...]]
     """
     leaks = [set(group) for finding in found if finding.kind == "leak" for group in finding.groups]
     parts: set[str] = set()
-    listed = {}
-    for name in (name for name in ("train", "valid", "test") if name in dataset.splits):
+    listed: dict[str, tuple[str, ...]] = {}
+    for name in ("train", "valid", "test"):
+        if name not in dataset.splits:
+            continue
         paths = dataset.splits[name].paths
         if name != "train":
             copied = set[str]().union(*(group for group in leaks if not parts.isdisjoint(group)))
