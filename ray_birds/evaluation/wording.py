@@ -172,8 +172,8 @@ def _compared(found: "Significance") -> list[str]:
     elif len(same) < len(found.comparisons):
         made.append("It is not shown to be better than any other variant.")
     if better:
-        chosen = "which it was not chosen by" if found.by != "accuracy" else "on which copies do not count"
-        made.append(f"By accuracy, {chosen}, these are better: {_list(better, _apart)}.")
+        what = "accuracy, which it was not chosen by" if found.by != "accuracy" else "accuracy without copies"
+        made.append(f"By {what}, these are better: {_list(better, _apart)}.")
     if equal:
         made.append(f"Shown to be as good, to within {margin}: {_list(equal, _apart)}.")
     if unknown:
