@@ -186,7 +186,7 @@ def test_check_twice(running: str, own_birds: Path, tmp_path: Path) -> None:
     one, two = (ray_birds.check(own_birds, output=tmp_path / name) for name in ("one", "two"))
     pd.testing.assert_frame_equal(one.findings, two.findings)
     blocking = one.findings[one.findings.blocking]
-    assert blocking.text.str.contains("in test are in train too").sum() == 1
+    assert blocking.text.str.contains("in test is in train too").sum() == 1
     assert one.blocking.startswith(f"{own_birds}: {len(blocking)} finding")
     assert repr(one) == f"<Check: {str(own_birds)!r}, {len(one.findings)} findings, blocking: True>"
     assert Path(one.report).exists() and still_runs(running)

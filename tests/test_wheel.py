@@ -79,5 +79,5 @@ def test_a_check_runs_away_from_the_checkout(environment: Path, own_birds: Path,
     empty.mkdir()
     done = run(environment, "ray-birds", "check", "--data", str(own_birds), cwd=empty)
     assert done.returncode == 1, done.stderr
-    assert "blocking: 1 of the images in test are in train too" in " ".join(done.stdout.split())
+    assert "blocking: 1 of the images in test is in train too" in " ".join(done.stdout.split())
     assert (empty / "check/report.html").exists() and (empty / "check/findings.csv").exists()

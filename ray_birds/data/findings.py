@@ -143,7 +143,8 @@ def _leaks(several: list[tuple[str, ...]], split_of: dict[str, str]) -> list[Fin
         if groups:
             first = [next(path for path in groups[0] if split_of[path] == split) for split in (other, one)]
             text = (
-                f"{count:,} of the images in {other} {_are(count)} in {one} too, such as {first[0]} = {first[1]}"
+                f"{count:,} of the images in {other} {_are(count)} in {one} too, by content or looks, "
+                f"such as {first[0]} = {first[1]}"
             )
             found.append(Finding("leak", True, text, groups))
     return found

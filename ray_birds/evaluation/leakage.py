@@ -9,8 +9,8 @@ import numpy as np
 
 from ray_birds.evaluation.metrics import Estimate, wilson
 
-COPY = "copy in train or valid"  # of what a model learned from, or was chosen by
-COPY_IN_TRAIN = "copy in train"
+COPY = "copy or look-alike in train or valid"  # by hashing, of what a model learned from or was chosen by
+COPY_IN_TRAIN = "copy or look-alike in train"
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _valid(found: "Significance") -> str:
 
 
 def _new_images(found: "Significance") -> str:
-    """`Of the 262 valid images that have no copy in train`."""
+    """`Of the 262 valid images that have no copy or look-alike in train`."""
     which = f" that {have(found.images)} no {COPY_IN_TRAIN}" if found.copies and not found.nothing_new else ""
     return f"Of the {found.images:,} valid {'image' if found.images == 1 else 'images'}{which}"
 

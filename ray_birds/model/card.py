@@ -150,7 +150,7 @@ def _trust(selective: dict[str, Any], folds: int, *, grouped: bool) -> str:
 Those whose probability reaches the threshold. It is the lowest at which the accuracy of what is accepted is, with
 95 % confidence, what is wanted; it takes into account that the model was chosen among those of its sweep by these
 images, though not that its epoch, the penalty of a solved head and its temperature were. None means that these
-images do not show one. Images with a copy in train, or of test in valid, do not count. {beside}
+images do not show one. Images with a copy or look-alike in train, or of test in valid, do not count. {beside}
 
 {_table(columns, rows)}"""
 

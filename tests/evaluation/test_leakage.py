@@ -36,9 +36,11 @@ def test_one_image_is_spoken_of_as_one() -> None:
         "Of the 1 test image 100.0 % (95 % interval 20.7 to 100.0 %) is named right."
     )
     assert held_out("test", one, one).sentence == (
-        "The only test image has a copy in train or valid: that it is named right says nothing of new images."
+        "The only test image has a copy or look-alike in train or valid: that it is named right says nothing of "
+        "new images."
     )
     assert held_out("valid", CORRECT[:2], SEEN[1:3]).sentence == (
-        "Of the 1 valid image that has no copy in train 100.0 % (95 % interval 20.7 to 100.0 %) is named right. "
+        "Of the 1 valid image that has no copy or look-alike in train 100.0 % (95 % interval 20.7 to 100.0 %) is "
+        "named right. "
         "1 of 2 has one and does not count; with it it would be 100.0 %."
     )

@@ -149,7 +149,7 @@ def test_the_headline_is_that_of_test_without_copies() -> None:
     test = held_out("test", first(80, 100), first(20, 100))
     found = state([run("a", first(90, 100)), run("b", first(50, 100))], "a", test=test)
     assert found.sentences[0].startswith(
-        "The winner is a. Of the 80 test images that have no copy in train or valid 75.0 %"
+        "The winner is a. Of the 80 test images that have no copy or look-alike in train or valid 75.0 %"
     )
     assert "20 of 100 have one and do not count; with them it would be 80.0 %." in found.sentences[0]
 
@@ -160,7 +160,7 @@ def test_copies_of_training_images_do_not_count_on_valid_either() -> None:
     runs = [dataclasses.replace(run(name, ours), score=all_, whole=all_) for name, (ours, all_) in right.items()]
     found = state(runs, choose(runs).name, copies=20)
     assert (found.winner, found.images, found.accuracy.value) == ("a", 80, 0.75)
-    assert "Of the 80 valid images that have no copy in train 75.0 %" in found.sentences[0]
+    assert "Of the 80 valid images that have no copy or look-alike in train 75.0 %" in found.sentences[0]
     assert "picked on all of valid" in found.sentences[0]
     assert found.sentences[0].endswith("20 of 100 have one and do not count; with them it would be 80.0 %.")
     assert found.sentences[-1] == (
@@ -169,13 +169,14 @@ def test_copies_of_training_images_do_not_count_on_valid_either() -> None:
     (other,) = found.comparisons
     assert other.difference.value == pytest.approx(-2 / 80) and "b (ahead by 2.5 points" in found.text
     another = state(runs, "b", copies=20)
-    assert "Of the 80 valid images that have no copy in train 77.5 %" in another.text
+    assert "Of the 80 valid images that have no copy or look-alike in train 77.5 %" in another.text
 
 
 def test_a_valid_split_of_copies_alone_is_said() -> None:
     found = state([run("a", first(90, 100))], "a", copies=100, nothing_new=True)
     assert (
-        "All valid images have a copy in train: nothing said of them holds for new images." in found.sentences[0]
+        "All valid images have a copy or look-alike in train: nothing said of them holds for new images."
+        in found.sentences[0]
     )
     assert "Of the 100 valid images 90.0 %" in found.sentences[0]
 
