@@ -166,7 +166,9 @@ class Recipes:
         """
         errors, by_seed = self._draws
         spread = np.diag(self._variance)[:, None] + by_seed
-        ratio = np.divide(errors, np.sqrt(spread), out=np.zeros_like(errors), where=spread > _NOTHING)
+        # One that has all images right shows no error, and still has one: it is taken for independent.
+        ratio = np.random.default_rng(1).standard_normal(errors.shape, np.float32)
+        np.divide(errors, np.sqrt(spread), out=ratio, where=spread > _NOTHING)
         high = self._quantile(np.sort(ratio[number]), 1 - ALPHA / 2) if self.by_seed.known else _Z
         low = self._quantile(np.sort(ratio.max(axis=0)), 1 - ALPHA / 2) if len(self.names) > 1 else high
         return self._interval(number, max(low, _Z), max(high, _Z))

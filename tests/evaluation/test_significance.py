@@ -145,6 +145,12 @@ def test_the_winners_interval_is_wider_than_wilsons_on_the_side_of_luck_alone() 
     assert "the best of 24 recipes was picked on these images, which the interval counts in" in found.text
 
 
+def test_one_that_has_all_images_right_was_picked_too() -> None:
+    found = state([run("a", first(12, 12)), run("b", first(11, 12))], "a")
+    assert found.accuracy.value == found.accuracy.high == 1.0
+    assert 0.68 < found.accuracy.low < wilson(12, 12).low - 0.03
+
+
 def test_the_headline_is_that_of_test_without_copies() -> None:
     test = held_out("test", first(80, 100), first(20, 100))
     found = state([run("a", first(90, 100)), run("b", first(50, 100))], "a", test=test)
