@@ -156,7 +156,10 @@ def _two_labels(several: list[tuple[str, ...]], label_of: dict[str, int]) -> lis
         return []
     first = groups[0][0]
     other = next(path for path in groups[0] if label_of[path] != label_of[first])
-    text = f"{len(groups):,} of the images {_are(len(groups))} there under two labels, such as {first} = {other}"
+    text = (
+        f"{len(groups):,} of the images {_are(len(groups))} there under two labels, by content or looks, such as "
+        f"{first} = {other}"
+    )
     return [Finding("two labels", True, text, groups)]
 
 
@@ -165,7 +168,10 @@ def _repeated(several: list[tuple[str, ...]], split_of: dict[str, str], label_of
     if not groups:
         return []
     first = " = ".join(groups[0][:2])
-    text = f"{len(groups):,} of the images {_are(len(groups))} in a class more than once, such as {first}"
+    text = (
+        f"{len(groups):,} of the images {_are(len(groups))} in a class more than once, by content or looks, "
+        f"such as {first}"
+    )
     return [Finding("repeated", False, text, groups)]
 
 
