@@ -6,9 +6,12 @@ each on this machine, with a stand-in for the model that sleeps as long as it wa
 starts of processes included; imports of TensorFlow are not. Decoding is a stand-in too, for it would measure this
 machine's cores: rows and parts are real, pixels are not.
 
-The workers of one trial each have a node. A step of theirs sleeps for `--step`, and then adds up `--megabytes` of
-gradients as ours does. What is compared are images a second, of as many images a step for each worker, once
-they are at work.
+The workers of one trial each have a node. A step of theirs sleeps for `--step`: a third of it forward, the rest
+backward through ten layers, each of which then has its tenth of `--megabytes` of gradients. These are added up as
+our compiled step does it: those of the layers above travel while the layers below are still asleep. What is
+compared are images a second, of as many images a step for each worker, once they are at work. Sleeping costs no
+CPU: what a worker's process used of it is the cost of adding up. Nodes have CPUs of their own for that; here
+all share this machine's.
 """
 
 import dataclasses
@@ -49,6 +52,10 @@ from ray_birds.sweep.trackers.tracking import Tracking
 
 _UNIT = 512  # files, as in a large prediction
 _SHARE, _STEPS, _EPOCHS = 32, 30, 2  # images of a worker's share, steps of an epoch, of which the first warms up
+_LAYERS, _FORWARD = (
+    10,
+    1 / 3,
+)  # of the stand-in for a network; a backward pass takes about twice as long as a forward one
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,10 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as name:
         os.environ["RAY_TMPDIR"] = name
         for workers in options.workers:
-            rate, ideal = _rate(workers, options, Path(name)), workers * _SHARE / options.step
-            rows.append((workers, f"{ideal:.0f}", f"{rate:.0f}", f"{rate / ideal:.3f}"))
+            (rate, cpu), ideal = _rate(workers, options, Path(name)), workers * _SHARE / options.step
+            rows.append((workers, f"{ideal:.0f}", f"{rate:.0f}", f"{rate / ideal:.3f}", f"{cpu:.3f}"))
         if options.workers:
-            columns = ("workers", "ideal (images/s)", "images/s", "efficiency")
+            columns = ("workers", "ideal (images/s)", "images/s", "efficiency", "CPU (s) of a worker's step")
             terminal.show(terminal.table("Workers of a trial", columns, rows))
             return
         for nodes in options.nodes:
@@ -110,27 +117,27 @@ def _nodes(count: int) -> Iterator[cluster.Resources]:
         started.shutdown()
 
 
-def _rate(workers: int, options: Options, folder: Path) -> float:
-    """Images a second of the last epoch of a trial that so many workers train."""
+def _rate(workers: int, options: Options, folder: Path) -> tuple[float, float]:
+    """Of the last epoch of a trial that so many workers train: images a second, CPU seconds of a worker's step."""
     plan = _plan(1, str(folder / f"trial{workers}"), workers)
     with _nodes(workers), mock.patch.object(trials, "_trainable", _together(options.step, options.megabytes)):
         progress = trials._train(plan, Tracking(plan.config), plan.directory.uri)
     assert not progress.errors, progress.errors
     (last,) = progress._last.values()
-    return float(last["images_per_second"])
+    return float(last["images_per_second"]), float(last["cpu"])
 
 
 def _together(step: float, megabytes: int) -> Callable[[dict[str, Any], Plan], None]:
     def work(last: Checkpoint, report: Callable[[dict[str, Any]], None], member: Member, batch_size: int) -> None:
-        add = _adds_up(megabytes) if member.workers > 1 else lambda: None
+        do = _staged(step, megabytes) if member.workers > 1 else lambda: time.sleep(step)
         for number in range(1, _EPOCHS + 1):
-            begin = time.monotonic()
+            begin, used = time.monotonic(), time.process_time()
             for _ in range(_STEPS):
-                time.sleep(step)
-                add()
+                do()
                 member.beat()
             rate = _STEPS * _SHARE * member.workers / (time.monotonic() - begin)
-            report(_result(number, rate, ended=number == _EPOCHS))
+            cpu = (time.process_time() - used) / _STEPS
+            report(_result(number, rate, ended=number == _EPOCHS) | {"cpu": cpu})
 
     def trainable(config: dict[str, Any], plan: Plan) -> None:
         if plan.workers > 1:
@@ -141,26 +148,40 @@ def _together(step: float, megabytes: int) -> Callable[[dict[str, Any], Plan], N
     return trainable
 
 
-def _adds_up(megabytes: int) -> Callable[[], None]:
-    """What adds up so many megabytes of gradients over the workers, a megabyte each, as the compiled step does."""
+def _staged(step: float, megabytes: int) -> Callable[[], None]:
+    """A step whose layers sleep one after the other, and whose gradients are added up over the workers."""
     import tensorflow as tf
 
     from ray_birds.model import train_step
 
     strategy = train_step.across_workers()
-    gradients = [tf.ones((250_000,)) for _ in range(megabytes)]
+    gradient = tf.ones((megabytes * 250_000 // _LAYERS,))
+
+    def asleep(before: tf.Tensor, seconds: float) -> tf.Tensor:
+        def sleep(value: np.ndarray) -> np.ndarray:
+            time.sleep(seconds)
+            return value
+
+        return tf.numpy_function(sleep, [before], tf.float32)
 
     def own() -> Any:
+        done, gradients = asleep(tf.zeros(()), step * _FORWARD), []
+        for _ in range(_LAYERS):
+            done = asleep(done, step * (1 - _FORWARD) / _LAYERS)
+            with tf.control_dependencies([done]):
+                gradients.insert(
+                    0, tf.identity(gradient)
+                )  # in the order of the layers, as a model's variables are
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
     @tf.function  # type: ignore[untyped-decorator]
     def across() -> Any:
         return strategy.run(own)
 
-    def add() -> None:
-        across()[-1].numpy()
+    def do() -> None:
+        across()[0].numpy()
 
-    return add
+    return do
 
 
 def _plan(count: int, uri: str, workers: int = 1) -> Plan:

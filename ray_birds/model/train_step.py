@@ -17,6 +17,7 @@ from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from ray_birds.sweep.factors import Depth, Variant
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
+_PACK = 4 * 2**20  # bytes of gradients that workers add up at a time
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,11 @@ class Stage:
 
     @tf.function  # type: ignore[untyped-decorator]
     def _across(self, *parts: "tf.distribute.DistributedValues") -> tuple[tf.Tensor, tf.Tensor]:
-        losses, hits = self._strategy.run(self._step, parts)
-        add = tf.distribute.ReduceOp.SUM
-        return self._strategy.reduce(add, losses, axis=None), self._strategy.reduce(add, hits, axis=None)
+        def own(*part: tf.Tensor) -> tf.Tensor:
+            return tf.stack(self._step(*part))  # they travel once
+
+        sums = self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._strategy.run(own, parts), axis=None)
+        return sums[0], sums[1]
 
     def _step(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A device's share of a step; `weights` are shares of the whole batch, and gradients are added."""
@@ -264,10 +267,12 @@ def _strategy(shape: Shape) -> tf.distribute.Strategy:
 def across_workers() -> tf.distribute.Strategy:
     """That of the processes which TF_CONFIG names; a process makes it before TensorFlow's first operation, once.
 
-    They add up by NCCL between GPUs, else by rings over gRPC. No time-out is set, for TensorFlow keeps a thread
-    for each operation until that is over: who starts the processes watches them.
+    They add up by NCCL between GPUs, else by rings over gRPC; in packs, so that the gradients of the layers above
+    travel while those below are still to be found (Li et al. 2020, "PyTorch Distributed"). No time-out is set,
+    for TensorFlow keeps a thread for each operation until that is over: who starts the processes watches them.
     """
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_PACK)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 @cache

@@ -1,0 +1,189 @@
+"""Trials of two workers under Ray, on virtual nodes: killed, lost, waiting for room, ended by ASHA or a limit."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from ray_birds.demo.birds import draw_dataset
+from tests.conftest import DRAWN_WEIGHTS, REPOSITORY
+from tests.sweep.test_gang_training import NUMBERS
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+# In a process of its own, for this one may have joined another Ray; a line has another node join.
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for _ in range(4):
+    made.add_node(num_cpus=1)
+print(made.address, flush=True)
+for _ in sys.stdin:
+    made.add_node(num_cpus=1)
+made.shutdown()
+"""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Four nodes of one CPU each, which the jobs join that are started meanwhile."""
+
+    process: "subprocess.Popen[str]"
+
+    def workers(self) -> list[psutil.Process]:
+        """Those that train a trial with others; Ray names processes after what they run."""
+        return [one for one in _below(self.process.pid) if "RayTrainWorker" in _title(one)]
+
+    def lose(self, one: psutil.Process) -> None:
+        """The node of a process, as when a machine vanishes; another joins."""
+        raylet = next(each for each in one.parents() if each.name() == "raylet")
+        for each in (*_below(raylet.pid), raylet):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        assert self.process.stdin
+        self.process.stdin.write("join\n")
+        self.process.stdin.flush()
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        pipe = subprocess.PIPE
+        made = subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=pipe, stdout=pipe, text=True)
+        try:
+            assert made.stdout
+            patch.setenv("RAY_ADDRESS", made.stdout.readline().strip())
+            yield Nodes(made)
+        finally:
+            made.communicate()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_dataset(tmp_path_factory.mktemp("drawn") / "birds", train=4, valid=2, test=2)
+
+
+def tune(data: Path, results: Path, name: str, *options: str) -> "subprocess.Popen[str]":
+    """By the default recipe, from a solved head; and from the images, for epochs that last."""
+    words = [sys.executable, "jobs/tune.py", "--data", str(data), "--results", str(results), "--name", name]
+    words += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--image-size", "96"]
+    words += ["--augment", "on", "--unfreeze", "10", "--batch-size", "6", "--head-epochs", "1"]
+    words += ["--features", "none", "--cpus-per-trial", "1", *options]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd=REPOSITORY, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+
+
+ONE = ("--learning-rate", "0.005", "--fine-tune-epochs", "4")
+TWO_WORKERS = ("--workers-per-trial", "2")
+
+
+def epochs(results: Path, name: str) -> pd.DataFrame:
+    """The history of the one trial; empty before its first epoch."""
+    file = next((results / name / "trials").glob("*/history.json"), None)
+    return pd.DataFrame() if file is None else pd.DataFrame(json.loads(file.read_text()))
+
+
+def trials(results: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(results / name / "trials.csv", index_col="trial")
+
+
+def test_workers_killed_and_a_node_lost_in_mid_epoch_change_no_number(
+    nodes: Nodes, data: Path, tmp_path: Path
+) -> None:
+    """Two workers one after the other, then a node; what is left of the trial's epochs the others take over."""
+    alone = tune(data, tmp_path, "alone", *ONE)
+    output, _ = alone.communicate()
+    assert alone.returncode == 0, output
+    together = tune(data, tmp_path, "together", *ONE, *TWO_WORKERS)
+    done = 0
+    for strike in (psutil.Process.kill, psutil.Process.kill, nodes.lose):
+        deadline = time.monotonic() + 200
+        while len(epochs(tmp_path, "together")) <= done and together.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+        assert len(two := nodes.workers()) == 2
+        strike(two[-1])
+        done = len(epochs(tmp_path, "together"))
+    output, _ = together.communicate()
+    assert together.returncode == 0, output
+    assert output.count("died, or its node") >= 2  # the node may have been that of the trial's own process
+    ours, reference = (epochs(tmp_path, name)[[*NUMBERS]] for name in ("together", "alone"))
+    assert len(ours) == 5
+    pd.testing.assert_frame_equal(ours, reference, rtol=1e-4, atol=1e-6)
+    (row,) = trials(tmp_path, "together").to_dict("records")
+    assert (row["workers"], row["failures"]) == (2, 3)
+    assert json.loads((tmp_path / "together" / "run.json").read_text())["workers_per_trial"] == 2
+    assert "trained by 2 workers together" in (tmp_path / "together" / "report.html").read_text()
+
+
+def watch(nodes: Nodes, job: "subprocess.Popen[str]") -> tuple[set[psutil.Process], float]:
+    """The workers that there were until a job has ended, and the seconds before that in which there was none."""
+    seen: set[psutil.Process] = set()
+    last = time.monotonic()
+    while job.poll() is None:
+        if now := nodes.workers():
+            seen.update(now)
+            last = time.monotonic()
+        time.sleep(0.2)
+    return seen, time.monotonic() - last
+
+
+def test_gangs_wait_for_room_and_asha_ends_the_worst(nodes: Nodes, data: Path, tmp_path: Path) -> None:
+    """Two of three have room. The last to get to a rung is worse than both, for its rate is too high."""
+    options = ("--learning-rate", "0.005", "0.004", "2.0", "--fine-tune-epochs", "2", "--select-by", "loss")
+    job = tune(data, tmp_path, "asha", *options, *TWO_WORKERS, "--scheduler", "asha")
+    seen, idle = watch(nodes, job)
+    assert job.stdout
+    output = job.stdout.read()
+    assert job.returncode == 0 and "2 at a time" in output, output
+    found = trials(tmp_path, "asha")
+    assert len(found) == 3 and not found["failures"].any()
+    assert found.loc["aug-unfreeze10-lr2", "status"] == "stopped" and "finished" in set(found["status"])
+    winner = json.loads((tmp_path / "asha" / "run.json").read_text())["winner"]
+    assert found.loc[winner, "status"] == "finished"
+    assert len(seen) == 6 and idle > 1  # while the winner's bundle was made
+    assert not any(each.is_running() for each in seen)
+
+
+def test_a_limit_ends_a_gang(nodes: Nodes, data: Path, tmp_path: Path) -> None:
+    """One that would go on for hours."""
+    options = ("--learning-rate", "0.005", "--fine-tune-epochs", "9999", "--time-limit", "40s")
+    job = tune(data, tmp_path, "limit", *options, *TWO_WORKERS)
+    seen, _ = watch(nodes, job)
+    assert job.stdout
+    output = job.stdout.read()
+    assert job.returncode == 0, output
+    assert trials(tmp_path, "limit")["status"].tolist() == ["stopped"]
+    assert len(seen) == 2 and not any(each.is_running() for each in seen)
+
+
+def test_more_workers_than_there_is_room_for_are_refused(nodes: Nodes, data: Path, tmp_path: Path) -> None:
+    refused = tune(data, tmp_path, "refused", *ONE, "--workers-per-trial", "5")
+    output, _ = refused.communicate()
+    assert refused.returncode == 2 and "room for 4; give fewer workers" in output.splitlines()[-1]
