@@ -31,18 +31,37 @@ NUMBERS = ("loss", "accuracy", "valid_loss", "valid_accuracy", "valid_macro_f1",
 MEMBER = """
 import dataclasses, json, pickle, sys
 from pathlib import Path
+import numpy as np
 from ray_birds.model import device, train_step
 device.use_threads(1)
+train_step._PACK = 1 << 18  # several, of this small network too
 train_step.across_workers()
 from ray_birds.sweep.member import Member
 from tests.sweep.test_gang_training import TASKS, VARIANTS
 from tests.sweep.test_training import train
+from ray_birds.sweep import training
 workplace, member, found = pickle.loads(Path(sys.argv[2]).read_bytes()), Member(int(sys.argv[1]), 2), {}
 for kind, make in TASKS.items():
     for name, variant in VARIANTS.items():
         run = train(dataclasses.replace(make(workplace, variant), member=member))
         found[f"{kind} {name}"] = [dataclasses.asdict(epoch) for epoch in run.states[-1].history]
         found[f"{kind} {name} test"] = run.test.tolist()
+
+def needed(op):
+    seen, todo = {op}, [op]
+    while todo:
+        one = todo.pop()
+        new = {each.op for each in one.inputs} | set(one.control_inputs)
+        todo += new - seen
+        seen |= new
+    return seen
+
+stage = training._STAGES._stages[False]
+rows = [np.zeros((2, *shape), kind) for shape, kind in (
+    (stage._model.input.shape[1:], np.float32), ((), np.int32), ((), np.float32))]
+graph = stage._across.get_concrete_function(*(stage._own([each]) for each in rows)).graph
+sums = [op for op in graph.get_operations() if op.type.startswith("CollectiveReduce")]
+found["backward"] = [sum("gradient_tape" in op.name for op in needed(one)) for one in sums]
 print(json.dumps(found))
 """
 
@@ -79,3 +98,10 @@ def test_two_workers_give_the_numbers_of_one(
             for number in NUMBERS:
                 assert ours[number] == pytest.approx(getattr(reference, number), rel=1e-4, abs=1e-6)
         assert found[f"{kind} {name} test"] == pytest.approx(alone.test, abs=1e-4)
+
+
+def test_gradients_are_added_up_while_others_are_still_to_be_found(pair: list[dict[str, Any]]) -> None:
+    """Of the operations of the backward pass the first pack waits for fewer than the last."""
+    for found in pair:
+        first, *_, last, _ = found["backward"]  # the last of all is of losses and hits
+        assert first < last / 2
