@@ -17,6 +17,7 @@ all share this machine's.
 import dataclasses
 import math
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -51,11 +52,9 @@ from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
 
 _UNIT = 512  # files, as in a large prediction
-_SHARE, _STEPS, _EPOCHS = 32, 30, 2  # images of a worker's share, steps of an epoch, of which the first warms up
-_LAYERS, _FORWARD = (
-    10,
-    1 / 3,
-)  # of the stand-in for a network; a backward pass takes about twice as long as a forward one
+_SHARE, _STEPS, _EPOCHS = 32, 30, 4  # images of a worker's share, steps of an epoch, of which the first warms up
+_LAYERS = 10  # of the stand-in for a network
+_FORWARD = 1 / 3  # of a step; the backward pass takes about twice as long
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,13 @@ def _nodes(count: int) -> Iterator[cluster.Resources]:
 
 
 def _rate(workers: int, options: Options, folder: Path) -> tuple[float, float]:
-    """Of the last epoch of a trial that so many workers train: images a second, CPU seconds of a worker's step."""
+    """Of a trial that so many workers train: images a second, the median of its epochs; CPU seconds of a step."""
     plan = _plan(1, str(folder / f"trial{workers}"), workers)
     with _nodes(workers), mock.patch.object(trials, "_trainable", _together(options.step, options.megabytes)):
         progress = trials._train(plan, Tracking(plan.config), plan.directory.uri)
     assert not progress.errors, progress.errors
-    (last,) = progress._last.values()
-    return float(last["images_per_second"]), float(last["cpu"])
+    (history,), (last,) = progress._histories.values(), progress._last.values()
+    return statistics.median(epoch.images_per_second for epoch in history[1:]), float(last["cpu"])
 
 
 def _together(step: float, megabytes: int) -> Callable[[dict[str, Any], Plan], None]:
