@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,14 +89,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("drawn") / "birds", train=4, valid=2, test=2)
 
 
-def tune(data: Path, results: Path, name: str, *options: str) -> "subprocess.Popen[str]":
+def tune(data: Path, results: Path, name: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
     """By the default recipe, from a solved head; and from the images, for epochs that last."""
     words = [sys.executable, "jobs/tune.py", "--data", str(data), "--results", str(results), "--name", name]
     words += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--image-size", "96"]
     words += ["--augment", "on", "--unfreeze", "10", "--batch-size", "6", "--head-epochs", "1"]
     words += ["--features", "none", "--cpus-per-trial", "1", *options]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=REPOSITORY, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+    env = os.environ | environment
+    return subprocess.Popen(words, cwd=REPOSITORY, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
 
 ONE = ("--learning-rate", "0.005", "--fine-tune-epochs", "4")
@@ -112,11 +114,22 @@ def trials(results: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(results / name / "trials.csv", index_col="trial")
 
 
+def without_gangs(folder: Path) -> str:
+    """A copy of the package that lacks the one module which imports Ray Train."""
+    lacking = shutil.ignore_patterns("gang.py", "__pycache__")
+    shutil.copytree(REPOSITORY / "ray_birds", folder / "copy" / "ray_birds", ignore=lacking)
+    env = os.environ | {"PYTHONPATH": str(folder / "copy")}
+    looked = [sys.executable, "-c", "import ray_birds.sweep.member, ray_birds.sweep.gang"]
+    done = subprocess.run(looked, env=env, cwd=folder, capture_output=True, text=True)
+    assert "No module named 'ray_birds.sweep.gang'" in done.stderr
+    return env["PYTHONPATH"]
+
+
 def test_workers_killed_and_a_node_lost_in_mid_epoch_change_no_number(
     nodes: Nodes, data: Path, tmp_path: Path
 ) -> None:
-    """Two workers one after the other, then a node; what is left of the trial's epochs the others take over."""
-    alone = tune(data, tmp_path, "alone", *ONE)
+    """Two workers one after the other, then a node; and one worker takes no way through Ray Train."""
+    alone = tune(data, tmp_path, "alone", *ONE, PYTHONPATH=without_gangs(tmp_path), RAY_ADDRESS="local")
     output, _ = alone.communicate()
     assert alone.returncode == 0, output
     together = tune(data, tmp_path, "together", *ONE, *TWO_WORKERS)
