@@ -91,6 +91,15 @@ def test_each_script_runs_at_its_smallest(script: str, birds: Path, bundles: Pat
     assert "Traceback" not in done.stderr and done.stdout.strip()
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_workers_of_a_trial_are_measured() -> None:
+    command = [sys.executable, "benchmarks/scale.py", "--workers", "2", "--step", "0.01", "--megabytes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"2 .* 6400 .* \d+ .* 0\.\d+ .* \d\.\d+ ", done.stdout)
+
+
 @pytest.mark.slow
 def test_the_list_of_a_job_is_measured(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/listing.py", "--files", "5", "10", "--per-folder", "4"]
