@@ -3,17 +3,18 @@
 from contextlib import suppress
 
 
-def use_threads(count: int) -> None:
+def use_threads(count: int, operations: int = 1) -> None:
     """Give TensorFlow `count` threads, and GPU memory as it is needed; before the first operation.
 
-    In a process that has used TensorFlow already, as a notebook may, it is as it is.
+    As many `operations` run at a time. In a process that has used TensorFlow already, as a notebook may, all is as
+    it is.
     """
     import tensorflow as tf
 
     if tf.config.threading.get_intra_op_parallelism_threads() == 0:
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(count)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(operations)
         grow_memory()
 
 

@@ -155,7 +155,8 @@ def _member(work: Callable[..., None], threads: int) -> None:
 
     from ray_birds.model import device, train_step
 
-    device.use_threads(threads)
+    # A thread keeps to a chain of operations, as the backward pass is one: sums need another to begin meanwhile.
+    device.use_threads(threads, operations=2)
     context, watch = ray.train.get_context(), Watch(_PATIENCE)
 
     def once(make: Callable[[], Any]) -> Any:

@@ -33,7 +33,7 @@ import dataclasses, json, pickle, sys
 from pathlib import Path
 import numpy as np
 from ray_birds.model import device, train_step
-device.use_threads(1)
+device.use_threads(1, operations=2)
 train_step._PACK = 1 << 18  # several, of this small network too
 train_step.across_workers()
 from ray_birds.sweep.member import Member
