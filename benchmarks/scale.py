@@ -164,7 +164,8 @@ def _staged(step: float, megabytes: int) -> Callable[[], None]:
         return tf.numpy_function(sleep, [before], tf.float32)
 
     def own() -> Any:
-        done, gradients = asleep(tf.zeros(()), step * _FORWARD), []
+        done = asleep(tf.zeros(()), step * _FORWARD)
+        gradients: list[tf.Tensor] = []
         for _ in range(_LAYERS):
             done = asleep(done, step * (1 - _FORWARD) / _LAYERS)
             with tf.control_dependencies([done]):
