@@ -9,6 +9,7 @@ import io
 from contextlib import suppress
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ray_birds.core import storage
@@ -34,7 +35,7 @@ _SCHEMA = pa.schema(
         ("camera", pa.string()),
     ]
 )
-Kept = dict[str, tuple[Stamp, ImageRecord]]  # by path
+_ROWS = 1 << 16  # made or looked at at a time
 
 
 def location(folder: str, dataset: Dataset, size: int) -> str:
@@ -56,30 +57,34 @@ def stamps(dataset: Dataset) -> dict[str, Stamp]:
     return {path: stamp for path, stamp in found.items() if None not in stamp}
 
 
-def read(uri: str) -> Kept:
-    """What is kept there; nothing where there is no such file, or a damaged one."""
+def read(uri: str) -> pa.Table:
+    """What is kept there, a row for each file; none where there is no such table, or a damaged one."""
     try:
-        rows = pq.read_table(io.BytesIO(storage.read(uri)), schema=_SCHEMA).to_pydict()
+        return pq.read_table(io.BytesIO(storage.read(uri)), schema=_SCHEMA)
     except (OSError, pa.ArrowException):
-        return {}
-    columns = (rows[name] for name in _SCHEMA.names)
-    return {
-        path: ((count, modified), ImageRecord(*record))
-        for path, count, modified, *record in zip(*columns, strict=True)
-    }
+        return _SCHEMA.empty_table()
 
 
-def unchanged(kept: Kept, stamps: dict[str, Stamp]) -> dict[str, ImageRecord]:
-    """The records that still count."""
-    return {path: kept[path][1] for path, stamp in stamps.items() if path in kept and kept[path][0] == stamp}
+def unchanged(kept: pa.Table, stamps: dict[str, Stamp]) -> dict[str, ImageRecord]:
+    """The records that still count, by path."""
+    found = {}
+    for batch in kept.to_batches(max_chunksize=_ROWS):  # of all rows at a time the objects would be 1 kB an image
+        columns = (column.to_pylist() for column in batch.columns)
+        for path, count, modified, *record in zip(*columns, strict=True):
+            if stamps.get(path) == (count, modified):
+                found[path] = ImageRecord(*record)
+    return found
 
 
-def write(uri: str, kept: Kept, records: dict[str, ImageRecord], stamps: dict[str, Stamp]) -> None:
-    """Keep `records`, read after the `stamps` were taken, and what is kept of other files."""
-    new = {path: (stamp, records[path]) for path, stamp in stamps.items() if not records[path].error}
-    rows = ((path, *stamp, *record) for path, (stamp, record) in (kept | new).items())
-    table = pa.Table.from_pylist([dict(zip(_SCHEMA.names, row, strict=True)) for row in rows], _SCHEMA)
+def write(uri: str, kept: pa.Table, records: dict[str, ImageRecord], stamps: dict[str, Stamp]) -> None:
+    """Keep `records`, read after the `stamps` were taken, and what is `kept` of other files."""
+    new = [path for path in stamps if not records[path].error]
+    parts = (new[start : start + _ROWS] for start in range(0, len(new), _ROWS))
+    rows = ([(path, *stamps[path], *records[path]) for path in part] for part in parts)
+    tables = (map(pa.array, zip(*part, strict=True), _SCHEMA.types) for part in rows)
+    added = [pa.Table.from_arrays(list(columns), schema=_SCHEMA) for columns in tables]
+    others = kept.filter(pc.invert(pc.is_in(kept["path"], pa.array(new, pa.string()))))
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(pa.concat_tables([others, *added]), buffer)
     with suppress(OSError):  # on a full disk they are read again next time
         storage.write(uri, buffer.getvalue())

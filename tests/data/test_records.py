@@ -31,7 +31,14 @@ def told(inspection: Inspection) -> dict[str, Any]:
 def written(data: Dataset, uri: str) -> dict[str, ImageRecord]:
     stamps = records.stamps(data)
     found = {path: record(path, "broken" if path == FIRST else "") for path in stamps}
-    records.write(uri, {"elsewhere.jpg": ((1, 2), record("x"))}, found, stamps)
+    nothing = records.read(uri)
+    records.write(
+        uri,
+        nothing,
+        {"elsewhere.jpg": record("x"), FIRST: record("old")},
+        {"elsewhere.jpg": (1, 2), FIRST: (3, 4)},
+    )
+    records.write(uri, records.read(uri), found, stamps)
     return found
 
 
@@ -44,7 +51,9 @@ def test_unchanged_files_have_the_record_that_was_kept_and_others_none(own_birds
         file.write(b"more")
     (own_birds / gone).unlink()
     kept = records.read(uri)
-    assert kept["elsewhere.jpg"] == ((1, 2), record("x"))  # of another part of the folder
+    elsewhere = records.unchanged(kept, {"elsewhere.jpg": (1, 2)})
+    assert elsewhere == {"elsewhere.jpg": record("x")}  # of another part of the folder
+    assert sorted(kept["path"].to_pylist()) == sorted(["elsewhere.jpg", *found])  # each once
     left = records.unchanged(kept, records.stamps(data))
     assert left == {path: one for path, one in found.items() if path not in (FIRST, touched, grown, gone)}
 
@@ -54,7 +63,7 @@ def test_a_damaged_file_of_records_is_none(tmp_path: Path, damage: bytes | None)
     uri = tmp_path / "kept.parquet"
     if damage is not None:
         uri.write_bytes(damage)
-    assert records.read(str(uri)) == {}
+    assert records.read(str(uri)).num_rows == 0
 
 
 def test_other_sizes_and_folders_have_records_of_their_own(birds: Path, own_birds: Path) -> None:
