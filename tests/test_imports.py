@@ -38,12 +38,13 @@ def dotted(module: Path) -> str:
 NAMES = {dotted(module): module for module in MODULES}
 
 RAY = {
-    *("core.cluster", "core.ray_compat", "data.inspect_job", "features.compute", "features.suspects_job"),
-    *("sweep.prepare", "sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
+    *("core.cluster", "core.ray_compat", "data.inspect_job"),
+    *("features.compute", "features.descriptions", "features.suspects_job"),
+    *("sweep.search", "sweep.trials", "sweep.callbacks", "sweep.selection"),
     "sweep.gang",
     "prediction.pipeline",
 }
-BRINGS_RAY = RAY | {"sweep.run", "prediction.run", "data.check", "demo.run"}
+BRINGS_RAY = RAY | {"sweep.prepare", "sweep.run", "prediction.run", "data.check", "demo.run"}
 KERAS = {
     "model.out_of_fold",
     "model.probe",

@@ -14,7 +14,7 @@ from ray_birds.data import findings, inspect_job, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord, Judgement, fingerprint
 from ray_birds.evaluation import suspects
-from ray_birds.features import compute, store
+from ray_birds.features import compute, descriptions, store
 from ray_birds.features.steps import Source
 from ray_birds.features.store import FeatureSpec, Reader
 from ray_birds.model import backbones, device
@@ -70,13 +70,12 @@ def _pooled(
     config: CheckConfig, uri: str, data: Dataset, records: dict[str, ImageRecord], resources: Resources
 ) -> np.ndarray:
     """(n, d) float16 pooled features of all images, split by split, of norm 1; made where they are not stored."""
-    describe = ray.remote(num_cpus=1)(backbones.describe)
-    with cluster.user_errors():
-        about = ray.get(describe.remote(config.backbone, config.weights, config.image_size, (0,)))
+    digest, size = backbones.weights_digest(config.weights), config.image_size
+    about = descriptions.describe(uri, [config.backbone], config.weights, digest, size, (0,))[config.backbone]
     spec = FeatureSpec(
         config.backbone,
-        backbones.weights_digest(config.weights),
-        config.image_size,
+        digest,
+        size,
         _DTYPE,
         _SEED,
         {name: fingerprint(data, name, records) for name in data.splits},
@@ -84,7 +83,7 @@ def _pooled(
         _PRECISION,
     )
     features = [spec.feature(name, about.pooled, None) for name in data.splits]
-    source = Source(data, config.weights, config.image_size, _SEED, _PRECISION)
+    source = Source(data, config.weights, size, _SEED, _PRECISION)
     missing = {one: store.missing(uri, one) for one in features}
     wanted, free = sum(one.bytes_of(shards) for one, shards in missing.items()), store.free_bytes(uri)
     if wanted > free:

@@ -115,6 +115,7 @@ class Stage:
             self._sums_first = several and (half or self._recipe.clip_norm > 0)
             self.optimizer.build(self._trained)
         self._steps = optimizer.iterations
+        self._most = 0  # rows of a trial's largest batch so far
         averages = [one for one in optimizer.variables if one.path.endswith("_average")]
         self._averaged = list(zip(self._trained, averages, strict=False))  # none without --ema
         self._first = [variable.numpy() for variable in self._trained]
@@ -123,8 +124,8 @@ class Stage:
         features = tf.TensorSpec((None, *self._model.input.shape[1:]), dtype)
         each = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)]
         # XLA makes EfficientNetB0 some ten times slower on a CPU; across devices it does not reach.
-        xla = True if tf.config.list_physical_devices("GPU") and not several else None
-        self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=xla)
+        self._xla = bool(tf.config.list_physical_devices("GPU")) and not several
+        self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=self._xla or None)
         self.predict = tf.function(self._predict, input_signature=[features])
         self._head = self._model.get_layer("head")
         self._below = keras.Model(self._model.input, self._head.input)
@@ -146,13 +147,20 @@ class Stage:
         """
         self.optimizer.learning_rate.assign(rate)
         weights = np.full(len(labels), weights / np.float32(size or len(labels)), np.float32)
-        if self._replicas > 1:  # each device takes as many rows; those that fill up weigh nothing
-            lack = -len(labels) % self._local
+        if lack := self._lack(len(labels)):  # rows that fill up weigh nothing
             features, labels, weights = (
                 np.pad(rows, [(0, lack)] + [(0, 0)] * (rows.ndim - 1)) for rows in (features, labels, weights)
             )
+        if self._replicas > 1:
             return self._across(*(self._own(np.split(rows, self._local)) for rows in (features, labels, weights)))
         return self._compiled(features, labels, weights)
+
+    def _lack(self, rows: int) -> int:
+        """How many rows to add: each device takes as many, and for smaller batches XLA would compile once more."""
+        if self._replicas > 1:
+            return -rows % self._local
+        self._most = max(self._most, rows)
+        return self._most - rows if self._xla else 0
 
     def _own(self, values: list[np.ndarray]) -> "tf.distribute.DistributedValues":
         """One of the values for each device of this process."""
@@ -231,6 +239,7 @@ class Stage:
 
         Dropout is drawn from the seed too.
         """
+        self._most = 0
         self._seed.assign(seed)
         for variable, value in zip(self._trained, self._first, strict=True):
             if variable.path == "head/kernel":

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import ray
-
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
@@ -12,7 +10,7 @@ from ray_birds.data import inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
 from ray_birds.data.splits import Shares
-from ray_birds.features import compute
+from ray_birds.features import compute, descriptions
 from ray_birds.features.steps import Source
 from ray_birds.features.store import FeatureSpec
 from ray_birds.model import backbones
@@ -78,14 +76,14 @@ def prepare(
     _check_fits(threads, gpus, resources)
     workers = config.workers_per_trial
     gangs = _gangs(workers, threads, gpus, resources) if workers > 1 else None
-    descriptions = _describe(config)
+    about = _describe(config, weights)
     inspection = _inspect(config, directory, data, weights)
     plan = Plan(
         config=config,
         directory=directory,
         store=config.features_dir,
         data=inspection.dataset,
-        backbones=descriptions,
+        backbones=about,
         feature_specs={name: _feature_spec(config, name, inspection, weights) for name in config.backbone},
         variants=by_fold(variants(config), config.folds),
         stored=frozenset(),
@@ -141,21 +139,25 @@ def _gangs(workers: int, cpus: int, gpus: float, resources: Resources) -> int | 
     return room // workers
 
 
-def _describe(config: TuneConfig) -> dict[str, Description]:
-    """The backbones, looked at by workers. Raises ModelError where the weights do not fit one."""
+def _describe(config: TuneConfig, weights: str) -> dict[str, Description]:
+    """The backbones, where they are not known from an earlier sweep looked at by workers. Raises ModelError where
+    the weights do not fit one."""
     depths = tuple(dict.fromkeys([0, *(variant.unfreeze for variant in variants(config).values())]))
-    describe = ray.remote(num_cpus=1)(backbones.describe)
-    asked = {name: describe.remote(name, config.weights, config.image_size, depths) for name in config.backbone}
-    with cluster.user_errors():
-        return {name: ray.get(reference) for name, reference in asked.items()}
+    return descriptions.describe(
+        _kept(config), config.backbone, config.weights, weights, config.image_size, depths
+    )
+
+
+def _kept(config: TuneConfig) -> str:
+    """The folder that later sweeps find things in; empty where nothing is kept."""
+    return config.features_dir if config.features == "auto" else ""
 
 
 def _inspect(config: TuneConfig, directory: SweepDirectory, data: Dataset, weights: str) -> Inspection:
     """See every image once, and say what was found. Raises DataError for images that a sweep did not have."""
     shares = Shares(config.valid_share, config.test_share, config.split_seed, config.folds)
-    kept = config.features_dir if config.features == "auto" else ""
     inspection = inspect_job.inspect(
-        data, config.image_size, config.max_bad_images, shares, kept, verify=config.verify_images
+        data, config.image_size, config.max_bad_images, shares, _kept(config), verify=config.verify_images
     )
     if config.resume and not directory.began_with(inspection):
         raise DataError(

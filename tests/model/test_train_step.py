@@ -54,6 +54,23 @@ def test_an_image_that_weighs_twice_as_much_counts_as_two() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-8)
 
 
+def test_xla_is_given_batches_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stage that takes this machine for one with a GPU; the rows that fill up a last batch change nothing."""
+    rng, told = np.random.default_rng(0), []
+    batches = [(rng.normal(size=(n, 6)).astype(np.float32), np.arange(n, dtype=np.int32) % 4) for n in (5, 5, 3)]
+    for devices in ([], ["a GPU"]):
+        monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind, found=devices: found)
+        stage = train_step.Stages().get(dataclasses.replace(SHAPE, fine_tuning=Recipe("adamw", 0.02, 0.1)), False)
+        stage.reset(seed=1)
+        steps = [[float(value) for value in stage.step(*batch, 0.1)] for batch in batches]
+        told.append((steps, stage.predict(batches[0][0]).numpy()))
+        assert stage._lack(2) == (3 if devices else 0)
+        stage.reset(seed=2)
+        assert stage._lack(2) == 0  # of a trial with smaller batches none is filled up to those of another
+    np.testing.assert_allclose(told[0][0], told[1][0], rtol=1e-5)
+    np.testing.assert_allclose(told[0][1], told[1][1], rtol=1e-5)
+
+
 def test_recipes_are_of_fine_tuning_alone_and_stages_of_others_are_not_shared() -> None:
     ours = dataclasses.replace(SHAPE, fine_tuning=Recipe("adamw", 0.02, 0.1))
     stages = train_step.Stages()
