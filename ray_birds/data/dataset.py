@@ -28,7 +28,7 @@ class Split:
     numbers: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.labels)
 
     def select(self, keep: np.ndarray) -> "Split":
         """The images where `keep` (n,) bool is true."""

@@ -73,6 +73,18 @@ class Plan:
             return ["train"]
         return ["valid", "test"] if self.config.score_all and "test" in self.data.splits else ["valid"]
 
+    @property
+    def told(self) -> "Plan":
+        """What trials are told: where all read stored features, no paths but those of images that they score."""
+        if self.stored != self.variants.keys():
+            return self
+        named = set(self.scored) - {"train"}
+        splits = {
+            name: split if name in named else replace(split, paths=(), numbers=split.numbers[:0])
+            for name, split in self.data.splits.items()
+        }
+        return replace(self, data=replace(self.data, splits=splits))
+
     def feature_spec(self, variant: Variant) -> FeatureSpec:
         """The features that can be made for a variant."""
         return replace(self.feature_specs[variant.backbone], resize=variant.resize)

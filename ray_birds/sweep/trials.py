@@ -62,7 +62,7 @@ def _train(plan: Plan, tracking: Tracking, local: str, seconds: float = math.inf
     ray_compat.leave_interrupts_alone()
     with Progress(plan, f"{local}/tensorboard", tracking) as progress:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, plan=plan), _resources(plan)),
+            tune.with_resources(tune.with_parameters(_trainable, plan=plan.told), _resources(plan)),
             param_space=search.space(plan),
             tune_config=tune.TuneConfig(
                 search_alg=search.algorithm(plan),

@@ -1,12 +1,15 @@
-"""Which trials ASHA stops in fine-tuning: recipes, each with all its seeds."""
+"""Which trials ASHA stops in fine-tuning: recipes, each with all its seeds; and what trials are told."""
 
+import dataclasses
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ray_birds.config import TuneConfig
-from ray_birds.data.dataset import Dataset
+from ray_birds.data.dataset import Dataset, Split
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.plan import Plan, variants
 from ray_birds.sweep.trials import _Halving, _rungs, _scheduler
@@ -24,8 +27,13 @@ class Trial:
         return self.trial_id
 
 
-def planned(config: TuneConfig) -> Plan:
-    data, directory = Dataset("d", ("a", "b"), {}), SweepDirectory("d")
+def planned(config: TuneConfig, images: int = 0) -> Plan:
+    names = {
+        name: tuple(f"{name}/{number:08d}.jpg" for number in range(images)) for name in ("train", "valid", "test")
+    }
+    numbers = np.arange(images)
+    splits = {name: Split(name, paths, numbers.astype(np.int32), numbers) for name, paths in names.items()}
+    data, directory = Dataset("d", ("a", "b"), splits), SweepDirectory("d")
     return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
 
 
@@ -117,3 +125,15 @@ def test_a_recipe_is_a_variant_without_its_seed() -> None:
     recipes = [f"plain-unfreeze0-lr{rate}" for rate in (0.01, 0.02)]
     assert isinstance(made, _Halving)
     assert made._recipes == {f"{recipe}-seed{seed}": recipe for recipe in recipes for seed in (0, 1)}
+
+
+@pytest.mark.parametrize(("score_all", "scored"), [(False, {"valid"}), (True, {"valid", "test"})])
+def test_trials_are_told_of_the_paths_that_they_write_alone(score_all: bool, scored: set[str]) -> None:
+    plan = planned(TuneConfig(score_all=score_all), images=1000)
+    assert plan.told is plan  # its trials read images
+    plan = dataclasses.replace(plan, stored=frozenset(plan.variants))
+    for name, split in plan.told.data.splits.items():
+        given = plan.data.splits[name]
+        assert split.paths == (given.paths if name in scored else ()) and len(split) == len(given)
+        np.testing.assert_array_equal(split.labels, given.labels)
+    assert len(pickle.dumps(plan.told.data.splits["train"], protocol=5)) < 4.5 * 1000
