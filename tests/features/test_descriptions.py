@@ -12,7 +12,8 @@ from ray_birds.model.backbones import Description
 from ray_birds.sweep.factors import Depth
 from tests.conftest import DRAWN_WEIGHTS
 
-NAME, DEPTHS = "MobileNetV2-0.35", (0, 10, "all")
+NAME = "MobileNetV2-0.35"
+DEPTHS: tuple[Depth, ...] = (0, 10, "all")
 DIGEST = backbones.weights_digest(DRAWN_WEIGHTS)
 
 
