@@ -521,9 +521,10 @@ def test_a_time_limit_compares_what_has_ended(
     assert done.left_out in (stored.with_name("limited") / "report.html").read_text()
 
 
-def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig) -> None:
+def test_a_time_limit_that_features_alone_take_is_said(settings: TuneConfig, tmp_path: Path) -> None:
+    hasty = settings.replace(name="hasty", time_limit="1s", features_dir=str(tmp_path))  # where none are yet
     with pytest.raises(SettingsError, match=r"--time-limit 1s: over before the first trial; give more"):
-        sweep(settings.replace(name="hasty", time_limit="1s"))
+        sweep(hasty)
 
 
 def test_article_preset_and_random_samples_run_what_they_say(settings: TuneConfig) -> None:
