@@ -5,6 +5,8 @@ because trials and workers run in other directories. A key is text of any kind (
 Options of an object store, such as `?region=eu-west-1`, follow the *last* ? of a URI; where a key has a ? in it,
 one more follows the key, with options behind it or without. `join` sees to that: no key is read as an option.
 
+`shard.tar::folder/1.jpg` and `shard.parquet::17` are images inside of files, see `split_member`.
+
 Local paths are UTF-8 in every locale and divided by / on every system (C:/birds/1.jpg), as Arrow takes them;
 `to_os` and `from_os` are for Python's own calls.
 """
@@ -37,6 +39,7 @@ _OPTIONS = {
     *("force_virtual_addressing", "smart_defaults", "tls_verify_certificates", "default_metadata", "role_arn"),
     *("check_directory_existence_before_creation", "retry_limit_seconds", "project_id", "load_frequency"),
 }
+_MEMBER = re.compile(r"(.+?\.(?:tar|parquet))::(.*)", re.IGNORECASE | re.DOTALL)
 _SECRET = re.compile(r"(key|secret|token|passw|credential|signature|\bsig)[^=&]*=|://[^/]*@", re.IGNORECASE)
 
 
@@ -192,6 +195,21 @@ def parent(uri: str) -> str:
 def path(uri: str) -> str:
     """The path of a URI: without scheme and options, on an object store with the bucket first."""
     return uri if is_local(uri) else _split(uri)[0].partition("://")[2].rstrip("/")
+
+
+def split_member(uri: str) -> tuple[str, str]:
+    """The shard that a member such as `birds.tar::owls/1.jpg` lies in, and its name there; another URI and ""."""
+    address, options = (uri, None) if is_local(uri) else _split(uri)
+    found = _MEMBER.fullmatch(address)
+    if not found:
+        return uri, ""
+    return found[1] if is_local(uri) else _whole(found[1], options), found[2]
+
+
+def folders_of(path: str) -> list[str]:
+    """Names of the folders that a relative path lies in, the outermost first; the name of a shard is none."""
+    shard, member = split_member(path)
+    return [*shard.split("/")[:-1], *member.split("/")[:-1]]
 
 
 def info(uri: str) -> fs.FileInfo:

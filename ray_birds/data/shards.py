@@ -1,0 +1,78 @@
+"""Images inside of shards, tar and Parquet files, read where they lie: `a.tar::owls/1.jpg`, `a.parquet::17`.
+
+A shard is listed once by each process that reads from it, and again where it has changed.
+"""
+
+from threading import Lock
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import fs
+
+from ray_birds.core import storage
+from ray_birds.data import parquet_images, webdataset
+from ray_birds.data.parquet_images import Rows
+from ray_birds.data.webdataset import Tar
+
+_KINDS = {".tar": webdataset.index, ".parquet": parquet_images.index}
+_LOCKS = [Lock() for _ in range(64)]
+
+Shard = Tar | Rows
+_Stamp = tuple[int | None, int | None]
+_known: dict[str, tuple[_Stamp, Shard]] = {}  # by URI
+
+
+def is_shard(uri: str) -> bool:
+    """Whether a file is a shard, by its name."""
+    return _kind(uri) in _KINDS
+
+
+def member(shard: str, name: str) -> str:
+    """The URI or path of an image in a shard."""
+    return storage.beside(shard, f"::{name}")
+
+
+def contents(uri: str) -> Shard:
+    """What is in a shard now. Raises OSError where it cannot be read."""
+    info = storage.info(uri)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(uri)
+    stamp = info.size, info.mtime_ns
+    with _LOCKS[hash(uri) % len(_LOCKS)]:
+        if uri not in _known or _known[uri][0] != stamp:
+            _known[uri] = stamp, _KINDS[_kind(uri)](uri)
+        return _known[uri][1]
+
+
+def labels(shard: str, names: pa.StringArray) -> tuple[str | None, ...] | None:
+    """The labels that a shard gives images of it, by name; None where it gives none at all."""
+    found = contents(shard)
+    if found.labels.null_count == len(found.labels):
+        return None
+    return tuple(found.labels.take(pc.index_in(names, found.names)).to_pylist())
+
+
+def holds(uri: str) -> bool:
+    """Whether a shard has an image of this URI or path. Raises OSError."""
+    shard, name = storage.split_member(uri)
+    return bool(name) and pc.index_in(pa.scalar(name), contents(shard).names).is_valid
+
+
+def read_up_to(uri: str, most: int) -> bytes:
+    """As `storage.read_up_to`, of files and of images inside of shards."""
+    shard, name = storage.split_member(uri)
+    if not name:
+        if is_shard(uri):  # a row of its own: it is damaged
+            raise OSError(contents(uri).fault or "a shard and no image")
+        return storage.read_up_to(uri, most)
+    try:
+        # On an object store, asking for its time would cost as much as reading an image.
+        known = None if storage.is_local(shard) else _known.get(shard)
+        return (known[1] if known else contents(shard)).read(name, most)
+    except FileNotFoundError:
+        return storage.read_up_to(uri, most)  # a file whose name has a :: in it
+
+
+def _kind(uri: str) -> str:
+    name = storage.path(uri).lower()
+    return name[name.rfind(".") :] if "." in name else ""
