@@ -1,6 +1,6 @@
 """Images inside of shards, tar and Parquet files, read where they lie: `a.tar::owls/1.jpg`, `a.parquet::17`.
 
-A shard is listed once by each process that reads from it, and again where it has changed.
+A shard is listed when an image of it is first asked for, and again where it has changed.
 """
 
 from threading import Lock
@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.data import parquet_images, webdataset
+from ray_birds.data import parquet_images, tar_index, webdataset
 from ray_birds.data.parquet_images import Rows
 from ray_birds.data.webdataset import Tar
 
-_KINDS = {".tar": webdataset.index, ".parquet": parquet_images.index}
+_EXTENSIONS = (".tar", ".parquet")
 _LOCKS = [Lock() for _ in range(64)]
 
 Shard = Tar | Rows
@@ -24,7 +24,7 @@ _known: dict[str, tuple[_Stamp, Shard]] = {}  # by URI
 
 def is_shard(uri: str) -> bool:
     """Whether a file is a shard, by its name."""
-    return _kind(uri) in _KINDS
+    return storage.path(uri).lower().endswith(_EXTENSIONS)
 
 
 def member(shard: str, name: str) -> str:
@@ -40,7 +40,8 @@ def contents(uri: str) -> Shard:
     stamp = info.size, info.mtime_ns
     with _LOCKS[hash(uri) % len(_LOCKS)]:
         if uri not in _known or _known[uri][0] != stamp:
-            _known[uri] = stamp, _KINDS[_kind(uri)](uri)
+            is_tar = storage.path(uri).lower().endswith(".tar")
+            _known[uri] = stamp, tar_index.of(uri, stamp) if is_tar else parquet_images.index(uri)
         return _known[uri][1]
 
 
@@ -49,7 +50,11 @@ def labels(shard: str, names: pa.StringArray) -> tuple[str | None, ...] | None:
     found = contents(shard)
     if found.labels.null_count == len(found.labels):
         return None
-    return tuple(found.labels.take(pc.index_in(names, found.names)).to_pylist())
+    texts = found.labels.take(pc.index_in(names, found.names)).to_pylist()
+    if isinstance(found, Tar) and any(text is not None and text.isdecimal() for text in texts):
+        known = dict(enumerate(webdataset.class_names(shard)))
+        texts = [known.get(int(text), text) if text and text.isdecimal() else text for text in texts]
+    return tuple(texts)
 
 
 def holds(uri: str) -> bool:
@@ -71,8 +76,3 @@ def read_up_to(uri: str, most: int) -> bytes:
         return (known[1] if known else contents(shard)).read(name, most)
     except FileNotFoundError:
         return storage.read_up_to(uri, most)  # a file whose name has a :: in it
-
-
-def _kind(uri: str) -> str:
-    name = storage.path(uri).lower()
-    return name[name.rfind(".") :] if "." in name else ""

@@ -11,7 +11,6 @@ import json
 import posixpath
 import tarfile
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import first_line
 from ray_birds.data import formats
 
-_BUFFER = 1 << 18  # bytes read at a time while headers are looked for: small images are read over, large ones not
+_BUFFER, _BUFFER_REMOTE = 1 << 12, 1 << 18  # bytes read at a time while headers are looked for
 _LABELS = ("cls", "json", "txt")  # the first one that a sample has, counts
 _KEYS = ("label", "cls", "class")  # in .json
 _LARGEST_LABEL = 1_000_000  # bytes of a member
@@ -101,8 +100,6 @@ class _Members:
         places = np.array([self.images[name] for name in names], np.int64).reshape(-1, 2)
         beside = [self.labels.get(_parts(name)[0], {}) for name in names]
         texts = [next((some[one] for one in _LABELS if one in some), None) for some in beside]
-        if any(text is not None and text.isdecimal() for text in texts):
-            texts = [_class_name(text, storage.parent(uri)) for text in texts]
         samples = {_parts(name)[0] for name in names}
         others = tuple((name, why) for name, why in self.others.items() if _parts(name)[0] not in samples)
         return Tar(
@@ -122,7 +119,10 @@ def index(uri: str) -> Tar:
     found = _Members()
     with system.open_input_file(path) as file:
         size = file.size()
-        fault = _walk(io.BufferedReader(file, _BUFFER), size, found)
+        buffer = (
+            _BUFFER if storage.is_local(uri) else _BUFFER_REMOTE
+        )  # on an object store many requests take longer
+        fault = _walk(io.BufferedReader(file, buffer), size, found)
     return found.tar(uri, size, fault)
 
 
@@ -171,17 +171,11 @@ def _of_json(data: bytes) -> str:
     return next((str(one) for one in values if isinstance(one, str | int)), "")
 
 
-def _class_name(label: str | None, folder: str) -> str | None:
-    """A label that is a number as the name that goes with it, where names lie there."""
-    names = _class_names(folder)
-    return names[int(label)] if label and label.isdecimal() and int(label) < len(names) else label
-
-
-@lru_cache(maxsize=16)
-def _class_names(folder: str) -> tuple[str, ...]:
-    for place in (folder, storage.parent(folder)):
+def class_names(uri: str) -> tuple[str, ...]:
+    """The names that go with numbers in .cls of a shard, as far as a file tells them."""
+    for folder in (storage.parent(uri), storage.parent(storage.parent(uri))):
         try:
-            return tuple(storage.read(storage.join(place, _CLASS_NAMES)).decode().splitlines())
+            return tuple(storage.read(storage.join(folder, _CLASS_NAMES)).decode().splitlines())
         except (OSError, UnicodeError):
             continue
     return ()
