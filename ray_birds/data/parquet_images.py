@@ -94,14 +94,10 @@ def _labels(file: parquet.ParquetFile, column: str) -> pa.StringArray:
     given = file.read(columns=[column])[column].combine_chunks()
     names = image_columns.class_names(file.schema_arrow, column)
     if names and pa.types.is_integer(given.type):
-        return pa.array(names, pa.string()).take(pa.array([_known(one, len(names)) for one in given.to_pylist()]))
-    unlabelled = pa.types.is_integer(given.type)
-    texts = [None if one is None or (unlabelled and one < 0) else str(one) for one in given.to_pylist()]
+        numbers = [one if one is not None and 0 <= one < len(names) else None for one in given.to_pylist()]
+        return pa.array(names, pa.string()).take(pa.array(numbers, pa.int64()))
+    texts = [None if one is None or (isinstance(one, int) and one < 0) else str(one) for one in given.to_pylist()]
     return pa.array(texts, pa.string())
-
-
-def _known(number: int | None, count: int) -> int | None:
-    return number if number is not None and 0 <= number < count else None
 
 
 class _Reader:

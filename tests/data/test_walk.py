@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from ray_birds.core import storage
-from ray_birds.data import walk
+from ray_birds.data import formats, walk
 from ray_birds.data.walk import Aside
 from tests.conftest import own_s3
 
