@@ -107,7 +107,8 @@ class _Members:
             size,
             pa.array(names, pa.string()),
             pa.array(texts, pa.string()),
-            *(np.ascontiguousarray(column) for column in places.T),
+            places[:, 0].copy(),
+            places[:, 1].copy(),
             others,
             fault,
         )
@@ -131,7 +132,7 @@ def _walk(file: io.BufferedReader, size: int, found: _Members) -> str:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # it would keep them all
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 if member.size < 0:
                     return f"a damaged shard: {member.name[:100]!r} has a size below 0"
                 end = member.offset_data + member.size

@@ -219,7 +219,7 @@ def test_a_damaged_tar_file_is_a_row_beside_those_of_its_images(tmp_path: Path, 
 
 @pytest.mark.parametrize("damage", ["cut", "no parquet", "a page", "two images"])
 def test_a_damaged_parquet_file(tmp_path: Path, photo: bytes, damage: str) -> None:
-    path = write_parquet(tmp_path / "x.parquet", [(photo, 0)] * 3 + [(photo[:-1], 1)] * 3, group=3)
+    path = write_parquet(tmp_path / "x.parquet", [(photo, 0)] * 3 + [(photo + b" ", 1)] * 3, group=3)
     data = path.read_bytes()
     if damage == "cut":
         path.write_bytes(data[:-20])
