@@ -73,7 +73,7 @@ def _place(table: Table, path: str, name: str, classes: frozenset[str]) -> str:
 
 
 def _folders(table: Table, path: str, classes: frozenset[str]) -> list[str]:
-    folders = path.split("/")[:-1]
+    folders = storage.folders_of(path)
     if table.in_shards:
         raise DataError(
             f"--group-by folder: the images of {table.root} lie in shards; name a column of a table (--labels)"

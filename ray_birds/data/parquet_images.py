@@ -1,10 +1,12 @@
 """Images in a Parquet file of Hugging Face's form (see `image_columns`): a member is a row's number, from 0."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import islice
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +16,12 @@ from pyarrow import parquet
 from ray_birds.core import storage
 from ray_birds.core.errors import first_line
 from ray_birds.data import image_columns
+from ray_birds.data.sources import pages
 
-_ROOM = 64_000_000  # bytes of images, by what the file says, that are read and kept at a time
-_ROWS = 256  # and rows, for one image may stand for many rows
+_ROOM = 64_000_000  # bytes of images that are read and kept at a time
+_ROWS = 256  # and rows: one image may stand for many
+_LARGEST_PAGE = 128_000_000  # bytes, unpacked: an image has 100 MB at most
+_NUMBER = re.compile("[0-9]{1,18}")
 _BUFFER = 4 << 20  # bytes of a file read at a time, or Arrow would read all of a column
 
 
@@ -34,11 +39,15 @@ class Rows:
     others: tuple[tuple[str, str], ...] = ()
     fault: str = ""
 
+    def place(self, member: str) -> int:
+        """The number of a row; -1 where there is none of this name."""
+        return int(member) if _NUMBER.fullmatch(member) and int(member) < len(self.names) else -1
+
     def read(self, member: str, most: int) -> bytes:
         """The bytes of an image. Raises TooLargeError, or OSError where they are not there."""
-        if not member.isdecimal() or int(member) >= len(self.names):
+        if (row := self.place(member)) < 0:
             raise FileNotFoundError(f"{self.uri}: has no row {member}")
-        data: bytes | None = _reader(self).at(int(member))
+        data = _reader(self).at(row)
         if data is None:
             raise OSError("its row holds no bytes of an image; one with embedded images is read")
         if len(data) > most:
@@ -51,14 +60,6 @@ class Rows:
         assert self.metadata
         groups = [self.metadata.row_group(number).num_rows for number in range(self.metadata.num_row_groups)]
         return np.cumsum([0, *groups])
-
-    def step(self, group: int) -> int:
-        """How many rows of a group are read at a time."""
-        assert self.metadata
-        found = self.metadata.row_group(group)
-        columns = (found.column(number) for number in range(found.num_columns))
-        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == self.column)
-        return max(1, min(_ROWS, found.num_rows * _ROOM // max(size, 1)))
 
 
 def index(uri: str) -> Rows:
@@ -83,10 +84,13 @@ def _index(uri: str, size: int, file: parquet.ParquetFile) -> Rows:
     count = file.metadata.num_rows
     if not 0 <= count <= size:
         return Rows(uri, size, fault=f"a damaged Parquet file: {count:,} rows in {size:,} bytes")
+    column = f"{images[0]}.bytes"
     width = len(str(count - 1))  # so that they are sorted as they lie in the file
     names = pa.array([f"{row:0{width}}" for row in range(count)], pa.string())
     texts = _labels(file, labels[0]) if len(labels) == 1 else pa.nulls(count, pa.string())
-    return Rows(uri, size, names, texts, f"{images[0]}.bytes", file.metadata)
+    if len(texts) != count:
+        raise ValueError(f"{len(texts):,} labels of {count:,} rows")
+    return Rows(uri, size, names, texts, column, file.metadata)
 
 
 def _labels(file: parquet.ParquetFile, column: str) -> pa.StringArray:
@@ -110,28 +114,42 @@ class _Reader:
         if self._opened.size() != rows.size:
             raise OSError("its shard has changed since it was listed")
         self._file = parquet.ParquetFile(self._opened, metadata=rows.metadata, buffer_size=_BUFFER)
-        self._lots: dict[tuple[int, int], pa.Array | Exception] = {}
+        self._steps: dict[int, int | OSError] = {}
+        self._lots: dict[tuple[int, int], pa.Array | OSError] = {}
         self._next = -1, -1
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._turn = Lock()
 
     def at(self, row: int) -> bytes | None:
+        """The bytes of a row. Raises OSError where they cannot be had."""
         group = int(np.searchsorted(self._rows.starts, row, "right")) - 1
-        lot, within = divmod(row - int(self._rows.starts[group]), self._rows.step(group))
         with self._turn:
-            found = self._lots.get((group, lot))
-            if found is None:
+            if group not in self._steps:
+                self._steps[group] = self._step(group)
+            lot, within = divmod(row - int(self._rows.starts[group]), _sound(self._steps[group]))
+            if (group, lot) not in self._lots:
                 found = self._read(group, lot)
                 self._lots = dict([*self._lots.items(), ((group, lot), found)][-2:])
-        if isinstance(found, Exception):
-            raise found
-        return found[within].as_py()
+            return _sound(self._lots[group, lot])[within].as_py()
 
-    def _read(self, group: int, lot: int) -> pa.Array | Exception:
+    def _step(self, group: int) -> int | OSError:
+        """How many rows of a group are read at a time; why none is, where one of its pages would not fit."""
+        uri, metadata, column = self._rows.uri, self._rows.metadata, self._rows.column
+        about = self._file.metadata.row_group(group)
+        chunks = (about.column(number) for number in range(about.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
+        try:
+            page = pages.largest(storage.local(uri), metadata, [column], [group]) if storage.is_local(uri) else 0
+        except (ValueError, LookupError) as error:
+            return OSError(f"damaged rows of a Parquet file: {first_line(error)}")
+        if page > _LARGEST_PAGE:
+            return OSError(f"a page of its Parquet file unpacks to {page:,} bytes")
+        return max(1, min(_ROWS, about.num_rows * _ROOM // max(size, 1), _ROOM // max(page, 1)))
+
+    def _read(self, group: int, lot: int) -> pa.Array | OSError:
         if self._next != (group, lot):
-            column = self._rows.column
-            batches = self._file.iter_batches(self._rows.step(group), row_groups=[group], columns=[column])
-            self._batches = islice(batches, lot, None)
+            rows, column = _sound(self._steps[group]), self._rows.column
+            self._batches = islice(self._file.iter_batches(rows, row_groups=[group], columns=[column]), lot, None)
         try:
             images = next(self._batches).column(0)
             self._next = group, lot + 1
@@ -139,6 +157,13 @@ class _Reader:
         except Exception as error:  # on damaged content it raises whatever it meets
             self._next = -1, -1
             return OSError(f"damaged rows of a Parquet file: {first_line(error)}")
+
+
+def _sound(found: Any) -> Any:
+    """What was found, where it is no reason why not. Raises that."""
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 @lru_cache(maxsize=2)

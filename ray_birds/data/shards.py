@@ -27,11 +27,6 @@ def is_shard(uri: str) -> bool:
     return storage.path(uri).lower().endswith(_EXTENSIONS)
 
 
-def member(shard: str, name: str) -> str:
-    """The URI or path of an image in a shard."""
-    return storage.beside(shard, f"::{name}")
-
-
 def contents(uri: str) -> Shard:
     """What is in a shard now. Raises OSError where it cannot be read."""
     info = storage.info(uri)
@@ -47,7 +42,7 @@ def contents(uri: str) -> Shard:
 
 def labels(shard: str, names: pa.StringArray) -> tuple[str | None, ...] | None:
     """The labels that a shard gives images of it, by name; None where it gives none at all."""
-    found = contents(shard)
+    found = _at_hand(shard)
     if found.labels.null_count == len(found.labels):
         return None
     texts = found.labels.take(pc.index_in(names, found.names)).to_pylist()
@@ -60,7 +55,7 @@ def labels(shard: str, names: pa.StringArray) -> tuple[str | None, ...] | None:
 def holds(uri: str) -> bool:
     """Whether a shard has an image of this URI or path. Raises OSError."""
     shard, name = storage.split_member(uri)
-    return bool(name) and pc.index_in(pa.scalar(name), contents(shard).names).is_valid
+    return bool(name) and _at_hand(shard).place(name) >= 0
 
 
 def read_up_to(uri: str, most: int) -> bytes:
@@ -71,8 +66,12 @@ def read_up_to(uri: str, most: int) -> bytes:
             raise OSError(contents(uri).fault or "a shard and no image")
         return storage.read_up_to(uri, most)
     try:
-        # On an object store, asking for its time would cost as much as reading an image.
-        known = None if storage.is_local(shard) else _known.get(shard)
-        return (known[1] if known else contents(shard)).read(name, most)
+        return _at_hand(shard).read(name, most)
     except FileNotFoundError:
         return storage.read_up_to(uri, most)  # a file whose name has a :: in it
+
+
+def _at_hand(uri: str) -> Shard:
+    """As `contents`, on an object store as it was last: to ask for its time takes as long as to read an image."""
+    known = None if storage.is_local(uri) else _known.get(uri)
+    return known[1] if known else contents(uri)

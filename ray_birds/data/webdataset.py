@@ -45,10 +45,14 @@ class Tar:
     others: tuple[tuple[str, str], ...]
     fault: str
 
+    def place(self, member: str) -> int:
+        """The number of an image among the names; -1 where there is none of this name."""
+        place = bisect.bisect_left(self.names, member, key=pa.StringScalar.as_py)
+        return place if place < len(self.names) and self.names[place].as_py() == member else -1
+
     def read(self, member: str, most: int) -> bytes:
         """The bytes of an image. Raises TooLargeError, or OSError where they are not there."""
-        place = bisect.bisect_left(self.names, member, key=pa.StringScalar.as_py)
-        if place == len(self.names) or self.names[place].as_py() != member:
+        if (place := self.place(member)) < 0:
             raise FileNotFoundError(f"{self.uri}: has no {member}")
         offset, size = int(self.offsets[place]), int(self.sizes[place])
         if size > most:

@@ -183,13 +183,12 @@ def _label_notes(found: Found, classes: Sequence[str]) -> list[str]:
     known = frozenset(classes)
     counts = Counter[tuple[str, str]]()
     for run in (one for one in found.runs if one.labels is None):
-        counts[run.input, run.folder.rstrip("/")] += len(run.names)
+        counts[run.input, run.folder] += len(run.names)
     lost = Counter[str]()
     alike: set[str] = set()
     for (given, folder), count in counts.most_common():
-        if label(found.roots[given], f"{folder}/", known) is None:
-            inner = folder.split("/") if folder else []
-            names = [PurePosixPath(storage.path(found.roots[given])).name, *inner]
+        if label(found.roots[given], folder, known) is None:
+            names = [PurePosixPath(storage.path(found.roots[given])).name, *storage.folders_of(folder)]
             meant = next((name for name in reversed(names) if len(lost) < _COMPARED and _is_near(name, known)), "")
             alike |= {meant} - {""}
             lost[meant or names[-1]] += count
