@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from pyarrow import fs
 
-from ray_birds.core.errors import SettingsError, first_line
+from ray_birds.core.errors import OutputError, SettingsError, first_line
 
 AZURE = ("abfs", "abfss")
 HUB = "hf"
@@ -104,13 +104,17 @@ class _Hub(fs.FSSpecHandler):
     open_input_file = _as_os_error(fs.FSSpecHandler.open_input_file)
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
-        raise OSError("the Hub is read only here; choose a folder, s3://, gs:// or abfs://")
+        raise _read_only()
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        raise OSError("the Hub is read only here; choose a folder, s3://, gs:// or abfs://")
+        raise _read_only()
 
     def delete_dir(self, path: str) -> None:
-        raise OSError("the Hub is read only here")
+        raise _read_only()
 
     def delete_file(self, path: str) -> None:
-        raise OSError("the Hub is read only here")
+        raise _read_only()
+
+
+def _read_only() -> OutputError:
+    return OutputError("hf:// is for data that are read; write to a folder, s3://, gs:// or abfs://")

@@ -19,8 +19,8 @@ _SPLITS = {name: split for split, names in SPLIT_FOLDERS.items() for name in nam
 def read(root: str) -> Table | None:
     """The images of the shards below a folder by split and class: of train alone where nothing names a split.
 
-    Images without a label are left out and counted. None where there are class folders, or no shard. Raises
-    DataError where some shards name a split and others do not.
+    Images without a label are left out and counted. None where there are class folders, or no shard with
+    images. Raises DataError where some shards name a split and others do not.
     """
     if _has_class_folders(root):
         return None
@@ -28,13 +28,15 @@ def read(root: str) -> Table | None:
     if not any(shards.is_shard(name) for names in tree.names.values() for name in walk.texts(names)):
         return None
     images, others = walk.sort(tree)
+    if not any(map(_is_of_shards, images.files)):
+        return None
     found: Found = defaultdict(lambda: defaultdict(list))
     split_by: dict[str, str] = {}  # shard -> its own split
     left = Counter[str]()
     for folder, names in images.runs():
         shard = storage.split_member(folder)[0]
         if shard == folder:
-            damaged = [folder + name for name in walk.texts(names) if shards.is_shard(name)]
+            damaged = [folder + name for name in walk.texts(names) if _is_of_shards(name)]
             others += [Aside(path, _fault(images.uri(path)), True) for path in damaged]
             left["images in no shard"] += len(names) - len(damaged)
             continue
@@ -60,6 +62,11 @@ def _has_class_folders(root: str) -> bool:
     except OSError:
         return True
     return not all(map(walk.is_litter, inner))
+
+
+def _is_of_shards(path: str) -> bool:
+    """Whether an image is in a shard, or is one: a damaged one."""
+    return bool(storage.split_member(path)[1]) or shards.is_shard(path)
 
 
 def _fault(uri: str) -> str:

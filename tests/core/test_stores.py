@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from ray_birds.core import lock, storage, stores
-from ray_birds.core.errors import DataError, SettingsError
+from ray_birds.core.errors import DataError, OutputError, SettingsError
 from ray_birds.data import decode
 from ray_birds.data.dataset import scan
 from ray_birds.prediction import inputs
@@ -126,8 +126,9 @@ def test_a_data_set_on_the_hub(
         found = inputs.find([root])
         assert [file.label for file in found.files(CLASSES)].count(CLASSES[0]) == 8
         assert found.ignored == ((f"{root}/README.md", "not an image"),)
-        with pytest.raises(OSError, match="the Hub is read only here"):
-            storage.write(f"{root}/x.txt", b"")
+        for write in (lambda: storage.write(f"{root}/x", b""), lambda: storage.copy(str(here), f"{root}/x")):
+            with pytest.raises(OutputError, match="hf:// is for data that are read; write to a folder"):
+                write()
         with pytest.raises(DataError, match="nothing there"):
             inputs.find([f"{root}/none"])
 

@@ -162,6 +162,12 @@ def test_class_folders_go_before_shards(own_birds: Path, photo: bytes) -> None:
     assert labels["train/CORAL OWL/more.tar::MOSS TERN/b.jpg"] == 2
 
 
+def test_a_table_is_no_shard(tmp_path: Path, photo: bytes) -> None:
+    (tmp_path / "1.jpg").write_bytes(photo)
+    parquet.write_table(pa.table({"path": ["1.jpg"], "label": ["A"]}), tmp_path / "labels.parquet")
+    assert "has no folder train/" in breach(tmp_path)
+
+
 def test_a_broken_member_is_a_row_with_a_reason(tmp_path: Path, photo: bytes) -> None:
     write_tar(tmp_path / "0.tar", [("a.jpg", photo[:300]), ("b.jpg", b""), ("c.jpg", photo), ("d", photo)])
     write_parquet(tmp_path / "0.parquet", [(photo[:300], 0), (None, 0), (b"", 0), (photo, 0)])
