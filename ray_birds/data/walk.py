@@ -326,12 +326,13 @@ def sort(tree: Tree) -> tuple[Tree, list[Aside]]:
     Images of kinds that are not read are among the images: decoding says so. So are those inside of shards, and a
     damaged shard: reading it says why it, or more of it, cannot be had.
     """
-    paths = [folder + name for folder, names in tree.names.items() for name in texts(names)]
-    unclear = [path for path in paths if not formats.by_name(path) and not shards.is_shard(path)]
+    paths = (folder + name for folder, names in tree.names.items() for name in texts(names))
+    unsure = [path for path in paths if not formats.by_name(path)]
+    unclear = [path for path in unsure if not shards.is_shard(path)]
     threads = 1 if storage.is_local(tree.root) else _REQUESTS
     looked = zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True)
     others = [Aside(path, reason, reason != formats.NOT_AN_IMAGE) for path, reason in looked if reason]
-    opened, inside, none = _open_shards(tree, [path for path in paths if shards.is_shard(path)])
+    opened, inside, none = _open_shards(tree, list(filter(shards.is_shard, unsure)))
     left = _left_out(tree, [*opened, *(path for path, *_ in others)])
     return tree.only(tree.names | left | inside), others + none
 
