@@ -85,7 +85,7 @@ def _as_os_error(call: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-class _Hub(fs.FSSpecHandler):
+class _Hub(fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
     """Reads alone: each file written would be a commit."""
 
     @_as_os_error

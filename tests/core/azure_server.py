@@ -140,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(206, part, {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"})
 
     def _listing(self, prefix: str, delimiter: str) -> bytes:
-        names, folders = [], []
+        names: list[str] = []
+        folders: list[str] = []
         for name in sorted(one for one in self.server.blobs if one.startswith(prefix)):
             head, mark, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
             (folders if mark else names).append(prefix + head + mark if delimiter else name)
