@@ -16,7 +16,8 @@ class CheckConfig(Settings):
     """Say what is in a folder of images before GPU hours are spent on it."""
 
     data: str
-    """Folder with train/, valid/ and test/, each with one folder per class; with --labels any folder of images."""
+    """Folder with train/, valid/ and test/, each with one folder per class; or with shards (.tar, .parquet); with
+    --labels any folder of images."""
     output: str = "check"
     """Folder for the page and the tables; those of an earlier check are replaced, others never."""
     labels: str = ""

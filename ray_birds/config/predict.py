@@ -17,7 +17,8 @@ class PredictConfig(Settings):
     """A bundle made by a sweep, <results>/<name>/best; or one on the Hugging Face Hub, hf://OWNER/NAME or
     hf://OWNER/NAME@REVISION (needs ray-birds[hub])."""
     input: tuple[str, ...]
-    """Folders (searched recursively), image files, or patterns such as "birds/*/1.jpg"; also s3:// and gs://."""
+    """Folders (searched recursively), image files, shards (.tar, .parquet), or patterns such as "birds/*/1.jpg";
+    also s3://, gs://, abfs:// and hf://datasets/."""
     output: str = ""
     """Folder to write the predictions to; it appears when they are complete. A single photo needs none."""
     labels: str = ""

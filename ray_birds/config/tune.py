@@ -42,8 +42,8 @@ ARTICLE: tuple[dict[str, Any], ...] = (
 @dataclass(frozen=True)
 class _Sweep(Settings):
     data: str = ""
-    """Folder with train/, valid/ and test/, each with one folder per class; train/ alone will do. With --labels
-    any folder of images."""
+    """Folder with train/, valid/ and test/, each with one folder per class, or with shards (.tar, .parquet); train
+    alone will do. With --labels any folder of images."""
     labels: str = ""
     """Table of labels, .csv or .parquet, with the columns path (below --data, absolute or a URI), label and, where
     splits are given, split."""

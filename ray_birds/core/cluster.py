@@ -322,7 +322,7 @@ def check_reachable(written: dict[str, str], read: dict[str, str]) -> None:
                 uri = (written | read)[option]
                 raise SettingsError(
                     f"{option} {uri}: not found by node {node['NodeManagerAddress']}{reason}; with several "
-                    "nodes it must be in a folder that all of them share, or at an s3:// or gs:// address"
+                    "nodes it must be in a folder that all of them share, or at an s3://, gs:// or abfs:// address"
                 )
     finally:
         for token in tokens.values():

@@ -5,6 +5,8 @@ because trials and workers run in other directories. A key is text of any kind (
 Options of an object store, such as `?region=eu-west-1`, follow the *last* ? of a URI; where a key has a ? in it,
 one more follows the key, with options behind it or without. `join` sees to that: no key is read as an option.
 
+`shard.tar::folder/1.jpg` and `shard.parquet::17` are images inside of files, see `split_member`.
+
 Local paths are UTF-8 in every locale and divided by / on every system (C:/birds/1.jpg), as Arrow takes them;
 `to_os` and `from_os` are for Python's own calls.
 """
@@ -25,18 +27,21 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
+from ray_birds.core import stores
 from ray_birds.core.errors import DataError, OutputError, SettingsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _UTF8 = sys.getfilesystemencoding() == "utf-8"
 _WINDOWS = sys.platform == "win32"
-# What Arrow takes as options (s3fs.h, gcsfs.h); anything else behind a ? belongs to a key.
+# What Arrow takes as options (s3fs.h, gcsfs.h, azurefs.h); anything else behind a ? belongs to a key.
 _OPTIONS = {
     *("region", "scheme", "endpoint_override", "access_key", "secret_key", "session_token", "tls_ca_file_path"),
     *("allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "background_writes", "external_id"),
     *("force_virtual_addressing", "smart_defaults", "tls_verify_certificates", "default_metadata", "role_arn"),
     *("check_directory_existence_before_creation", "retry_limit_seconds", "project_id", "load_frequency"),
+    *stores.AZURE_OPTIONS,
 }
+_MEMBER = re.compile(r"(.+?\.(?:tar|parquet))::(.*)", re.IGNORECASE | re.DOTALL)
 _SECRET = re.compile(r"(key|secret|token|passw|credential|signature|\bsig)[^=&]*=|://[^/]*@", re.IGNORECASE)
 
 
@@ -116,6 +121,8 @@ def _has_credentials(uri: str) -> bool:
     scheme, _, rest = uri.partition("://")
     address, _, query = rest.partition("?")
     bucket = unquote(address.partition("/")[0])
+    if scheme in stores.AZURE and bucket.count("@") == 1 and ":" not in bucket:  # CONTAINER@ACCOUNT
+        bucket = ""
     return (
         "@" in bucket
         or (scheme in ("s3", "gs", "gcs") and ":" in bucket)
@@ -133,7 +140,9 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     try:
         system, root = _remote(f"{scheme}://{bucket}" + (f"?{options}" if options else ""))
     except (ValueError, OSError) as error:
-        raise SettingsError(f"{uri}: not an address that can be read; expected a path, s3:// or gs://") from error
+        raise SettingsError(
+            f"{uri}: not an address that can be read; expected a path, s3://, gs://, abfs:// or hf://datasets/"
+        ) from error
     return system, f"{root}/{key}".rstrip("/")
 
 
@@ -143,6 +152,12 @@ def _remote(root: str) -> tuple[fs.FileSystem, str]:
 
     Only the bucket is given to Arrow as a URI: in one, a space or a # in a file's name would mean something else.
     """
+    scheme, _, rest = root.partition("://")
+    bucket, _, options = rest.partition("?")
+    if scheme in stores.AZURE:
+        return stores.azure(bucket, options)
+    if scheme == stores.HUB:
+        return stores.hub(), bucket
     return fs.FileSystem.from_uri(root)
 
 
@@ -192,6 +207,21 @@ def parent(uri: str) -> str:
 def path(uri: str) -> str:
     """The path of a URI: without scheme and options, on an object store with the bucket first."""
     return uri if is_local(uri) else _split(uri)[0].partition("://")[2].rstrip("/")
+
+
+def split_member(uri: str) -> tuple[str, str]:
+    """The shard that a member such as `birds.tar::owls/1.jpg` lies in, and its name there; another URI and ""."""
+    address, options = (uri, None) if is_local(uri) else _split(uri)
+    found = _MEMBER.fullmatch(address)
+    if not found:
+        return uri, ""
+    return found[1] if is_local(uri) else _whole(found[1], options), found[2]
+
+
+def folders_of(path: str) -> list[str]:
+    """Names of the folders that a relative path lies in, the outermost first; the name of a shard is none."""
+    shard, member = split_member(path)
+    return [*shard.split("/")[:-1], *member.split("/")[:-1]]
 
 
 def info(uri: str) -> fs.FileInfo:

@@ -73,7 +73,7 @@ def _images_by_class(tree: walk.Tree, images: list[str], folders: dict[str, str]
     taken: dict[tuple[str, str, str], None] = {}  # (split, spelling, class), in order
     loose: list[str] = []
     for path in images:
-        top, *inner, _ = path.split("/")
+        top, *inner = storage.folders_of(path)
         if not inner:
             loose.append(path)
             continue

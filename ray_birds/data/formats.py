@@ -7,6 +7,7 @@ READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC", "JPEG XL") 
 READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC or JPEG XL"
 _EXTRAS = {"HEIC": "heic", "JPEG XL": "jxl"}
 RAW = "camera raw"
+NOT_AN_IMAGE = "not an image"
 BEGINNING = 32  # bytes that tell a file's kind
 
 _EXTENSIONS = {

@@ -27,10 +27,10 @@ def by_folder(table: Table, depth: int) -> dict[str, str]:
 
 def by_place(table: Table) -> dict[str, str]:
     """Where each image was taken, as far as folders say: its own or, in class folders, the class and the folders
-    below that one's, whichever split it is in."""
+    below that one's, whichever split it is in; of shards nothing."""
     classes = frozenset(table.found["train"])
     return {
-        path: path.rpartition("/")[0] if table.file else "/".join([name, *_folders(table, path, classes)])
+        path: _place(table, path, name, classes)
         for by_class in table.found.values()
         for name, paths in by_class.items()
         for path in paths
@@ -66,12 +66,22 @@ def by_time(dataset: "Dataset", records: Mapping[str, "ImageRecord"]) -> "Datase
     return dataclasses.replace(dataset, groups=found)
 
 
+def _place(table: Table, path: str, name: str, classes: frozenset[str]) -> str:
+    if table.in_shards:  # where one shard ends and the next begins says nothing
+        return ""
+    return path.rpartition("/")[0] if table.file else "/".join([name, *_folders(table, path, classes)])
+
+
 def _folders(table: Table, path: str, classes: frozenset[str]) -> list[str]:
-    folders = path.split("/")[:-1]
+    folders = storage.folders_of(path)
+    if table.in_shards:
+        raise DataError(
+            f"--group-by folder: the images of {table.root} lie in shards; name a column of a table (--labels)"
+        )
     if not table.file:
         labelled = max(n for n, folder in enumerate(folders) if n == 1 or class_of(folder, classes) is not None)
         return folders[labelled + 1 :]
-    if path.startswith("/") or not storage.is_local(path):
+    if storage.is_absolute(path) or not storage.is_local(path):
         raise DataError(
             f"--group-by folder: {path} does not lie below {table.root}; give a column of {table.file}"
         )

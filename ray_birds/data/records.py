@@ -53,7 +53,8 @@ def stamps(dataset: Dataset) -> dict[str, Stamp]:
         found = {path: walk.stamp(uri) for path, uri in uris.items() if storage.is_local(uri)}
     else:
         listed = {storage.relative(info, dataset.root): info for info in storage.listing(dataset.root)}
-        found = {path: walk.stamp_of(listed[path]) for path in paths if path in listed}
+        files = {path: storage.split_member(path)[0] for path in paths}
+        found = {path: walk.stamp_of(listed[file]) for path, file in files.items() if file in listed}
     return {path: stamp for path, stamp in found.items() if None not in stamp}
 
 

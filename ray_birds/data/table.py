@@ -1,7 +1,10 @@
 """Labelled images as one table, however they were given: the images of each class of each split."""
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
+
+from ray_birds.data.labels import class_of
 
 if TYPE_CHECKING:
     from ray_birds.config import CheckConfig, TuneConfig
@@ -9,7 +12,20 @@ if TYPE_CHECKING:
 # Split -> what people call it.
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
 
+_WORD = re.compile("[A-Za-z]+")
+
 Found = dict[str, dict[str, list[str]]]  # split -> class -> paths of its images below the root
+
+
+def split_of(path: str) -> str:
+    """train, valid or test by a word of the path, the nearest to its end, or "":
+    `data/train-00000-of-00004.parquet`, `birds-valid/0.tar`."""
+    for part in reversed(path.split("/")):
+        words = [word.lower() for word in _WORD.findall(part)]
+        found = (split for word in words for split, spelled in SPLIT_FOLDERS.items() if word in spelled)
+        if split := next(found, ""):
+            return split
+    return ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,8 @@ FOLDERS = Labels()
 
 @dataclass(frozen=True)
 class Table:
-    """What a folder or a file of labels says. `root` is what paths lie below; `file` is "" for folders.
+    """What a folder or a file of labels says. `root` is what paths lie below; `file` is "" for folders, and for
+    shards, of which `in_shards` tells.
 
     `groups` gives the group of each path that belongs to one, such as that of a burst, a place or an animal.
     `problems` are breaches that leave something to look at, `notes` what does not stop a sweep; one line each.
@@ -74,6 +91,7 @@ class Table:
     notes: tuple[str, ...] = ()
     file: str = ""
     groups: dict[str, str] = field(default_factory=dict)
+    in_shards: bool = False
 
     @property
     def source(self) -> str:
@@ -82,4 +100,16 @@ class Table:
 
     def place(self, split: str) -> str:
         """A split, as an error names it."""
-        return f"{self.file}, split {split}" if self.file else f"{self.root}/{split}"
+        return f"{self.source}, split {split}" if self.file or self.in_shards else f"{self.root}/{split}"
+
+
+def as_in_train(found: Found) -> list[str]:
+    """Name classes of other splits as train does where these are spelled a bit differently; with a note each."""
+    classes, notes = frozenset(found["train"]), []
+    for split, by_class in found.items():
+        for given in [name for name in by_class if name not in classes]:
+            name = class_of(given, classes)
+            if name is not None:
+                by_class.setdefault(name, []).extend(by_class.pop(given))
+                notes.append(f"class {given!r} of {split}/ is taken for {name!r} of train/")
+    return notes

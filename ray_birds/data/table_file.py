@@ -16,8 +16,9 @@ from pyarrow import fs, parquet
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.text import nearest
-from ray_birds.data.labels import class_name, class_of
-from ray_birds.data.table import SPLIT_FOLDERS, Found, Labels, Table
+from ray_birds.data import shards
+from ray_birds.data.labels import class_name
+from ray_birds.data.table import SPLIT_FOLDERS, Found, Labels, Table, as_in_train
 
 _SPLITS = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 _MANY_LINES = arrow_csv.ParseOptions(newlines_in_values=True)  # a column of remarks may have them
@@ -180,7 +181,7 @@ class _Rows:
         found = {split: dict(by_class) for split, by_class in found.items() if by_class}
         if "train" not in found:
             raise DataError(next(iter(self.problems()), f"{self.uri}: no image of it is of train"))
-        notes = (*_as_in_train(found), *self.notes("have no label and are left out"))
+        notes = (*as_in_train(found), *self.notes("have no label and are left out"))
         of_path = (
             {path: groups[row] for path, (row, *_) in self.images.items() if groups[row].strip()} if groups else {}
         )
@@ -220,22 +221,18 @@ def _missing(root: str, paths: Iterable[str]) -> list[str]:
             return True
         whole = storage.is_absolute(path)
         if local or whole:
-            return os.path.isfile(storage.to_os(path if whole else f"{root}/{path}"))  # noqa: PTH113
-        return path in listed
+            place = path if whole else f"{root}/{path}"
+            return os.path.isfile(storage.to_os(place)) or _in_shard(place)  # noqa: PTH113
+        return storage.split_member(path)[0] in listed
 
     return [path for path in paths if not is_there(path)]
 
 
-def _as_in_train(found: Found) -> list[str]:
-    """Name classes of other splits as train does where these are spelled a bit differently; with a note each."""
-    classes, notes = frozenset(found["train"]), []
-    for split, by_class in found.items():
-        for given in [name for name in by_class if name not in classes]:
-            name = class_of(given, classes)
-            if name is not None:
-                by_class.setdefault(name, []).extend(by_class.pop(given))
-                notes.append(f"class {given!r} of {split}/ is taken for {name!r} of train/")
-    return notes
+def _in_shard(path: str) -> bool:
+    try:
+        return shards.holds(path)
+    except OSError:
+        return False
 
 
 def line(uri: str, row: int) -> str:

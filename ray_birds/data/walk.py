@@ -2,7 +2,7 @@
 
 Links to folders are followed; each real folder is entered once, under its own name rather than a link's where it
 has both. Names that systems leave behind are passed over and counted. A file is an image by the extension of its
-name, else by its first bytes.
+name, else by its first bytes; a tar or Parquet file is a shard, a folder of the images inside of it.
 """
 
 import bisect
@@ -20,7 +20,7 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.prefetch import prefetch
-from ray_birds.data import formats
+from ray_birds.data import formats, shards
 
 # Beside names that begin with a dot (macOS, Jupyter, Git, desktops of Linux): Windows, archives of macOS, network
 # disks of Synology and QNAP, file system checks, Office's locks.
@@ -37,7 +37,6 @@ _CHUNK = 65_536  # names that are Python's own at a time: as such they take five
 
 Stamp = tuple[int | None, int | None]  # size in bytes, last change in microseconds since 1970 (UTC)
 UNKNOWN: Stamp = None, None
-NOT_AN_IMAGE = "not an image"
 IMAGE_FOLDER = "a folder with an image's name"
 NOT_UTF8 = "its name is not UTF-8"
 
@@ -55,7 +54,7 @@ class Tree:
     """What lies below a folder, all paths relative to it and sorted. `folders` are those that were entered.
 
     `names` are those of each folder's files, sorted: some 20 bytes a file. The folder stands there as its paths
-    begin, such as "a/b/" or, for the root, "".
+    begin, such as "a/b/" or, for the root, ""; of what `sort` finds also a shard, "a/b.tar::" or "a/b.tar::c/".
     """
 
     root: str
@@ -80,7 +79,7 @@ class Tree:
                 yield above.pop()
             if above:
                 outer, names = above[-1]
-                child = folder[len(outer) : folder.index("/", len(outer)) + 1]
+                child = folder[len(outer) : folder.find("/", len(outer)) + 1] or folder[len(outer) :]
                 place = bisect.bisect_left(names, child, key=lambda name: name.as_py())
                 yield outer, names[:place]
                 above[-1] = outer, names[place:]
@@ -89,6 +88,13 @@ class Tree:
 
     def uri(self, path: str) -> str:
         return storage.join(self.root, path)
+
+    def labels(self, folder: str, names: pa.StringArray) -> tuple[str | None, ...] | None:
+        """The labels that a shard gives images of it; None where it gives none, or the folder is no shard's."""
+        shard, inner = storage.split_member(folder)
+        if shard == folder:
+            return None
+        return shards.labels(self.uri(shard), pc.binary_join_element_wise(inner, names, ""))
 
     def only(self, names: dict[str, pa.StringArray]) -> "Tree":
         """The same with these files alone."""
@@ -285,7 +291,8 @@ def _remote(tree: Tree, tops: Collection[str] | None) -> None:
 
 
 def stamp(uri: str) -> Stamp:
-    """Size and time of a file; unknown where it cannot be had."""
+    """Size and time of a file, of an image inside of a shard those of this; unknown where they cannot be had."""
+    uri = storage.split_member(uri)[0]
     try:
         if not storage.is_local(uri):
             return stamp_of(storage.info(uri))
@@ -316,19 +323,69 @@ def readable(path: str) -> str:
 def sort(tree: Tree) -> tuple[Tree, list[Aside]]:
     """The images among a tree's files, and the others. Only a file whose name does not tell is opened.
 
-    Images of kinds that are not read are among the images: decoding says so.
+    Images of kinds that are not read are among the images: decoding says so. So are those inside of shards, and a
+    damaged shard: reading it says why it, or more of it, cannot be had.
     """
     paths = (folder + name for folder, names in tree.names.items() for name in texts(names))
-    unclear = [path for path in paths if not formats.by_name(path)]
+    unsure = [path for path in paths if not formats.by_name(path)]
+    unclear = [path for path in unsure if not shards.is_shard(path)]
     threads = 1 if storage.is_local(tree.root) else _REQUESTS
     looked = zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True)
-    others = [Aside(path, reason, reason != NOT_AN_IMAGE) for path, reason in looked if reason]
+    others = [Aside(path, reason, reason != formats.NOT_AN_IMAGE) for path, reason in looked if reason]
+    opened, inside, none = _open_shards(tree, list(filter(shards.is_shard, unsure)))
+    left = _left_out(tree, [*opened, *(path for path, *_ in others)])
+    return tree.only(tree.names | left | inside), others + none
+
+
+def _open_shards(tree: Tree, paths: list[str]) -> tuple[list[str], dict[str, pa.StringArray], list[Aside]]:
+    """The shards in whose place their images are, all but damaged ones; these images; and what is no image."""
+    opened: list[str] = []
+    inside: dict[str, pa.StringArray] = {}
+    others: list[Aside] = []
+    for path, shard in zip(paths, prefetch(_contents, map(tree.uri, paths), _REQUESTS), strict=True):
+        if isinstance(shard, str):
+            opened.append(path)
+            others.append(Aside(path, shard, True))
+            continue
+        if not shard.fault:
+            opened.append(path)
+            others += [] if len(shard.names) else [Aside(path, formats.NOT_AN_IMAGE, False)]
+        others += [Aside(f"{path}::{name}", why, why != formats.NOT_AN_IMAGE) for name, why in shard.others]
+        inside |= _by_folder(f"{path}::", shard.names, tree)
+    return opened, inside, others
+
+
+def _contents(uri: str) -> shards.Shard | str:
+    try:
+        return shards.contents(uri)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or first_line(error)}"
+
+
+def _by_folder(shard: str, names: pa.StringArray, tree: Tree) -> dict[str, pa.StringArray]:
+    """The names of a shard's images by the folders inside of it, without what systems leave behind."""
+    found: dict[str, _Names] = {}
+    for path in texts(names):
+        *folders, name = path.split("/")
+        odd = next((part for part in (*folders, name) if is_litter(part)), "")
+        if odd:
+            tree.litter["._*" if odd.startswith("._") else odd] += 1
+        else:
+            found.setdefault(shard + path[: len(path) - len(name)], _Names()).add(name)
+            if shard[:-2] in tree.stamps:
+                tree.stamps[shard + path] = tree.stamps[shard[:-2]]
+    return {folder: some.sorted() for folder, some in found.items()}
+
+
+def _left_out(tree: Tree, paths: Iterable[str]) -> dict[str, pa.StringArray]:
+    """The names that are left of folders without some paths."""
     left_out: dict[str, list[str]] = {}
-    for path, *_ in others:
+    for path in paths:
         name = path.rpartition("/")[2]
-        left_out.setdefault(path[: len(path) - len(name)], []).append(name)
-    kept = {folder: _without(tree.names[folder], some) for folder, some in left_out.items()}
-    return tree.only(tree.names | kept), others
+        folder = path[: len(path) - len(name)]
+        if folder in tree.names:
+            left_out.setdefault(folder, []).append(name)
+    return {folder: _without(tree.names[folder], some) for folder, some in left_out.items()}
 
 
 def _without(names: pa.StringArray, some: list[str]) -> pa.StringArray:
@@ -347,4 +404,4 @@ def look(uri: str) -> str:
         return "file has vanished"
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
-    return "" if formats.by_content(beginning) else NOT_AN_IMAGE
+    return "" if formats.by_content(beginning) else formats.NOT_AN_IMAGE

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import formats, labels, walk
+from ray_birds.data import formats, labels, shards, walk
 from ray_birds.data.table import SPLIT_FOLDERS
 from ray_birds.data.walk import UNKNOWN, Aside, Stamp
 from ray_birds.prediction.listing import File
@@ -32,7 +32,8 @@ _COMPARED = 1000  # folders whose names are compared with those of all classes
 class Run(NamedTuple):
     """Images of one folder of an input that follow each other: `folder` is what their paths begin with, or "".
 
-    Without `labels` of their own, one an image, they have the one that the folder gives.
+    Without `labels` of their own, one an image, they have the one that the folder gives. Those of a table are
+    classes of the model, those of a shard what is written there.
     """
 
     input: str
@@ -63,10 +64,15 @@ class Found:
         """The images, each with its label, or that which its folder gives it for a model of these classes."""
         known = frozenset(classes)
         for run in self.runs:
-            labels = run.labels or repeat(label(self.roots[run.input], run.folder, known))
-            for name, named in zip(walk.texts(run.names), labels, strict=False):
+            for name, named in zip(walk.texts(run.names), self._labels(run, known), strict=False):
                 path = run.folder + name
                 yield File(run.input, path, named, *run.stamps.get(path, UNKNOWN))
+
+    def _labels(self, run: Run, known: frozenset[str]) -> Iterator[str | None]:
+        if run.labels is None:
+            return repeat(label(self.roots[run.input], run.folder, known))
+        class_of = {one: labels.class_of(one, known) for one in set(run.labels) if one is not None}
+        return (one if one is None else class_of[one] for one in run.labels)
 
 
 def find(inputs: Iterable[str]) -> Found:
@@ -86,7 +92,7 @@ def find(inputs: Iterable[str]) -> Found:
         litter += tree.litter
         for under, names in images.runs():
             fresh = names if len(inputs) == 1 else taken.fresh(images.real(under), names)
-            runs += [Run(given, under, fresh, images.stamps)] if len(fresh) else []
+            runs += [Run(given, under, fresh, images.stamps, images.labels(under, fresh))] if len(fresh) else []
         for path, reason, _ in aside:
             ignored.setdefault(walk.readable(storage.join(folder, path)), reason)
     if not runs:
@@ -130,6 +136,9 @@ def root(given: str) -> str:
     uri = storage.resolve(given)
     try:
         kind = storage.kind(uri)
+        if kind == fs.FileType.NotFound and storage.split_member(uri)[1]:
+            uri = storage.split_member(uri)[0]
+            kind = storage.kind(uri)
         if kind == fs.FileType.NotFound and _WILDCARD.search(storage.path(uri)):
             while _WILDCARD.search(storage.path(uri)):
                 uri = storage.parent(uri)
@@ -157,7 +166,7 @@ def _folders(folder: str, path: str) -> list[str]:
     if parts and parts[0] in _PEOPLE:
         parts = parts[2:]
     split = max((number for number, part in enumerate(parts) if part.strip().lower() in _SPLITS), default=0)
-    return [*parts[split:], *path.split("/")[:-1]]
+    return [*parts[split:], *storage.folders_of(path)]
 
 
 def notes(found: Found, classes: Sequence[str]) -> list[str]:
@@ -174,13 +183,12 @@ def _label_notes(found: Found, classes: Sequence[str]) -> list[str]:
     known = frozenset(classes)
     counts = Counter[tuple[str, str]]()
     for run in (one for one in found.runs if one.labels is None):
-        counts[run.input, run.folder.rstrip("/")] += len(run.names)
+        counts[run.input, run.folder] += len(run.names)
     lost = Counter[str]()
     alike: set[str] = set()
     for (given, folder), count in counts.most_common():
-        if label(found.roots[given], f"{folder}/", known) is None:
-            inner = folder.split("/") if folder else []
-            names = [PurePosixPath(storage.path(found.roots[given])).name, *inner]
+        if label(found.roots[given], folder, known) is None:
+            names = [PurePosixPath(storage.path(found.roots[given])).name, *storage.folders_of(folder)]
             meant = next((name for name in reversed(names) if len(lost) < _COMPARED and _is_near(name, known)), "")
             alike |= {meant} - {""}
             lost[meant or names[-1]] += count
@@ -208,6 +216,8 @@ def _list(given: str, folder: str) -> tuple[walk.Tree, walk.Tree, list[Aside]]:
         return tree, images, [*tree.aside, *others]
     if storage.exists(uri):
         return _single(given, uri, folder)
+    if storage.split_member(uri)[1] and storage.exists(storage.split_member(uri)[0]):
+        return _member(given, uri, folder)
     tree = walk.walk(folder)
     matched, aside = _matching(uri, tree)
     if not matched.names and not aside:
@@ -224,9 +234,27 @@ def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, li
         tree.stamps[name] = walk.stamp_of(storage.info(uri))
     if storage.is_local(uri) and not storage.local(uri).is_file():
         return tree, tree.only({}), [Aside(name, "not a regular file", True)]
+    if shards.is_shard(uri):
+        images, others = walk.sort(tree)
+        if images.names or any(one.lost for one in others):
+            return tree, images, others
     reason = "" if formats.by_name(name) else walk.look(uri)
-    if reason == walk.NOT_AN_IMAGE:
+    if reason == formats.NOT_AN_IMAGE:
         raise DataError(f"--input {given}: {_what_instead(uri)}")
+    return tree, tree, []
+
+
+def _member(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, list[Aside]]:
+    """An image inside of a shard, given by itself."""
+    try:
+        if not shards.holds(uri):
+            raise DataError(f"--input {given}: no such image in {storage.split_member(uri)[0]}")
+    except OSError as error:
+        raise DataError(f"--input {given}: cannot be read ({first_line(error)})") from error
+    path = storage.path(uri).removeprefix(storage.path(folder)).lstrip("/")
+    end = max(path.rfind("/"), path.rfind("::") + 1) + 1
+    tree = walk.Tree(folder, {path[:end]: pa.array([path[end:]])}, links={"": _real(folder)})
+    tree.stamps[path] = walk.stamp(uri)
     return tree, tree, []
 
 

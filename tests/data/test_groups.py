@@ -11,12 +11,13 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from ray_birds.config import CheckConfig
+from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.data import exif, findings, groups
 from ray_birds.data.check import check
 from ray_birds.data.dataset import Dataset, scan
 from ray_birds.data.inspection import ImageRecord
-from ray_birds.data.table import Labels
+from ray_birds.data.table import Labels, Table
 from tests.conftest import CLASSES
 from tests.data.test_exif import block
 
@@ -142,6 +143,17 @@ def test_bursts_are_photographs_of_one_folder_and_camera_taken_close_together(tm
     assert len(set(by_time(tmp_path, "burst:29").groups.values())) == 7
     file = as_table(scan(str(tmp_path)), tmp_path / "l.csv", "path,label,split,x")
     assert by_time(tmp_path, "burst:30", file).groups["test/OWL/b.jpg"].startswith("test/OWL, HP2X")
+
+
+@pytest.mark.parametrize("path", ["/else/1.jpg", "D:/else/1.jpg", "s3://bucket/1.jpg"])
+def test_folders_of_what_does_not_lie_below_the_root(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive's letter makes a path an absolute one, on Windows."""
+    monkeypatch.setattr(storage, "_WINDOWS", True)
+    table = Table("C:/birds", {"train": {"A": ["site/1.jpg", path]}}, file="C:/labels.csv")
+    with pytest.raises(DataError, match=f"--group-by folder: {path} does not lie below C:/birds"):
+        groups.by_folder(table, 1)
+    del table.found["train"]["A"][1]
+    assert groups.by_folder(table, 1) == {"site/1.jpg": "site"}
 
 
 def test_bursts_of_photographs_without_a_time_are_refused(birds: Path) -> None:

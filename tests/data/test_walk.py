@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from ray_birds.core import storage
-from ray_birds.data import walk
+from ray_birds.data import formats, walk
 from ray_birds.data.walk import Aside
 from tests.conftest import own_s3
 
@@ -159,7 +159,7 @@ def test_keys_of_an_object_store() -> None:
         assert tree.litter == {".ipynb_checkpoints": 1} and {"A", "B", "a"} <= set(tree.folders)
         images, others = walk.sort(tree)
         assert images.files == ["/c.jpg", "B/a #1%20.png", "a//b.jpg", "photo.jpg?width=300", "x?region=eu"]
-        assert others == [Aside("list.txt.gz", walk.NOT_AN_IMAGE, False)]
+        assert others == [Aside("list.txt.gz", formats.NOT_AN_IMAGE, False)]
         assert storage.read(tree.uri("photo.jpg?width=300")) == b"\xff\xd8\xff"
         assert storage.read(tree.uri("list.txt.gz")) == b"\x1f\x8b no gzip"
         assert storage.kind(storage.resolve(f"{bucket}/in/photo.jpg?width=300")).name == "File"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_birds.core import storage
+from ray_birds.core import node_folder, storage
 from ray_birds.core.errors import OutputError
 from ray_birds.features import node_copy, store
 from ray_birds.features.store import Feature, Reader
@@ -169,7 +169,7 @@ def test_another_process_waits_for_the_one_that_copies(temporary: Path, elsewher
     )
     words = [sys.executable, "-c", code, str(temporary), storage.join(elsewhere, FEATURE.folder), FEATURE.folder]
     copied(elsewhere)
-    with node_copy._locked(own(temporary) / f"{FEATURE.folder}.lock"):
+    with node_folder.locked(own(temporary) / f"{FEATURE.folder}.lock"):
         other = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(timeout=3)

@@ -6,7 +6,7 @@ parquet.thrift's PageHeader the fields 2 and 3 are the page's sizes, unpacked an
 """
 
 import mmap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pyarrow import parquet
@@ -16,9 +16,13 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 8, 
 _DEEPEST = 4  # structs within structs: a page's header has three
 
 
-def largest(file: Path, metadata: parquet.FileMetaData, columns: Collection[str]) -> int:
-    """Bytes of the largest page, unpacked, of some columns. Raises ValueError or LookupError on damage."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+def largest(
+    file: Path, metadata: parquet.FileMetaData, columns: Collection[str], row_groups: Iterable[int] | None = None
+) -> int:
+    """Bytes of the largest page, unpacked, of some columns, in all row groups or in those of these numbers. Raises
+    ValueError or LookupError on damage."""
+    numbers = range(metadata.num_row_groups) if row_groups is None else row_groups
+    groups = (metadata.row_group(number) for number in numbers)
     chunks = (group.column(number) for group in groups for number in range(group.num_columns))
     wanted = (chunk for chunk in chunks if any(f"{chunk.path_in_schema}.".startswith(f"{c}.") for c in columns))
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -1,11 +1,8 @@
-"""Image data sets in Hugging Face's Parquet form, turned into the folder contract.
+"""Image data sets in Hugging Face's Parquet form (see `image_columns`), turned into the folder contract.
 
-The form: a column of structs {bytes, path} holds the encoded images, a column of integers their classes;
-the schema's metadata, under the key `huggingface`, names the classes (`ClassLabel`) and says which columns
-these are (https://huggingface.co/docs/datasets/image_dataset). The split is in the file's name.
+The split is in the file's name.
 """
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,10 +14,10 @@ from pyarrow import parquet
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
-from ray_birds.data import formats, walk
+from ray_birds.data import formats, image_columns, walk
 from ray_birds.data.sources import disk, pages
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
-from ray_birds.data.table import SPLIT_FOLDERS
+from ray_birds.data.table import split_of
 
 ROWS = 16  # rows in memory at a time, the most
 ROOM = 128_000_000  # bytes of memory for them, and the most of one page: an image has 100 MB at most
@@ -48,7 +45,7 @@ def convert(files: list[Path], folder: Path, cap: int) -> None:
     Raises DataError where a file is damaged or holds no labelled images, OutputError where it does not fit.
     """
     try:
-        opened = [(split_of(file), parquet.ParquetFile(file, buffer_size=BUFFER)) for file in files]
+        opened = [(_split(file), parquet.ParquetFile(file, buffer_size=BUFFER)) for file in files]
         size = sum(_size(table) for _, table in opened)
         check_cap(size, cap, "the Parquet files, as images,")
         check_room(folder.parent, size, "the Parquet files, as images,")
@@ -97,58 +94,27 @@ def _rows(file: Path, table: parquet.ParquetFile, columns: Columns) -> int:
     return max(1, min(ROWS, ROOM // max(largest, 1)))
 
 
-def split_of(file: Path) -> str:
+def _split(file: Path) -> str:
     """train, valid or test, from `train-00000-of-00004.parquet` or `train/0000.parquet`. Raises DataError."""
-    for text in (file.stem, file.parent.name):
-        match = re.match(r"[A-Za-z]+", text)
-        for split, spelled in SPLIT_FOLDERS.items():
-            if match and match[0].lower() in spelled:
-                return split
+    if split := split_of(f"{file.parent.name}/{file.stem}"):
+        return split
     raise DataError(f"{file.name}: no split in its name; rename it to train-..., valid-... or test-...")
 
 
 def find_columns(schema: pa.Schema, file: Path) -> Columns:
-    """The columns of images and labels: by the metadata, else by type and name. Raises DataError."""
-    features = _features(schema)
-    images = [name for name, kind in features.items() if kind.get("_type") == "Image"]
-    labels = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
-    images = images or [field.name for field in schema if _is_image(field.type)]
-    labels = labels or [field.name for field in schema if field.name in ("label", "labels")]
-    types = {name: schema.field(name).type for name in schema.names if schema.get_field_index(name) >= 0}
-    found = [name for name in images if _is_image(types.get(name))], [n for n in labels if _is_label(types.get(n))]
+    """The columns of images and labels. Raises DataError where they are not one of each."""
+    found = image_columns.find(schema)
     if [len(names) for names in found] != [1, 1]:
         raise DataError(
             f"{file.name}: expected a column of images and one of labels, found {', '.join(schema.names)[:200]}; "
             "this is not an image classification data set of Hugging Face"
         )
     (image,), (label,) = found
-    names = features.get(label, {}).get("names", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{file.name}: its metadata name no classes: {str(names)[:50]}; fetch it again")
+    try:
+        names = image_columns.class_names(schema, label)
+    except ValueError as error:
+        raise DataError(f"{file.name}: {error}; fetch it again") from error
     return Columns(image, label, tuple(folder_name(name, file) for name in names))
-
-
-def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """What the metadata say of columns; what has another form counts for nothing."""
-    found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    for key in ("info", "features"):
-        found = found.get(key) if isinstance(found, dict) else None
-    found = found if isinstance(found, dict) else {}
-    return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
-
-
-def _is_image(kind: pa.DataType | None) -> bool:
-    if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        return False
-    data = kind.field("bytes").type
-    return pa.types.is_binary(data) or pa.types.is_large_binary(data)
-
-
-def _is_label(kind: pa.DataType | None) -> bool:
-    if kind is not None and pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    types = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-    return kind is not None and any(test(kind) for test in types)
 
 
 def folder_name(label: str, file: Path) -> str:
