@@ -7,9 +7,10 @@ import numpy as np
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
-from ray_birds.data import decode, folder, shard_table, table_file
+from ray_birds.data import decode, folder, table_file
 from ray_birds.data.groups import by_folder, by_place
 from ray_birds.data.labels import class_name, fold, nearest
+from ray_birds.data.shards import labelled
 from ray_birds.data.table import FOLDERS, Found, Labels, Table
 
 
@@ -74,7 +75,7 @@ def survey(
     Classes that train does not have are left out. Raises DataError where there is nothing to look at.
     """
     root = storage.resolve(root)
-    table = table_file.read(root, labels) if labels.file else shard_table.read(root) or folder.read(root)
+    table = table_file.read(root, labels) if labels.file else labelled.read(root) or folder.read(root)
     _exclude(table, exclude)
     classes = tuple(sorted(table.found["train"]))
     if len(classes) < 2:

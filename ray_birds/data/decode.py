@@ -23,7 +23,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import colour, formats, jpeg_xl, metadata, shards, square, tiff
+from ray_birds.data import colour, formats, jpeg_xl, metadata, square, tiff
+from ray_birds.data.shards import members
 from ray_birds.sweep.factors import Resize
 
 VERSION = 3  # part of the key of stored features: raise it when a file gives other pixels. A test compares.
@@ -73,7 +74,7 @@ def read(uri: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, str]:
     """The bytes of a file or of an image inside of a shard, or none and the reason why they cannot be had. Never
     raises on what the file is."""
     try:
-        return shards.read_up_to(uri, max_bytes), ""
+        return members.read_up_to(uri, max_bytes), ""
     except storage.TooLargeError as error:
         return b"", f"too large: {error.size:,} bytes, over {max_bytes:,}"
     except FileNotFoundError:

@@ -16,8 +16,8 @@ from pyarrow import fs, parquet
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.text import nearest
-from ray_birds.data import shards
 from ray_birds.data.labels import class_name
+from ray_birds.data.shards import members
 from ray_birds.data.table import SPLIT_FOLDERS, Found, Labels, Table, as_in_train
 
 _SPLITS = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
@@ -230,7 +230,7 @@ def _missing(root: str, paths: Iterable[str]) -> list[str]:
 
 def _in_shard(path: str) -> bool:
     try:
-        return shards.holds(path)
+        return members.holds(path)
     except OSError:
         return False
 

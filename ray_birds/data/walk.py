@@ -20,7 +20,8 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.prefetch import prefetch
-from ray_birds.data import formats, shards
+from ray_birds.data import formats
+from ray_birds.data.shards import members
 
 # Beside names that begin with a dot (macOS, Jupyter, Git, desktops of Linux): Windows, archives of macOS, network
 # disks of Synology and QNAP, file system checks, Office's locks.
@@ -94,7 +95,7 @@ class Tree:
         shard, inner = storage.split_member(folder)
         if shard == folder:
             return None
-        return shards.labels(self.uri(shard), pc.binary_join_element_wise(inner, names, ""))
+        return members.labels(self.uri(shard), pc.binary_join_element_wise(inner, names, ""))
 
     def only(self, names: dict[str, pa.StringArray]) -> "Tree":
         """The same with these files alone."""
@@ -328,11 +329,11 @@ def sort(tree: Tree) -> tuple[Tree, list[Aside]]:
     """
     paths = (folder + name for folder, names in tree.names.items() for name in texts(names))
     unsure = [path for path in paths if not formats.by_name(path)]
-    unclear = [path for path in unsure if not shards.is_shard(path)]
+    unclear = [path for path in unsure if not members.is_shard(path)]
     threads = 1 if storage.is_local(tree.root) else _REQUESTS
     looked = zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True)
     others = [Aside(path, reason, reason != formats.NOT_AN_IMAGE) for path, reason in looked if reason]
-    opened, inside, none = _open_shards(tree, list(filter(shards.is_shard, unsure)))
+    opened, inside, none = _open_shards(tree, list(filter(members.is_shard, unsure)))
     left = _left_out(tree, [*opened, *(path for path, *_ in others)])
     return tree.only(tree.names | left | inside), others + none
 
@@ -355,9 +356,9 @@ def _open_shards(tree: Tree, paths: list[str]) -> tuple[list[str], dict[str, pa.
     return opened, inside, others
 
 
-def _contents(uri: str) -> shards.Shard | str:
+def _contents(uri: str) -> members.Shard | str:
     try:
-        return shards.contents(uri)
+        return members.contents(uri)
     except OSError as error:
         return f"cannot be read: {error.strerror or first_line(error)}"
 

@@ -15,7 +15,8 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import formats, labels, shards, walk
+from ray_birds.data import formats, labels, walk
+from ray_birds.data.shards import members
 from ray_birds.data.table import SPLIT_FOLDERS
 from ray_birds.data.walk import UNKNOWN, Aside, Stamp
 from ray_birds.prediction.listing import File
@@ -234,7 +235,7 @@ def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, li
         tree.stamps[name] = walk.stamp_of(storage.info(uri))
     if storage.is_local(uri) and not storage.local(uri).is_file():
         return tree, tree.only({}), [Aside(name, "not a regular file", True)]
-    if shards.is_shard(uri):
+    if members.is_shard(uri):
         images, others = walk.sort(tree)
         if images.names or any(one.lost for one in others):
             return tree, images, others
@@ -247,7 +248,7 @@ def _single(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, li
 def _member(given: str, uri: str, folder: str) -> tuple[walk.Tree, walk.Tree, list[Aside]]:
     """An image inside of a shard, given by itself."""
     try:
-        if not shards.holds(uri):
+        if not members.holds(uri):
             raise DataError(f"--input {given}: no such image in {storage.split_member(uri)[0]}")
     except OSError as error:
         raise DataError(f"--input {given}: cannot be read ({first_line(error)})") from error

@@ -16,7 +16,7 @@ from ray_birds.prediction import inputs
 from tests.conftest import CLASSES
 from tests.core import azure_server, dataset_hub
 from tests.core.azure_server import ACCOUNT, CONTAINER, Azure
-from tests.data.shard_files import as_parquet, as_tar
+from tests.data.shards.shard_files import as_parquet, as_tar
 
 VARIABLES = ("ACCOUNT_NAME", "ACCOUNT", "ACCOUNT_KEY", "KEY", "SAS_TOKEN")
 

@@ -11,7 +11,7 @@ from ray_birds.data.table import split_of
 from ray_birds.prediction.run import predict
 from ray_birds.sweep.run import sweep
 from tests.conftest import DRAWN_WEIGHTS
-from tests.data.shard_files import as_parquet, as_tar, images_of
+from tests.data.shards.shard_files import as_parquet, as_tar, images_of
 from tests.prediction.test_run import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]

@@ -1,4 +1,4 @@
-"""Image data sets in Hugging Face's Parquet form (see `image_columns`), turned into the folder contract.
+"""Image data sets in Hugging Face's Parquet form (see `shards/image_columns`), turned into the folder contract.
 
 The split is in the file's name.
 """
@@ -14,7 +14,8 @@ from pyarrow import parquet
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError
 from ray_birds.core.terminal import progress
-from ray_birds.data import formats, image_columns, walk
+from ray_birds.data import formats, walk
+from ray_birds.data.shards import image_columns
 from ray_birds.data.sources import disk, pages
 from ray_birds.data.sources.disk import check_cap, check_room, on_disk
 from ray_birds.data.table import split_of

@@ -10,8 +10,8 @@ from pyarrow import feather
 
 from ray_birds.core import node_folder, storage
 from ray_birds.core.errors import OutputError
-from ray_birds.data import webdataset
-from ray_birds.data.webdataset import Tar
+from ray_birds.data.shards import webdataset
+from ray_birds.data.shards.webdataset import Tar
 
 _VERSION = "1"  # raise it when `webdataset` finds something else in the same bytes
 

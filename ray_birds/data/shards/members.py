@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.data import parquet_images, tar_index, webdataset
-from ray_birds.data.parquet_images import Rows
-from ray_birds.data.webdataset import Tar
+from ray_birds.data.shards import parquet, tar_index, webdataset
+from ray_birds.data.shards.parquet import Rows
+from ray_birds.data.shards.webdataset import Tar
 
 _EXTENSIONS = (".tar", ".parquet")
 _LOCKS = [Lock() for _ in range(64)]
@@ -36,7 +36,7 @@ def contents(uri: str) -> Shard:
     with _LOCKS[hash(uri) % len(_LOCKS)]:
         if uri not in _known or _known[uri][0] != stamp:
             is_tar = storage.path(uri).lower().endswith(".tar")
-            _known[uri] = stamp, tar_index.of(uri, stamp) if is_tar else parquet_images.index(uri)
+            _known[uri] = stamp, tar_index.of(uri, stamp) if is_tar else parquet.index(uri)
         return _known[uri][1]
 
 

@@ -8,8 +8,9 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
-from ray_birds.data import shards, walk
+from ray_birds.data import walk
 from ray_birds.data.labels import class_name
+from ray_birds.data.shards import members
 from ray_birds.data.table import SPLIT_FOLDERS, Found, Table, as_in_train, split_of
 from ray_birds.data.walk import Aside, Tree
 
@@ -25,7 +26,7 @@ def read(root: str) -> Table | None:
     if _has_class_folders(root):
         return None
     tree = walk.walk(root)
-    if not any(shards.is_shard(name) for names in tree.names.values() for name in walk.texts(names)):
+    if not any(members.is_shard(name) for names in tree.names.values() for name in walk.texts(names)):
         return None
     images, others = walk.sort(tree)
     if not any(map(_is_of_shards, images.files)):
@@ -66,12 +67,12 @@ def _has_class_folders(root: str) -> bool:
 
 def _is_of_shards(path: str) -> bool:
     """Whether an image is in a shard, or is one: a damaged one."""
-    return bool(storage.split_member(path)[1]) or shards.is_shard(path)
+    return bool(storage.split_member(path)[1]) or members.is_shard(path)
 
 
 def _fault(uri: str) -> str:
     try:
-        return shards.contents(uri).fault
+        return members.contents(uri).fault
     except OSError as error:
         return f"cannot be read: {first_line(error)}"
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from ray_birds.core import storage
 from ray_birds.core.errors import first_line
-from ray_birds.data import image_columns
+from ray_birds.data.shards import image_columns
 from ray_birds.data.sources import pages
 
 _ROOM = 64_000_000  # bytes of images that are read and kept at a time

@@ -12,12 +12,14 @@ from pyarrow import parquet
 
 from ray_birds.core import node_folder, storage
 from ray_birds.core.errors import DataError
-from ray_birds.data import decode, parquet_images, records, tar_index, walk, webdataset
+from ray_birds.data import decode, records, walk
 from ray_birds.data.dataset import scan, survey
+from ray_birds.data.shards import parquet as shard_parquet
+from ray_birds.data.shards import tar_index, webdataset
 from ray_birds.data.table import Labels, split_of
 from ray_birds.prediction import inputs
 from tests.conftest import CLASSES, own_s3
-from tests.data.shard_files import as_parquet, as_tar, images_of, write_parquet, write_tar
+from tests.data.shards.shard_files import as_parquet, as_tar, images_of, write_parquet, write_tar
 from tests.fuzz.mutator import Mutator
 
 END = 2 * tarfile.BLOCKSIZE
@@ -368,7 +370,7 @@ def test_a_tar_file_s_headers_are_read_once_on_a_node(tmp_path: Path, photo: byt
 @pytest.mark.parametrize("group", [1, 7, 300])
 def test_rows_of_parquet_in_any_order(tmp_path: Path, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a row group is more than is kept at a time."""
-    monkeypatch.setattr(parquet_images, "_ROOM", 4_000)
+    monkeypatch.setattr(shard_parquet, "_ROOM", 4_000)
     images = [bytes([n % 256, n // 256]) * (50 + n) for n in range(300)]
     path = write_parquet(tmp_path / "x.parquet", [(one, 0) for one in images], group)
     order = list(range(300))
@@ -381,10 +383,10 @@ def test_a_parquet_file_of_few_bytes_that_unpack_to_many(tmp_path: Path, monkeyp
     """One large image stands for many rows: these are read a few at a time; a larger page not at all."""
     path = write_parquet(tmp_path / "x.parquet", [(bytes(1_000_000), 0)] * 500, 500)
     assert path.stat().st_size < 100_000
-    monkeypatch.setattr(parquet_images, "_ROOM", 3_000_000)
-    assert parquet_images._Reader(parquet_images.index(str(path)))._step(0) == 2
+    monkeypatch.setattr(shard_parquet, "_ROOM", 3_000_000)
+    assert shard_parquet._Reader(shard_parquet.index(str(path)))._step(0) == 2
     assert read(f"{path}::499") == (bytes(1_000_000), "")
-    monkeypatch.setattr(parquet_images, "_LARGEST_PAGE", 900_000)
+    monkeypatch.setattr(shard_parquet, "_LARGEST_PAGE", 900_000)
     os.utime(path, (1, 1))
     assert "a page of its Parquet file unpacks to 1,0" in read(f"{path}::499")[1]
 

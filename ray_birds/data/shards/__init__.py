@@ -1,0 +1,1 @@
+"""Shards, tar and Parquet files that hold images: read where they lie."""
