@@ -88,7 +88,7 @@ def test_the_winner_is_trained_again_on_all_images_and_scored_on_test(folded: Pa
     assert len(bundle.known.right) == 72 and np.isnan(bundle.known.distance).sum() == 48
     assert len(bundle.seen) == 72
     card = (folded / "best/README.md").read_text(encoding="utf-8")
-    assert "| 3 folds | 72 |" in card and "on all of these images" in card and "best over 3 folds" in card
+    assert "| 3 folds | 72 |" in card and "on all images but those of test" in card and "best over 3 folds" in card
     assert "valid images" not in card and "on valid" not in card
 
 
