@@ -24,7 +24,11 @@ def unnamed(source: Path) -> Iterator[str]:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         owner = ast.unparse(node.func).rpartition(".")[0]
-        if name not in TEXT or owner in ("Image", "opened") or "encoding" in {word.arg for word in node.keywords}:
+        if (
+            name not in TEXT
+            or owner in ("Image", "opened", "tarfile")
+            or "encoding" in {word.arg for word in node.keywords}
+        ):
             continue
         given = [*node.args, *(word.value for word in node.keywords)]
         modes = [part.value for arg in given for part in ast.walk(arg) if isinstance(part, ast.Constant)]

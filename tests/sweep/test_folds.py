@@ -18,7 +18,7 @@ from ray_birds.sweep.run import sweep
 from tests.conftest import DRAWN_WEIGHTS
 from tests.report.test_pages import Page
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 HEAD, DEEP = "plain-unfreeze0-lr0.001", "plain-unfreeze10-lr0.001"
 
 
@@ -108,7 +108,6 @@ def test_report_and_terminal_say_folds(folded: Path, capsys: pytest.CaptureFixtu
         bundling.make_of(BundleConfig(str(folded), HEAD))
 
 
-@pytest.mark.slow
 def test_a_sweep_cut_short_goes_on_to_the_same_numbers(
     folded: Path, settings: TuneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

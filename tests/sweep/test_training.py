@@ -8,6 +8,7 @@ import gc
 import time
 import weakref
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -400,13 +401,14 @@ class Alive:
     """Follows arrays that `made` gives out."""
 
     def __init__(self) -> None:
-        self._left: list[weakref.ref[Counted]] = []
+        self._left: dict[str, list[weakref.ref[Counted]]] = defaultdict(list)
         self.most: dict[str, int] = defaultdict(int)
 
     def made(self, kind: str, array: np.ndarray) -> np.ndarray:
         counted = array.view(Counted)
-        self._left = [left for left in self._left if left() is not None] + [weakref.ref(counted)]
-        self.most[kind] = max(self.most[kind], len(self._left))
+        left = [one for one in self._left[kind] if one() is not None]
+        self._left[kind] = [*left, weakref.ref(counted)]
+        self.most[kind] = max(self.most[kind], len(self._left[kind]))
         return counted
 
 
@@ -543,13 +545,22 @@ def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: P
         assert np.array_equal(rows, direct.train(np.arange(len(images)), view))
 
 
+@cache
+def out_of_memory() -> Exception:
+    """What TensorFlow raises after ten seconds of trying again: made once."""
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.ResourceExhaustedError) as raised:
+        tf.zeros((1 << 50,))  # more than any device has
+    return raised.value
+
+
 def short_of_memory(task: "Task", most: int) -> "Task":
     """The task on a device whose memory takes `most` images at a time."""
-    import tensorflow as tf
 
     def train(rows: np.ndarray, view: View | None) -> np.ndarray:
         if len(rows) > most:
-            tf.zeros((1 << 50,))  # more than any device has
+            raise out_of_memory()
         return task.head.train(rows, view)
 
     return dataclasses.replace(task, head=dataclasses.replace(task.head, train=train))
