@@ -60,3 +60,12 @@ def nearest(name: str, known: Iterable[str], key: Callable[[str], str] = str) ->
     """The one of `known` that looks most like `name`, by what `key` leaves of both."""
     wanted = key(name)
     return max(known, key=lambda other: difflib.SequenceMatcher(None, wanted, key(other)).ratio())
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name, as Python has it from the system or from a file, can be written as UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from ray_birds.core import storage
+from ray_birds.core import storage, text
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import formats
@@ -240,7 +240,7 @@ class _Local:
         if is_litter(name):
             self._tree.litter["._*" if name.startswith("._") else name] += 1
             return
-        if not _is_utf8(name):
+        if not text.is_utf8(name):
             self._aside(readable(path), NOT_UTF8, lost=True)
             return
         try:
@@ -306,14 +306,6 @@ def stamp(uri: str) -> Stamp:
 def stamp_of(info: fs.FileInfo) -> Stamp:
     """Size and time of a file by a listing of Arrow."""
     return info.size, None if info.mtime_ns is None else info.mtime_ns // 1000
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def readable(path: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from ray_birds.core import storage
+from ray_birds.core import storage, text
 from ray_birds.core.errors import first_line
 from ray_birds.data import formats
 
@@ -78,7 +78,7 @@ class _Members:
     def take(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         name = posixpath.normpath(member.name).lstrip("/")
         extension = _parts(name)[1]
-        if not _is_utf8(name):
+        if not text.is_utf8(name):
             self.others[name.encode(errors="surrogateescape").decode(errors="backslashreplace")] = _NOT_UTF8
         elif not member.isreg() or member.issparse():
             if formats.by_name(name):
@@ -184,11 +184,3 @@ def class_names(uri: str) -> tuple[str, ...]:
         except (OSError, UnicodeError):
             continue
     return ()
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
