@@ -7,11 +7,15 @@ LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(int(sys.version_info
 # Two at a time, file by file: most tests wait for a Ray or for TensorFlow to start.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test test-slow test-oldest test-newest check docs notebook clean
+.PHONY: demo test test-unit test-slow test-oldest test-newest check docs notebook clean
 
 demo: .venv/done
 	rm -rf results/demo
 	$(BIN)/ray-birds demo
+
+# What can be tried between two keystrokes: neither Ray nor TensorFlow starts.
+test-unit: .venv/done
+	$(PYTEST) -m "not slow and not ray and not keras"
 
 test: .venv/done
 	$(PYTEST) -m "not slow"

@@ -79,6 +79,22 @@ def benchmark(name: str) -> ModuleType:
     return module
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes a model takes the tier of those that make one."""
+    for item in items:
+        if "bundles" in getattr(item, "fixturenames", ()):
+            item.add_marker("keras")
+
+
+@pytest.fixture(autouse=True)
+def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test without a marker starts no TensorFlow in this process."""
+    before = "tensorflow" in sys.modules
+    yield
+    marked = any(request.node.get_closest_marker(name) for name in ("keras", "ray", "slow"))
+    assert before or marked or "tensorflow" not in sys.modules, "imports TensorFlow: mark it with keras"
+
+
 def draw_birds(root: Path, size: int = 48) -> Path:
     """A labelled data set of JPEGs: three classes that differ in colour and in the direction of their stripes."""
     random = np.random.default_rng(0)

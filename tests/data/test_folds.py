@@ -111,6 +111,7 @@ def test_train_and_valid_are_one() -> None:
     assert not SHARES.missing(data) and folds.pooled(data) is data
 
 
+@pytest.mark.keras
 def test_bursts_make_folds_without_groups_lie_and_folds_with_them_do_not() -> None:
     """Bursts of near-copies: what tells the class is weak, what tells the burst strong. Heads learn bursts by
     heart; only folds that keep them whole, and count each for no more than it says, tell of new ones."""

@@ -19,6 +19,8 @@ from ray_birds.core.errors import ModelError
 from ray_birds.model import bundle, classifier
 from ray_birds.sweep.factors import Variant
 
+pytestmark = pytest.mark.keras
+
 
 def test_a_model_without_numbers_is_not_written(tmp_path: Path) -> None:
     import keras

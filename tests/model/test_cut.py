@@ -14,6 +14,8 @@ from tests.conftest import DRAWN_WEIGHTS
 if TYPE_CHECKING:
     import keras
 
+pytestmark = pytest.mark.keras
+
 SIZE, CLASSES, LAYERS = 64, 5, 155
 RAW = CutPoint(PIXELS, (SIZE, SIZE, 3))
 

@@ -1,10 +1,13 @@
 """The head on pooled features: of one norm where it is solved, as they are where it is trained by steps."""
 
 import numpy as np
+import pytest
 
 from ray_birds.evaluation.temperature import apply
 from ray_birds.model import head
 from ray_birds.model.cut import POOLED, CutPoint
+
+pytestmark = pytest.mark.keras
 
 
 def scores(features: np.ndarray, *, unit: bool) -> np.ndarray:

@@ -5,6 +5,8 @@ import pytest
 
 from ray_birds.model import out_of_fold, probe
 
+pytestmark = pytest.mark.keras
+
 
 def drawn() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)

@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from ray_birds.model import probe
 from ray_birds.model.probe import Batch, Batches
 
+pytestmark = pytest.mark.keras
+
 CLASSES, SIZE = 12, 40
 ALIKE = np.ones(CLASSES, np.float32)
 

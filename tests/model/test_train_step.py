@@ -10,6 +10,8 @@ from ray_birds.model import train_step
 from ray_birds.model.cut import POOLED, CutPoint
 from ray_birds.model.train_step import Recipe, Shape
 
+pytestmark = pytest.mark.keras
+
 SHAPE = Shape("unused", "none", 32, 0, 4, "float32", *2 * (CutPoint(POOLED, (6,)),))
 
 

@@ -13,6 +13,8 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.heads import SharedHead, Solved
 
+pytestmark = pytest.mark.keras
+
 SOLVED = Solved(Head(np.ones((4, 3), np.float32), np.arange(3, dtype=np.float32)), 1e-5, 0.25, 0.875, 3.5)
 
 

@@ -39,6 +39,8 @@ from tests.conftest import DRAWN_WEIGHTS, needs_locked
 if TYPE_CHECKING:
     from ray_birds.sweep.tasks import Inputs, Task
 
+pytestmark = pytest.mark.keras
+
 VARIANT = Variant(
     backbone="MobileNetV2-0.35",
     image_size=32,
