@@ -169,9 +169,8 @@ def _staged(step: float, megabytes: int) -> Callable[[], None]:
         for _ in range(_LAYERS):
             done = asleep(done, step * (1 - _FORWARD) / _LAYERS)
             with tf.control_dependencies([done]):
-                gradients.insert(
-                    0, tf.identity(gradient)
-                )  # in the order of the layers, as a model's variables are
+                # In the order of the layers, as a model's variables are.
+                gradients.insert(0, tf.identity(gradient))
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
     @tf.function  # type: ignore[untyped-decorator]

@@ -62,6 +62,16 @@ def nearest(name: str, known: Iterable[str], key: Callable[[str], str] = str) ->
     return max(known, key=lambda other: difflib.SequenceMatcher(None, wanted, key(other)).ratio())
 
 
+def are(number: int) -> str:
+    """The verb for so many."""
+    return "is" if number == 1 else "are"
+
+
+def have(number: int) -> str:
+    """The verb for so many."""
+    return "has" if number == 1 else "have"
+
+
 def is_utf8(name: str) -> bool:
     """Whether a name, as Python has it from the system or from a file, can be written as UTF-8."""
     try:

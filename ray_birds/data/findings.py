@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ray_birds.core.text import are
 from ray_birds.data import formats, near_duplicates, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.groups import broken
@@ -143,7 +144,7 @@ def _leaks(several: list[tuple[str, ...]], split_of: dict[str, str]) -> list[Fin
         if groups:
             first = [next(path for path in groups[0] if split_of[path] == split) for split in (other, one)]
             text = (
-                f"{count:,} of the images in {other} {_are(count)} in {one} too, by content or looks, "
+                f"{count:,} of the images in {other} {are(count)} in {one} too, by content or looks, "
                 f"such as {first[0]} = {first[1]}"
             )
             found.append(Finding("leak", True, text, groups))
@@ -157,7 +158,7 @@ def _two_labels(several: list[tuple[str, ...]], label_of: dict[str, int]) -> lis
     first = groups[0][0]
     other = next(path for path in groups[0] if label_of[path] != label_of[first])
     text = (
-        f"{len(groups):,} of the images {_are(len(groups))} there under two labels, by content or looks, such as "
+        f"{len(groups):,} of the images {are(len(groups))} there under two labels, by content or looks, such as "
         f"{first} = {other}"
     )
     return [Finding("two labels", True, text, groups)]
@@ -169,7 +170,7 @@ def _repeated(several: list[tuple[str, ...]], split_of: dict[str, str], label_of
         return []
     first = " = ".join(groups[0][:2])
     text = (
-        f"{len(groups):,} of the images {_are(len(groups))} in a class more than once, by content or looks, "
+        f"{len(groups):,} of the images {are(len(groups))} in a class more than once, by content or looks, "
         f"such as {first}"
     )
     return [Finding("repeated", False, text, groups)]
@@ -200,10 +201,6 @@ def _constant(records: dict[str, ImageRecord]) -> list[Finding]:
         return []
     text = f"{len(flat):,} of the images show one colour and nothing else, such as {flat[0]}"
     return [Finding("constant", False, text, tuple((path,) for path in flat))]
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _some(names: list[str]) -> str:

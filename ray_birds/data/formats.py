@@ -8,6 +8,7 @@ READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC or JPEG XL"
 _EXTRAS = {"HEIC": "heic", "JPEG XL": "jxl"}
 RAW = "camera raw"
 NOT_AN_IMAGE = "not an image"
+NOT_UTF8 = "its name is not UTF-8"
 BEGINNING = 32  # bytes that tell a file's kind
 
 _EXTENSIONS = {

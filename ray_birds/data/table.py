@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # Split -> what people call it.
 SPLIT_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+SPLIT_BY_NAME = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 _WORD = re.compile("[A-Za-z]+")
 
@@ -22,8 +23,7 @@ def split_of(path: str) -> str:
     `data/train-00000-of-00004.parquet`, `birds-valid/0.tar`."""
     for part in reversed(path.split("/")):
         words = [word.lower() for word in _WORD.findall(part)]
-        found = (split for word in words for split, spelled in SPLIT_FOLDERS.items() if word in spelled)
-        if split := next(found, ""):
+        if split := next((SPLIT_BY_NAME[word] for word in words if word in SPLIT_BY_NAME), ""):
             return split
     return ""
 

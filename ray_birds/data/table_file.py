@@ -18,9 +18,8 @@ from ray_birds.core.errors import DataError, first_line
 from ray_birds.core.text import nearest
 from ray_birds.data.labels import class_name
 from ray_birds.data.shards import members
-from ray_birds.data.table import SPLIT_FOLDERS, Found, Labels, Table, as_in_train
+from ray_birds.data.table import SPLIT_BY_NAME, SPLIT_FOLDERS, Found, Labels, Table, as_in_train
 
-_SPLITS = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 _MANY_LINES = arrow_csv.ParseOptions(newlines_in_values=True)  # a column of remarks may have them
 
 
@@ -138,7 +137,7 @@ class _Rows:
         each other the first counts."""
         paths, labels = columns["path"], columns["label"]
         splits = columns.get("split", ["train"] * len(paths))
-        split_of = {given: _SPLITS.get(given.strip().lower(), "") for given in set(splits)}
+        split_of = {given: SPLIT_BY_NAME.get(given.strip().lower(), "") for given in set(splits)}
         label_of = {given: class_name(given) for given in set(labels)}
         for row, (given, label, split) in enumerate(zip(paths, labels, splits, strict=True)):
             self.counts["unlabelled"] += not label_of[label]

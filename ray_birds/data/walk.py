@@ -39,7 +39,6 @@ _CHUNK = 65_536  # names that are Python's own at a time: as such they take five
 Stamp = tuple[int | None, int | None]  # size in bytes, last change in microseconds since 1970 (UTC)
 UNKNOWN: Stamp = None, None
 IMAGE_FOLDER = "a folder with an image's name"
-NOT_UTF8 = "its name is not UTF-8"
 
 
 class Aside(NamedTuple):
@@ -241,7 +240,7 @@ class _Local:
             self._tree.litter["._*" if name.startswith("._") else name] += 1
             return
         if not text.is_utf8(name):
-            self._aside(readable(path), NOT_UTF8, lost=True)
+            self._aside(readable(path), formats.NOT_UTF8, lost=True)
             return
         try:
             if entry.is_dir():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ray_birds.core.text import are, have
 from ray_birds.evaluation.metrics import Estimate, wilson
 
 COPY = "copy or look-alike in train or valid"  # by hashing, of what a model learned from or was chosen by
@@ -58,7 +59,7 @@ class HeldOut:
             )
         which = f" that {have(self.unseen)} no {self.copy}" if self.seen else ""
         of = f"Of the {self.unseen:,} {self.name} {'image' if self.unseen == 1 else 'images'}{which} "
-        headline = f"{of}{said(self.accuracy, self.unseen)} {'is' if self.unseen == 1 else 'are'} named right."
+        headline = f"{of}{said(self.accuracy, self.unseen)} {are(self.unseen)} named right."
         return f"{headline} {left_out(self.seen, self.images, self.of_all.value)}" if self.seen else headline
 
     def to_json(self) -> dict[str, Any]:
@@ -87,10 +88,6 @@ def left_out(copies: int, images: int, whole: float) -> str:
         f"{copies:,} of {images:,} {'has one and does' if one else 'have one and do'} not count; with "
         f"{'it' if one else 'them'} it would be {share(whole, images)}."
     )
-
-
-def have(number: int) -> str:
-    return "has" if number == 1 else "have"
 
 
 def copied(paths: Sequence[str], copies: Iterable[str]) -> np.ndarray:

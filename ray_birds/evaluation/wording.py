@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ray_birds.evaluation.leakage import COPY_IN_TRAIN, have, left_out, said, share
+from ray_birds.core.text import are, have
+from ray_birds.evaluation.leakage import COPY_IN_TRAIN, left_out, said, share
 from ray_birds.evaluation.metrics import Estimate, wilson
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _of_another(found: "Significance") -> tuple[str, ...]:
     return (
         f"This is {found.bundle.name}, which did not win its sweep: {found.winner} did.",
         *([found.test.sentence] if found.test else []),
-        f"{_new_images(found)} {score} {_are(found.images)} named right, an interval of this one model.",
+        f"{_new_images(found)} {score} {are(found.images)} named right, an interval of this one model.",
         _tested(found),
         *_bundle(found),
         *_beside_the_winner(found, other),
@@ -106,7 +107,7 @@ def _valid(found: "Significance") -> str:
     )
     score = said(found.accuracy, found.images)
     if not found.folds:
-        whole = f"{_new_images(found)} {score} {_are(found.images)} named right{mean}{picked}."
+        whole = f"{_new_images(found)} {score} {are(found.images)} named right{mean}{picked}."
         if found.nothing_new:
             return f"All valid images have a {COPY_IN_TRAIN}: nothing said of them holds for new images. {whole}"
         return whole + f" {left_out(found.copies, found.images + found.copies, found.whole)}" * bool(found.copies)
@@ -124,10 +125,6 @@ def _new_images(found: "Significance") -> str:
     """`Of the 262 valid images that have no copy or look-alike in train`."""
     which = f" that {have(found.images)} no {COPY_IN_TRAIN}" if found.copies and not found.nothing_new else ""
     return f"Of the {found.images:,} valid {'image' if found.images == 1 else 'images'}{which}"
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _bundle(found: "Significance") -> list[str]:
@@ -164,7 +161,7 @@ def _compared(found: "Significance") -> list[str]:
     if same:
         where = "over the folds" if found.folds else "on valid"
         made.append(
-            f"{_list(same, lambda one: one.recipe)} {_are(len(same))} the same model: the solved head that all of "
+            f"{_list(same, lambda one: one.recipe)} {are(len(same))} the same model: the solved head that all of "
             f"these began with, which fine-tuning did not make better {where}."
         )
     if worse:

@@ -75,7 +75,7 @@ def solve(
     path: list[Solution] = []
     best, tried = -1, []
     for number, penalty in enumerate(sorted({*penalties}, reverse=True)):
-        path.append(solution := problem.solve(penalty, ROUGH, path[-2:]))
+        path.append(solution := problem.solve(penalty, ROUGH, path))
         tried.append(Tried(penalty, solution.loss, *evaluate(solution.head, valid, weights), solution.iterations))
         if number == 0 or tried[-1].valid_loss < tried[best].valid_loss:
             best = number

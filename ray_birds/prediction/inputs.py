@@ -17,13 +17,12 @@ from ray_birds.core import storage
 from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import formats, labels, walk
 from ray_birds.data.shards import members
-from ray_birds.data.table import SPLIT_FOLDERS
+from ray_birds.data.table import SPLIT_BY_NAME
 from ray_birds.data.walk import UNKNOWN, Aside, Stamp
 from ray_birds.prediction.listing import File
 
 _WILDCARD = re.compile(r"[*?\[]")
 _ARCHIVE = re.compile(rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|.{257}ustar", re.DOTALL)
-_SPLITS = {name for names in SPLIT_FOLDERS.values() for name in names}
 _PEOPLE = {"home", "Users"}  # folders of people, whose names say nothing of images
 _NEAR = 0.8  # likeness of a folder's name to a class, from which on it may be meant for it
 _SHOWN = 3  # folders in a note
@@ -166,7 +165,7 @@ def _folders(folder: str, path: str) -> list[str]:
     parts = PurePosixPath(storage.path(folder)).parts[1:]  # without the disk's /, or the bucket
     if parts and parts[0] in _PEOPLE:
         parts = parts[2:]
-    split = max((number for number, part in enumerate(parts) if part.strip().lower() in _SPLITS), default=0)
+    split = max((number for number, part in enumerate(parts) if part.strip().lower() in SPLIT_BY_NAME), default=0)
     return [*parts[split:], *storage.folders_of(path)]
 
 

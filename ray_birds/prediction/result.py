@@ -10,8 +10,9 @@ import pyarrow as pa
 from ray_birds.config import PredictConfig
 from ray_birds.core import storage, terminal
 from ray_birds.core.errors import DataError
+from ray_birds.core.text import have
 from ray_birds.data import decode
-from ray_birds.evaluation.leakage import HeldOut, have
+from ray_birds.evaluation.leakage import HeldOut
 from ray_birds.evaluation.leakage import said as held
 from ray_birds.evaluation.metrics import Estimate, Evaluation
 from ray_birds.prediction.output import Output

@@ -11,10 +11,8 @@ from ray_birds.core.errors import DataError, first_line
 from ray_birds.data import walk
 from ray_birds.data.labels import class_name
 from ray_birds.data.shards import members
-from ray_birds.data.table import SPLIT_FOLDERS, Found, Table, as_in_train, split_of
+from ray_birds.data.table import SPLIT_BY_NAME, Found, Table, as_in_train, split_of
 from ray_birds.data.walk import Aside, Tree
-
-_SPLITS = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
 def read(root: str) -> Table | None:
@@ -42,7 +40,7 @@ def read(root: str) -> Table | None:
             left["images in no shard"] += len(names) - len(damaged)
             continue
         inner = storage.folders_of(folder)[shard.count("/") :]
-        named = next((_SPLITS[name.lower()] for name in inner if name.lower() in _SPLITS), "")
+        named = next((SPLIT_BY_NAME[name.lower()] for name in inner if name.lower() in SPLIT_BY_NAME), "")
         split = named or split_by.setdefault(shard, split_of(shard))
         for name, label in _labelled(images, folder, names, inner):
             if label:
@@ -58,7 +56,7 @@ def _has_class_folders(root: str) -> bool:
     try:
         if storage.kind(root) != fs.FileType.Directory:
             return True
-        trains = [name for name in storage.folders(root) if _SPLITS.get(name.strip().lower()) == "train"]
+        trains = [name for name in storage.folders(root) if SPLIT_BY_NAME.get(name.strip().lower()) == "train"]
         inner = [name for train in trains for name in storage.folders(storage.join(root, train))]
     except OSError:
         return True
@@ -79,7 +77,7 @@ def _fault(uri: str) -> str:
 
 def _labelled(images: Tree, folder: str, names: pa.StringArray, inner: list[str]) -> Iterator[tuple[str, str]]:
     """Names of images with their class, "" for none: by what is beside them, else by the folder in the shard."""
-    above = inner[-1] if inner and inner[-1].lower() not in _SPLITS else ""
+    above = inner[-1] if inner and inner[-1].lower() not in SPLIT_BY_NAME else ""
     beside = images.labels(folder, names) or (None,) * len(names)
     class_of = {label: class_name(label or above) for label in set(beside)}
     return zip(walk.texts(names), (class_of[label] for label in beside), strict=True)

@@ -26,8 +26,6 @@ _LARGEST_LABEL = 1_000_000  # bytes of a member
 _LONGEST_LABEL = 200  # characters: what is longer describes the image
 _CLASS_NAMES = "classnames.txt"  # a line for each number of .cls, in the shard's folder or the one above
 
-_NOT_UTF8 = "its name is not UTF-8"
-
 
 @dataclass(frozen=True, eq=False)
 class Tar:
@@ -79,7 +77,7 @@ class _Members:
         name = posixpath.normpath(member.name).lstrip("/")
         extension = _parts(name)[1]
         if not text.is_utf8(name):
-            self.others[name.encode(errors="surrogateescape").decode(errors="backslashreplace")] = _NOT_UTF8
+            self.others[name.encode(errors="surrogateescape").decode(errors="backslashreplace")] = formats.NOT_UTF8
         elif not member.isreg() or member.issparse():
             if formats.by_name(name):
                 self.others[name] = "a link or a sparse file inside of an archive"
@@ -124,9 +122,8 @@ def index(uri: str) -> Tar:
     found = _Members()
     with system.open_input_file(path) as file:
         size = file.size()
-        buffer = (
-            _BUFFER if storage.is_local(uri) else _BUFFER_REMOTE
-        )  # on an object store many requests take longer
+        # On an object store many requests take longer.
+        buffer = _BUFFER if storage.is_local(uri) else _BUFFER_REMOTE
         fault = _walk(io.BufferedReader(file, buffer), size, found)
     return found.tar(uri, size, fault)
 
