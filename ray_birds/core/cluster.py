@@ -161,6 +161,8 @@ def _connect(verbose: bool) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's newer output prints a table even when silenced
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # sweep/callbacks.py writes what is worth keeping
+    # Seconds that a trial's process may go on when the sweep is over, as in a long epoch; Tune's own are 600.
+    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "30")
     os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task that was killed for memory; endless by itself
     if not verbose:
         os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ray_birds.demo.birds import draw_dataset
 from tests.conftest import DRAWN_WEIGHTS, REPOSITORY
 from tests.sweep.test_gang_training import NUMBERS
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # In a process of its own, for this one may have joined another Ray; a line has another node join.
 CLUSTER = """
@@ -89,15 +89,39 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("drawn") / "birds", train=4, valid=2, test=2)
 
 
-def tune(data: Path, results: Path, name: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
+@dataclass(frozen=True)
+class Job:
+    """A sweep. What it prints goes into a file: a pipe that nobody reads holds it up when it is full."""
+
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait(self, seconds: float = 300.0, meanwhile: Callable[[], object] = lambda: None) -> int:
+        """Its exit code. One that takes longer is ended, and the test with it."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            meanwhile()
+            if time.monotonic() > deadline:
+                self.process.kill()
+                pytest.fail(f"no end after {seconds} s:\n{self.output}")
+            time.sleep(0.2)
+        return self.process.returncode
+
+
+def tune(data: Path, results: Path, name: str, *options: str, **environment: str) -> Job:
     """By the default recipe, from a solved head; and from the images, for epochs that last."""
     words = [sys.executable, "jobs/tune.py", "--data", str(data), "--results", str(results), "--name", name]
     words += ["--backbone", "MobileNetV2-0.35", "--weights", DRAWN_WEIGHTS, "--image-size", "96"]
     words += ["--augment", "on", "--unfreeze", "10", "--batch-size", "6", "--head-epochs", "1"]
     words += ["--features", "none", "--cpus-per-trial", "1", *options]
-    pipe = subprocess.PIPE
-    env = os.environ | environment
-    return subprocess.Popen(words, cwd=REPOSITORY, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+    env, log = os.environ | environment, results / f"{name}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(words, cwd=REPOSITORY, env=env, text=True, stdout=file, stderr=subprocess.STDOUT)
+    return Job(process, log)
 
 
 ONE = ("--learning-rate", "0.005", "--fine-tune-epochs", "4")
@@ -125,57 +149,27 @@ def without_gangs(folder: Path) -> str:
     return env["PYTHONPATH"]
 
 
-def test_workers_killed_and_a_node_lost_in_mid_epoch_change_no_number(
-    nodes: Nodes, data: Path, tmp_path: Path
-) -> None:
-    """Two workers one after the other, then a node; and one worker takes no way through Ray Train."""
-    alone = tune(data, tmp_path, "alone", *ONE, PYTHONPATH=without_gangs(tmp_path), RAY_ADDRESS="local")
-    output, _ = alone.communicate()
-    assert alone.returncode == 0, output
-    together = tune(data, tmp_path, "together", *ONE, *TWO_WORKERS)
-    done = 0
-    for strike in (psutil.Process.kill, psutil.Process.kill, nodes.lose):
-        deadline = time.monotonic() + 200
-        while len(epochs(tmp_path, "together")) <= done and together.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(0.3)
-        workers = nodes.workers()
-        assert len(workers) == 2
-        strike(workers[-1])
-        done = len(epochs(tmp_path, "together"))
-    output, _ = together.communicate()
-    assert together.returncode == 0, output
-    assert output.count("died, or its node") >= 2  # the node may have been that of the trial's own process
-    ours, reference = (epochs(tmp_path, name)[[*NUMBERS]] for name in ("together", "alone"))
-    assert len(ours) == 5
-    pd.testing.assert_frame_equal(ours, reference, rtol=1e-4, atol=1e-6)
-    (row,) = trials(tmp_path, "together").to_dict("records")
-    assert (row["workers"], row["failures"]) == (2, 3)
-    assert json.loads((tmp_path / "together" / "run.json").read_text())["workers_per_trial"] == 2
-    assert "trained by 2 workers together" in (tmp_path / "together" / "report.html").read_text()
-
-
-def watch(nodes: Nodes, job: "subprocess.Popen[str]") -> tuple[set[psutil.Process], float]:
-    """The workers that there were until a job has ended, and the seconds before that in which there was none."""
+def watch(nodes: Nodes, job: Job) -> tuple[int, set[psutil.Process], float]:
+    """A job's exit code, the workers that there were, and the seconds at its end in which there was none."""
     seen: set[psutil.Process] = set()
     last = time.monotonic()
-    while job.poll() is None:
+
+    def look() -> None:
+        nonlocal last
         if now := nodes.workers():
             seen.update(now)
             last = time.monotonic()
-        time.sleep(0.2)
-    return seen, time.monotonic() - last
+
+    code = job.wait(meanwhile=look)
+    return code, seen, time.monotonic() - last
 
 
 def test_gangs_wait_for_room_and_asha_ends_the_worst(nodes: Nodes, data: Path, tmp_path: Path) -> None:
     """Two of three have room. The last to get to a rung is worse than both, for its rate is too high."""
     options = ("--learning-rate", "0.005", "0.004", "2.0", "--fine-tune-epochs", "2", "--select-by", "loss")
     job = tune(data, tmp_path, "asha", *options, *TWO_WORKERS, "--scheduler", "asha")
-    seen, idle = watch(nodes, job)
-    assert job.stdout
-    output = job.stdout.read()
-    assert job.returncode == 0 and "2 at a time" in output, output
+    code, seen, idle = watch(nodes, job)
+    assert code == 0 and "2 at a time" in job.output, job.output
     found = trials(tmp_path, "asha")
     assert len(found) == 3 and not found["failures"].any()
     assert found.loc["aug-unfreeze10-lr2", "status"] == "stopped" and "finished" in set(found["status"])
@@ -185,19 +179,54 @@ def test_gangs_wait_for_room_and_asha_ends_the_worst(nodes: Nodes, data: Path, t
     assert not any(each.is_running() for each in seen)
 
 
-def test_a_limit_ends_a_gang(nodes: Nodes, data: Path, tmp_path: Path) -> None:
+def test_a_limit_ends_a_gang_that_hangs(nodes: Nodes, data: Path, tmp_path: Path) -> None:
     """One that would go on for hours; what it has by then stays, as a trial that has not ended."""
-    options = ("--learning-rate", "0.005", "--fine-tune-epochs", "9999", "--time-limit", "40s")
+    options = ("--learning-rate", "0.005", "--fine-tune-epochs", "9999", "--time-limit", "90s")
+    began = time.monotonic()
     job = tune(data, tmp_path, "limit", *options, *TWO_WORKERS)
-    seen, _ = watch(nodes, job)
-    assert job.stdout
-    output = job.stdout.read()
-    assert job.returncode == 1 and "no variant ended within --time-limit 40s" in output.splitlines()[-1], output
+    hanging: list[psutil.Process] = []
+
+    def hang() -> None:
+        if not hanging and len(epochs(tmp_path, "limit")) > 1:
+            hanging.extend(nodes.workers())
+            hanging[-1].suspend()
+
+    code = job.wait(meanwhile=hang)
+    assert code == 1 and "no variant ended within --time-limit 90s" in job.output.splitlines()[-1], job.output
+    assert 90 < time.monotonic() - began < 240
     assert trials(tmp_path, "limit")["status"].tolist() == ["stopped"]
-    assert len(seen) == 2 and not any(each.is_running() for each in seen)
+    assert len(hanging) == 2 and not any(each.is_running() for each in hanging)
 
 
 def test_more_workers_than_there_is_room_for_are_refused(nodes: Nodes, data: Path, tmp_path: Path) -> None:
     refused = tune(data, tmp_path, "refused", *ONE, "--workers-per-trial", "5")
-    output, _ = refused.communicate()
-    assert refused.returncode == 2 and "room for 4; give fewer workers" in output.splitlines()[-1]
+    assert refused.wait() == 2 and "room for 4; give fewer workers" in refused.output.splitlines()[-1]
+
+
+def test_workers_killed_and_a_node_lost_in_mid_epoch_change_no_number(
+    nodes: Nodes, data: Path, tmp_path: Path
+) -> None:
+    """Two workers one after the other, then a node; and one worker takes no way through Ray Train."""
+    alone = tune(data, tmp_path, "alone", *ONE, PYTHONPATH=without_gangs(tmp_path), RAY_ADDRESS="local")
+    assert alone.wait() == 0, alone.output
+    together = tune(data, tmp_path, "together", *ONE, *TWO_WORKERS)
+    done = 0
+    for strike in (psutil.Process.kill, psutil.Process.kill, nodes.lose):
+        deadline = time.monotonic() + 200
+        while len(epochs(tmp_path, "together")) <= done and together.process.poll() is None:
+            assert time.monotonic() < deadline, together.output
+            time.sleep(0.05)
+        time.sleep(0.3)
+        workers = nodes.workers()
+        assert len(workers) == 2
+        strike(workers[-1])
+        done = len(epochs(tmp_path, "together"))
+    assert together.wait() == 0, together.output
+    assert together.output.count("died, or its node") >= 2  # the node may have been that of the trial's own process
+    ours, reference = (epochs(tmp_path, name)[[*NUMBERS]] for name in ("together", "alone"))
+    assert len(ours) == 5
+    pd.testing.assert_frame_equal(ours, reference, rtol=1e-4, atol=1e-6)
+    (row,) = trials(tmp_path, "together").to_dict("records")
+    assert (row["workers"], row["failures"]) == (2, 3)
+    assert json.loads((tmp_path / "together" / "run.json").read_text())["workers_per_trial"] == 2
+    assert "trained by 2 workers together" in (tmp_path / "together" / "report.html").read_text()
