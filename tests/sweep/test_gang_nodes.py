@@ -93,7 +93,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Job:
     """A sweep. What it prints goes into a file: a pipe that nobody reads holds it up when it is full."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     log: Path
 
     @property
@@ -120,7 +120,7 @@ def tune(data: Path, results: Path, name: str, *options: str, **environment: str
     words += ["--features", "none", "--cpus-per-trial", "1", *options]
     env, log = os.environ | environment, results / f"{name}.log"
     with log.open("w") as file:
-        process = subprocess.Popen(words, cwd=REPOSITORY, env=env, text=True, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, cwd=REPOSITORY, env=env, stdout=file, stderr=subprocess.STDOUT)
     return Job(process, log)
 
 
@@ -222,7 +222,8 @@ def test_workers_killed_and_a_node_lost_in_mid_epoch_change_no_number(
         strike(workers[-1])
         done = len(epochs(tmp_path, "together"))
     assert together.wait() == 0, together.output
-    assert together.output.count("died, or its node") >= 2  # the node may have been that of the trial's own process
+    # The node may have been that of the trial's own process.
+    assert together.output.count("died, or its node") >= 2
     ours, reference = (epochs(tmp_path, name)[[*NUMBERS]] for name in ("together", "alone"))
     assert len(ours) == 5
     pd.testing.assert_frame_equal(ours, reference, rtol=1e-4, atol=1e-6)
