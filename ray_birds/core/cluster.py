@@ -10,7 +10,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ MEMORY = {
 # Of a model's process on a GPU, and of those that decode for it or write what it gives: these count for little, so
 # that they run beside it, and are held back by what they may put into the object store.
 FED_CPUS, SIDE_CPUS = 0.5, 0.1
+_OFTEN = 1.0  # seconds between looks at what is reserved
 _PATIENCE = 10.0  # seconds for a running Ray to answer
 _GONE = (NodeDiedError, TaskUnschedulableError, WorkerCrashedError)  # what is said of a node that has just died
 
@@ -116,6 +117,25 @@ def session(verbose: bool) -> Iterator[Resources]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+@contextmanager
+def abandoned_room_freed() -> Iterator[None]:
+    """Meanwhile others get the CPUs and GPUs that an actor of this job had reserved for others when it died."""
+    over = threading.Event()
+
+    def free() -> None:
+        while not over.wait(_OFTEN):
+            with suppress(Exception):  # a Ray that does not answer is for others to tell of
+                ray_compat.free_abandoned_room()
+
+    thread = threading.Thread(target=free, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def is_running() -> bool:

@@ -9,12 +9,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ray import ActorID, PlacementGroupID
 from ray._private import ray_constants, worker
 from ray._private.authentication import authentication_token_setup
 from ray._private.services import canonicalize_bootstrap_address
+from ray._private.state import state
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray.core.generated import gcs_pb2
 from ray.experimental import internal_kv
+from ray.runtime_context import get_runtime_context
 from ray.tune.execution import class_cache
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
 def bootstrap_address() -> str | None:
@@ -82,3 +87,17 @@ def keep_from_trials(names: set[str]) -> None:
 def leave_interrupts_alone() -> None:
     """Have Tune pass on an interrupt; by itself it ends the sweep and returns as if all trials were done."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+
+
+def free_abandoned_room() -> None:
+    """Remove this job's placement groups that were made by an actor which is dead.
+
+    Ray keeps them, and the CPUs and GPUs of theirs, until the job ends. Of Ray Train's a process of its own would
+    remove them, but it asks the dashboard, which need not be there.
+    """
+    job, gone = bytes.fromhex(get_runtime_context().get_job_id()), gcs_pb2.PlacementGroupTableData.REMOVED
+    for data in state._connect_and_get_accessor().get_placement_group_table():
+        about = gcs_pb2.PlacementGroupTableData.FromString(data)
+        by_actor = about.creator_actor_id not in (b"", ActorID.nil().binary()) and not about.is_detached
+        if about.creator_job_id == job and by_actor and about.creator_actor_dead and about.state != gone:
+            remove_placement_group(PlacementGroup(PlacementGroupID(about.placement_group_id)))

@@ -45,7 +45,7 @@ def _sweep(
     data = dataset.scan(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     _show_dataset(data)
     data = folds.pooled(data) if config.folds else data
-    with cluster.session(config.verbose) as resources:
+    with cluster.session(config.verbose) as resources, cluster.abandoned_room_freed():
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
         tracking.begin(plan)

@@ -1,7 +1,9 @@
 """The private names of Ray that are used are there and do what they are used for."""
 
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +43,32 @@ def test_tune_knows_the_switch_that_leaves_interrupts_alone(monkeypatch: pytest.
     assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
     source = open(tune.__file__, encoding="utf-8").read()  # noqa: PTH123, SIM115
     assert "TUNE_DISABLE_SIGINT_HANDLER" in source and constants
+
+
+@pytest.mark.ray
+def test_what_an_actor_had_reserved_is_freed_when_it_is_dead(local_ray: None) -> None:
+    """And not what one that lives has reserved, or this process, or one that belongs to nobody."""
+    import ray
+    from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+
+    bundles = [{"memory": 1000.0}]
+
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self, lifetime: str | None = None) -> list[Any]:
+            made = placement_group(bundles, lifetime=lifetime)
+            made.wait(60)
+            return [made]
+
+    dead, alive = Maker.remote(), Maker.remote()
+    made = [ray.get(one.make.remote())[0] for one in (dead, alive)]
+    made += [ray.get(dead.make.remote("detached"))[0], placement_group(bundles)]
+    ray.kill(dead)
+    deadline = time.monotonic() + 60
+    while placement_group_table(made[0])["state"] != "REMOVED" and time.monotonic() < deadline:
+        ray_compat.free_abandoned_room()
+        time.sleep(0.1)
+    states = [placement_group_table(one)["state"] for one in made]
+    for one in made:
+        remove_placement_group(one)
+    assert states == ["REMOVED", "CREATED", "CREATED", "CREATED"]

@@ -165,17 +165,20 @@ def watch(nodes: Nodes, job: Job) -> tuple[int, set[psutil.Process], float]:
 
 
 def test_gangs_wait_for_room_and_asha_ends_the_worst(nodes: Nodes, data: Path, tmp_path: Path) -> None:
-    """Two of three have room. The last to get to a rung is worse than both, for its rate is too high."""
-    options = ("--learning-rate", "0.005", "0.004", "2.0", "--fine-tune-epochs", "2", "--select-by", "loss")
+    """Two of four have room. The last to get to a rung are worse than those, for their rates are too high.
+
+    Both are ended: what they had reserved is there for the winner's bundle.
+    """
+    options = ("--learning-rate", "0.005", "0.004", "2.0", "3.0", "--fine-tune-epochs", "2", "--select-by", "loss")
     job = tune(data, tmp_path, "asha", *options, *TWO_WORKERS, "--scheduler", "asha")
     code, seen, idle = watch(nodes, job)
     assert code == 0 and "2 at a time" in job.output, job.output
     found = trials(tmp_path, "asha")
-    assert len(found) == 3 and not found["failures"].any()
-    assert found.loc["aug-unfreeze10-lr2", "status"] == "stopped" and "finished" in set(found["status"])
+    assert len(found) == 4 and not found["failures"].any()
+    assert (found.loc[["aug-unfreeze10-lr2", "aug-unfreeze10-lr3"], "status"] == "stopped").all()
     winner = json.loads((tmp_path / "asha" / "run.json").read_text())["winner"]
     assert found.loc[winner, "status"] == "finished"
-    assert len(seen) == 6 and idle > 1  # while the winner's bundle was made
+    assert len(seen) == 8 and idle > 1  # while the winner's bundle was made
     assert not any(each.is_running() for each in seen)
 
 
