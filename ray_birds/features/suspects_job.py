@@ -83,7 +83,7 @@ def _pooled(
         _PRECISION,
     )
     features = [spec.feature(name, about.pooled, None) for name in data.splits]
-    source = Source(data, config.weights, size, _SEED, _PRECISION)
+    source = Source(data.root, config.weights, size, _SEED, _PRECISION)
     missing = {one: store.missing(uri, one) for one in features}
     wanted, free = sum(one.bytes_of(shards) for one, shards in missing.items()), store.free_bytes(uri)
     if wanted > free:
@@ -91,7 +91,7 @@ def _pooled(
             f"--features-dir {uri}: features need {wanted / 1e9:.3g} GB, the disk has {free / 1e9:.3g} GB; give "
             "another folder"
         )
-    compute.materialise(uri, missing, source, resources)
+    compute.materialise(uri, missing, data.splits, source, resources)
     values = np.empty((sum(one.rows for one in features), *about.pooled.shape), np.float16)
     end = 0
     for one in features:

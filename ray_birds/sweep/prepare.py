@@ -188,7 +188,8 @@ def _feature_spec(config: TuneConfig, name: str, inspection: Inspection, weights
 
 def _with_features(plan: Plan, resources: Resources) -> Plan:
     config = plan.config
-    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    data, verify = plan.data, config.verify_features
+    source = Source(data.root, config.weights, config.image_size, config.seed[0], config.precision)
     needed = {name: plan.needed(name) for name in plan.variants}
-    stored = compute.provide(plan.store, needed, source, resources, verify=config.verify_features)
+    stored = compute.provide(plan.store, needed, data.splits, source, resources, verify=verify)
     return dataclasses.replace(plan, stored=stored)
