@@ -9,7 +9,7 @@ import ray
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import OutputError, first_line
+from ray_birds.core.errors import OutputError
 from ray_birds.data import findings, inspect_job, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord, Judgement, fingerprint
@@ -33,12 +33,7 @@ def check_locally(config: CheckConfig, features_dir: str) -> None:
     Raises ModelError or OutputError where not.
     """
     backbones.weights_digest(config.weights)
-    try:
-        storage.check_writable(features_dir)
-    except OSError as error:
-        raise OutputError(
-            f"--features-dir {features_dir}: cannot be written ({first_line(error)}); give a folder that can"
-        ) from error
+    storage.check_writable(features_dir, "--features-dir")
 
 
 def judge(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
+from ray_birds.core.errors import ModelError, SettingsError, first_line, resumable
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle, repository
@@ -53,7 +53,7 @@ def predict(config: PredictConfig) -> Predictions:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
     asked = answer.answer(config, model)
     if config.show:
-        _check_shown()
+        storage.check_writable(storage.resolve("."), "--show", "change to one that can be written")
     if not config.output:
         return single.predict(config, model, asked)
     output = Output(storage.resolve(config.output))
@@ -64,17 +64,6 @@ def predict(config: PredictConfig) -> Predictions:
         config = config.replace(embeddings=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output, asked)
-
-
-def _check_shown() -> None:
-    """See, before the work, that --show can write. Raises OutputError where it cannot."""
-    try:
-        storage.check_writable(storage.resolve("."))
-    except OSError as error:
-        raise OutputError(
-            f"{storage.resolve('.')}: --show cannot write there ({first_line(error)}); change to one that can "
-            "be written"
-        ) from error
 
 
 def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer) -> Predictions:

@@ -151,8 +151,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
     said = comparison.compare(complete, name, config.margin, data["copies"]).sentences
-    card.write(
-        uri,
+    text = card.markdown(
         variant,
         config.weights,
         data,
@@ -162,6 +161,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         results.kept(trial.history, variant).epoch,
         comparison.compare_recall(complete, name, data),
     )
+    card.write(uri, text)
     return kept
 
 

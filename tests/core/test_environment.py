@@ -102,7 +102,7 @@ def test_folders_without_permission(birds: Path, own_birds: Path, bundles: Path,
     said = run(closed, "tune", "--data", birds, "--weights", "none")
     assert said.startswith(f"error: --results {closed}/results: cannot be written (")
     said = run(closed, "predict", "--model", bundle, "--input", photo, "--show")
-    assert said.startswith(f"error: {closed}: --show cannot write there (")
+    assert said.startswith(f"error: --show {closed}: cannot be written (")
     said = run(closed, "predict", "--model", bundle, "--input", photo, "--output", "out")
     assert said.startswith(f"error: {closed}/out: cannot be written (")
     said = run(tmp_path, "check", "--data", birds, TMPDIR=str(closed))

@@ -298,7 +298,7 @@ def test_the_lines_on_the_card_load_the_model(
         "made": [],
     }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
-    card.write(str(uri), about.variant, "none", data, scores, (), {}, 1)
+    card.write(str(uri), card.markdown(about.variant, "none", data, scores, (), {}, 1))
     assert bundle.verify(str(uri)).digest == about.digest
     code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code
