@@ -188,8 +188,7 @@ def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
     evaluation, held = tally.evaluation(), tally.held_out()
     if held is None:
         return None
-    seen = {"seen": {"images": held.seen, "accuracy": held.of_seen.to_json()}}
-    values = (evaluation.to_json() if evaluation else {"images": 0}) | seen
+    values = (evaluation.to_json() if evaluation else {"images": 0}) | held.to_json()
     output.write("_evaluation/metrics.json", (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
     if evaluation:
         output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode(tables.ENCODING))

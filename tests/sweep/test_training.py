@@ -624,17 +624,25 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     other = make("flip")
     assert other == storage.read_json(f"{directory.best}/metrics.json")
     mirrored = {split: other[split].pop("tta") for split in splits}
-    assert other == same | {"trial_valid_accuracy": 0.0}  # test-time augmentation has a place of its own
+    both = {"trial": 0.0, "kept": same["valid"]["accuracy"]["value"]}
+    assert other == same | {"accuracy_on_all_of_valid": both}  # test-time augmentation has a place of its own
 
     model = keras.saving.load_model(Path(directory.best, "model.keras"), compile=False)
     (sentence,) = wording.tta(directory.metrics() or {})
     assert sentence in Path(directory.best, "README.md").read_text(encoding="utf-8")
-    for name, split in splits.items():
+    for which, split in splits.items():
         pixels = np.stack([decode.load_known(data.uri(path), VARIANT.image_size) for path in split.paths])
         mean = (model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)) / 2
         right = np.mean(mean.argmax(axis=1) == split.labels)
-        assert mirrored[name]["method"] == "flip" and mirrored[name]["accuracy"]["value"] == right
-        assert f" {100 * right:.1f} % (" in sentence and f" on {name}, " in sentence
+        assert mirrored[which]["method"] == "flip" and mirrored[which]["accuracy"]["value"] == right
+        assert f" {100 * right:.1f} % (" in sentence and f" on {which}, " in sentence
+
+    copy = data.splits["valid"].paths[0]
+    directory.write_dataset(Inspection(data, (), {}, (), (), {"valid": (copy,), "test": ()}), "of the weights")
+    apart, right = make("none"), made.known.right
+    assert apart["test"] == same["test"] and apart["accuracy_on_all_of_valid"] == both
+    assert apart["valid"]["images"] == len(right) - 1 and apart["valid"]["seen"]["images"] == 1
+    assert apart["valid"]["accuracy"]["value"] == right[1:].mean()
 
 
 @pytest.mark.slow
