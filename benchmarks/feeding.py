@@ -24,12 +24,11 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import ray
 import tyro
 from ray.cluster_utils import Cluster
 
 from ray_birds.core import cluster, terminal
-from ray_birds.data.dataset import Dataset, Split
+from ray_birds.data.dataset import Split
 from ray_birds.features import compute, steps
 from ray_birds.features.steps import Source, Unit
 from ray_birds.features.store import Feature
@@ -107,9 +106,7 @@ def _joining(started: Cluster, options: Options) -> Iterator[None]:
 def _compute(form: str, options: Options, resources: cluster.Resources, folder: Path) -> None:
     paths = tuple(f"{number:08}.jpg" for number in range(options.images))
     numbers = np.arange(options.images)
-    data = Dataset(
-        "/images", ("a", "b"), {"train": Split("train", paths, np.zeros(len(paths), np.int32), numbers)}
-    )
+    images = {"train": Split("train", paths, np.zeros(len(paths), np.int32), numbers)}
     views = [None, *(View("light", number) for number in range(options.views))]
     features = [
         Feature("none", "train", "pooled", view, "stretch", (2,), "float16", len(paths), str(number))
@@ -127,15 +124,15 @@ def _compute(form: str, options: Options, resources: cluster.Resources, folder: 
         FedFeatureWorker=_fed(options, log),
     ):
         missing = {feature: list(range(feature.shards)) for feature in features}
-        compute.materialise(str(folder / "store"), missing, Source(data, "none", 1, 0, "float32"), resources)
+        source = Source("/images", "none", 1, 0, "float32")
+        compute.materialise(str(folder / "store"), missing, images, source, resources)
 
 
 def _alone(options: Options, log: Path) -> type:
     class FeatureWorker(compute.FeatureWorker):
-        def __init__(self, uri: str, work: compute.Work, threads: int) -> None:
-            self._uri = uri
-            self._units, source = ray.get(work[0])
-            self._decode = _Decoder(source, threads, options)
+        def __init__(self, work: compute.Work, threads: int) -> None:
+            self._work = work
+            self._decode = _Decoder(work.source, threads, options)
             self._layers: Any = _Layers(options.rate, log)
 
     return FeatureWorker
@@ -144,16 +141,16 @@ def _alone(options: Options, log: Path) -> type:
 def _decoder(options: Options) -> type:
     class ViewDecoder(compute.ViewDecoder):
         def __init__(self, work: compute.Work) -> None:
-            self._units, source = ray.get(work[0])
-            self._decode = _Decoder(source, 1, options)
+            self._work = work
+            self._decode = _Decoder(work.source, 1, options)
 
     return ViewDecoder
 
 
 def _fed(options: Options, log: Path) -> type:
     class FedFeatureWorker(compute.FedFeatureWorker):
-        def __init__(self, uri: str, work: compute.Work, threads: int) -> None:
-            super().__init__(uri, work, threads)
+        def __init__(self, work: compute.Work, threads: int) -> None:
+            super().__init__(work, threads)
             self._layers: Any = _Layers(options.rate, log)
 
     return FedFeatureWorker
@@ -165,7 +162,7 @@ class _Decoder(steps.Decoder):
         self._options = options
 
     def _decode(self, unit: Unit) -> np.ndarray:
-        count = unit.end - unit.start
+        count = len(unit.images)
         time.sleep(count * self._options.decode / 1e3 / self._threads)
         return np.zeros((count, 1, 1, 3), np.uint8)
 

@@ -67,7 +67,7 @@ _MAKERS = {"options": _options, "factors": _factors, "modules": _modules}
 def _said(settings: type[Settings]) -> dict[str, str]:
     """What is said of each option: the string below its field or, of a factor, the help of its declaration."""
     said: dict[str, str] = {}
-    for one in settings.__mro__:
+    for one in reversed(settings.__mro__):
         if one.__module__.startswith(config.__name__):
             (node,) = ast.parse(inspect.getsource(one)).body
             assert isinstance(node, ast.ClassDef)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import os
 import resource
@@ -9,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,20 +143,33 @@ def own_birds(birds: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(birds, tmp_path / "birds"))
 
 
-@pytest.fixture
-def full_disk() -> Callable[[], AbstractContextManager[None]]:
-    """`with full_disk():` no file of this process can grow beyond 100 bytes (the kernel refuses, as when full)."""
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """An image as the bytes of a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
-    @contextmanager
-    def limit() -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    return limit
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes (the kernel refuses, as when a disk is full)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def small_disk(uri: Path, size: str) -> Iterator[Path]:
+    """A real file system at `uri`, of a `size` such as 1m; the test is skipped where none can be had."""
+    uri.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(uri)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a small file system here")
+    yield uri
+    subprocess.run(["umount", "-l", str(uri)], check=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from ray_birds.config.images import check_labels, check_size
+from ray_birds.config.images import LabelledImages, check_size
 from ray_birds.config.predict import Tta
 from ray_birds.core.settings import Settings, check, option
 from ray_birds.sweep import factors
@@ -40,22 +40,10 @@ ARTICLE: tuple[dict[str, Any], ...] = (
 
 
 @dataclass(frozen=True)
-class _Sweep(Settings):
+class _Sweep(LabelledImages):
     data: str = ""
     """Folder with train/, valid/ and test/, each with one folder per class, or with shards (.tar, .parquet); train
     alone will do. With --labels any folder of images."""
-    labels: str = ""
-    """Table of labels, .csv or .parquet, with the columns path (below --data, absolute or a URI), label and, where
-    splits are given, split."""
-    columns: tuple[str, ...] = ()
-    """Columns of --labels that have other names, such as path=filepath label=species."""
-    group_by: str = ""
-    """Images that belong together (of one burst, place or animal) and stay on one side of a split: a column of
-    --labels, by default group where there is one; or folder:1, the first folder below the class's or, with
-    --labels, below --data; or burst:30, photographs of one folder and camera, each at most 30 s after the one
-    before."""
-    exclude_class: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Leave this class out of all splits; may be given several times."""
     valid_share: float = 0.1
     """Share of train's images that validation takes, class by class, where there is no valid/."""
     test_share: float = 0.1
@@ -164,8 +152,6 @@ class TuneConfig(_Factors):
     """What frozen layers and trials compute in; the mixed ones are faster on a GPU. The best model is float32."""
     max_failures: int = 10
     """How often a trial whose process or node dies is retried from its last epoch."""
-    max_bytes: int = 100_000_000
-    """Files larger than this are not read: they count as unreadable images."""
     max_bad_images: float = 0.01
     """Share of images that may be unreadable (they are left out and listed) before the sweep refuses to start."""
     margin: float = 1.0
@@ -187,6 +173,7 @@ class TuneConfig(_Factors):
         def __init__(self, **options: Any) -> None: ...
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, about in factors.factors(self.variant).items():
             _check_values(name, self.grid[name], about)
         check_size(self.image_size)
@@ -196,7 +183,6 @@ class TuneConfig(_Factors):
         check(0 < self.valid_share < 1, f"--valid-share {self.valid_share}: expected a share above 0, such as 0.1")
         check(0 <= self.test_share < 1, f"--test-share {self.test_share}: expected a share from 0, such as 0.1")
         check(self.valid_share + self.test_share < 1, "--valid-share and --test-share leave nothing to train on")
-        check_labels(self.labels, self.columns, self.group_by)
         self._check_folds()
         for name in ("samples", "augment_views", "patience", "max_failures", "split_seed"):
             value = getattr(self, name)
@@ -210,7 +196,6 @@ class TuneConfig(_Factors):
             0 <= self.warmup_epochs <= self.tuning_epochs,
             f"--warmup-epochs {self.warmup_epochs}: expected 0 to --fine-tune-epochs",
         )
-        check(self.max_bytes >= 1, f"--max-bytes {self.max_bytes}: expected at least 1")
         check(0 <= self.max_bad_images <= 1, f"--max-bad-images {self.max_bad_images}: a share from 0 to 1")
         check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "--gpus-per-trial: expected 0 or more")
         share = self.gpus_per_trial or 0.0

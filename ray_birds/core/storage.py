@@ -28,7 +28,7 @@ from urllib.parse import unquote
 from pyarrow import fs
 
 from ray_birds.core import stores
-from ray_birds.core.errors import DataError, OutputError, SettingsError
+from ray_birds.core.errors import DataError, OutputError, SettingsError, first_line
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _UTF8 = sys.getfilesystemencoding() == "utf-8"
@@ -294,12 +294,18 @@ def kept_as_it_was(folder: str) -> Iterator[None]:
                 path.rmdir()
 
 
-def check_writable(folder: str) -> None:
-    """Write a file in a folder, which may be new, and remove both again. Raises OSError."""
+def check_writable(folder: str, option: str, instead: str = "give a folder that can") -> None:
+    """Write a file in a folder, which may be new, and remove both again.
+
+    Raises OutputError where that fails, which names the `option` that asks for it and says what to do `instead`.
+    """
     token = join(folder, f".seen-{secrets.token_hex(8)}")
-    with kept_as_it_was(folder):
-        write(token, b"")
-        remove_file(token)
+    try:
+        with kept_as_it_was(folder):
+            write(token, b"")
+            remove_file(token)
+    except OSError as error:
+        raise OutputError(f"{option} {folder}: cannot be written ({first_line(error)}); {instead}") from error
 
 
 def read_json(uri: str) -> Any:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
-from ray_birds.core.errors import OutputError, first_line
+from ray_birds.core.errors import OutputError
 from ray_birds.data import findings, groups, inspect_job, near_duplicates
 from ray_birds.data.dataset import Dataset, survey
 from ray_birds.data.inspection import Finding, ImageRecord, Judgement
@@ -117,15 +117,10 @@ def _places(config: CheckConfig, dataset: Dataset, features: str) -> tuple[dict[
 def _output(folder: str) -> str:
     """Where the check is written; an earlier check there is replaced, nothing else is."""
     uri = storage.resolve(folder)
-    try:
-        there = next((name for name in _FILES if storage.exists(storage.join(uri, name))), "")
-        if there and not _is_check(storage.join(uri, _FILES[0])):
-            raise OutputError(f"{storage.join(uri, there)}: is not of an earlier check; choose another --output")
-        storage.check_writable(uri)
-    except OSError as error:
-        raise OutputError(
-            f"--output {uri}: cannot be written ({first_line(error)}); choose another folder"
-        ) from error
+    storage.check_writable(uri, "--output")
+    there = next((name for name in _FILES if storage.exists(storage.join(uri, name))), "")
+    if there and not _is_check(storage.join(uri, _FILES[0])):
+        raise OutputError(f"{storage.join(uri, there)}: is not of an earlier check; choose another --output")
     return uri
 
 

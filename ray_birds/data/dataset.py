@@ -36,6 +36,10 @@ class Split:
         chosen = tuple(path for path, wanted in zip(self.paths, keep, strict=True) if wanted)
         return dataclasses.replace(self, paths=chosen, labels=self.labels[keep], numbers=self.numbers[keep])
 
+    def part(self, start: int, end: int) -> "Split":
+        """The images of the rows from `start` to `end`."""
+        return Split(self.name, self.paths[start:end], self.labels[start:end], self.numbers[start:end])
+
 
 @dataclass(frozen=True)
 class Dataset:

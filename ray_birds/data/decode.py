@@ -77,16 +77,8 @@ def read(uri: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, str]:
         return members.read_up_to(uri, max_bytes), ""
     except storage.TooLargeError as error:
         return b"", f"too large: {error.size:,} bytes, over {max_bytes:,}"
-    except FileNotFoundError:
-        return b"", "file has vanished"
-    except PermissionError:
-        return b"", "no permission to read the file"
-    except UnicodeEncodeError:
-        return b"", "the file's name is not UTF-8"
-    except MemoryError:
-        return b"", "too large for memory"
     except Exception as error:  # an OSError, or a key that Arrow's file system does not take
-        return b"", f"cannot be read: {first_line(error)}"
+        return b"", formats.unread(error)
 
 
 def load(

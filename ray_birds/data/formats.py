@@ -2,6 +2,8 @@
 
 import re
 
+from ray_birds.core.errors import first_line
+
 # A JPEG with a second image behind it (MPO), as many telephones make it, begins as a JPEG.
 READ = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIC", "JPEG XL")  # the last two with extras
 READ_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF, HEIC or JPEG XL"
@@ -59,6 +61,20 @@ _BEGINNINGS = {
 _BEGINNING = re.compile(
     b"|".join(b"(?P<k%d>%b)" % (number, text) for number, text in enumerate(_BEGINNINGS.values())), re.DOTALL
 )
+
+
+def unread(error: Exception) -> str:
+    """Why the bytes of a file cannot be had, in words of its row."""
+    match error:
+        case FileNotFoundError():
+            return "file has vanished"
+        case PermissionError():
+            return "no permission to read the file"
+        case UnicodeEncodeError():
+            return NOT_UTF8
+        case MemoryError():
+            return "too large for memory"
+    return f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
 
 
 def by_content(data: bytes) -> str:

@@ -334,7 +334,7 @@ def _open_shards(tree: Tree, paths: list[str]) -> tuple[list[str], dict[str, pa.
     opened: list[str] = []
     inside: dict[str, pa.StringArray] = {}
     others: list[Aside] = []
-    for path, shard in zip(paths, prefetch(_contents, map(tree.uri, paths), _REQUESTS), strict=True):
+    for path, shard in zip(paths, prefetch(contents, map(tree.uri, paths), _REQUESTS), strict=True):
         if isinstance(shard, str):
             opened.append(path)
             others.append(Aside(path, shard, True))
@@ -347,11 +347,12 @@ def _open_shards(tree: Tree, paths: list[str]) -> tuple[list[str], dict[str, pa.
     return opened, inside, others
 
 
-def _contents(uri: str) -> members.Shard | str:
+def contents(uri: str) -> members.Shard | str:
+    """What is in a shard, or why it cannot be read."""
     try:
         return members.contents(uri)
     except OSError as error:
-        return f"cannot be read: {error.strerror or first_line(error)}"
+        return formats.unread(error)
 
 
 def _by_folder(shard: str, names: pa.StringArray, tree: Tree) -> dict[str, pa.StringArray]:
@@ -392,8 +393,6 @@ def look(uri: str) -> str:
                 beginning = file.read(formats.BEGINNING)
         else:
             beginning = storage.read(uri, formats.BEGINNING)
-    except FileNotFoundError:
-        return "file has vanished"
     except (OSError, ValueError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
+        return formats.unread(error)
     return "" if formats.by_content(beginning) else formats.NOT_AN_IMAGE

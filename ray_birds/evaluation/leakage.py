@@ -63,12 +63,8 @@ class HeldOut:
         return f"{headline} {left_out(self.seen, self.images, self.of_all.value)}" if self.seen else headline
 
     def to_json(self) -> dict[str, Any]:
-        """For metrics.json: images, copies, accuracy_without_copies."""
-        return {
-            "images": self.images,
-            "copies": self.seen,
-            "accuracy_without_copies": self.accuracy.to_json(),
-        }
+        """For metrics.json, beside the scores of the others: how many were seen, and their accuracy."""
+        return {"seen": {"images": self.seen, "accuracy": self.of_seen.to_json()}}
 
 
 def held_out(name: str, correct: np.ndarray, seen: np.ndarray | None = None) -> HeldOut:
@@ -94,6 +90,11 @@ def copied(paths: Sequence[str], copies: Iterable[str]) -> np.ndarray:
     """(n,) bool: which of `paths` are among the `copies`."""
     known = set(copies)
     return np.array([path in known for path in paths], bool)
+
+
+def counted(seen: np.ndarray) -> np.ndarray:
+    """(n,) bool: the images that scores are of, those not `seen` (n,) bool; or all, where there are no others."""
+    return np.ones(len(seen), bool) if seen.all() else ~seen
 
 
 def share(value: float, images: float) -> str:

@@ -244,7 +244,9 @@ def _limits(found: "Significance") -> list[str]:
 def _elsewhere(found: "Significance") -> list[str]:
     """Where copies do count."""
     if (found.copies and not found.nothing_new) or (found.test and found.test.seen):
-        return ["Scores in tables and charts are of all images, copies too, where they do not say otherwise."]
+        return [
+            "Tables and charts of the variants are of all images, copies too, where they do not say otherwise."
+        ]
     return []
 
 

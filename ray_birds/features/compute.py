@@ -7,7 +7,7 @@ faster than a few threads decode them, so pools of their own feed it.
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import ray
@@ -15,6 +15,7 @@ import ray.data
 
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.prefetch import REQUESTS
+from ray_birds.data.dataset import Split
 from ray_birds.features import steps, store
 from ray_birds.features.steps import Source, Unit
 from ray_birds.features.store import Effort, Feature
@@ -26,7 +27,14 @@ _DISK_SHARE = 0.95  # of the free space, the most that a store may fill
 
 Map = Callable[[dict[str, Any]], dict[str, Any]]
 FlatMap = Callable[[dict[str, Any]], list[dict[str, Any]]]
-Work = list["ray.ObjectRef[Any]"]  # units and their source, in a list: fetched by the actor itself
+
+
+class Work(NamedTuple):
+    """What workers are given. Each fetches a unit to compute it, and so holds the paths of its images alone."""
+
+    uri: str
+    source: Source
+    units: list["ray.ObjectRef[Unit]"]
 
 
 class Pass(NamedTuple):
@@ -41,15 +49,17 @@ class Pass(NamedTuple):
 def provide(
     uri: str,
     needed: dict[str, list[Feature]],
+    images: Mapping[str, Split],
     source: Source,
     resources: cluster.Resources,
     *,
     verify: bool = False,
 ) -> frozenset[str]:
-    """Fill the store at `uri` with what each trial needs, the least demanding first while the disk has room.
+    """Fill the store at `uri` with what each trial needs of the `images`, by split, while the disk has room.
 
-    `verify` compares all that is there with its digests, also what was found whole before. Returns the names of
-    the trials that find all they need there. Raises as `materialise` does.
+    The least demanding trials come first. `verify` compares all that is there with its digests, also what was
+    found whole before. Returns the names of the trials that find all they need there. Raises as `materialise`
+    does.
     """
     free = _DISK_SHARE * store.free_bytes(uri)
     chosen: dict[Feature, list[int]] = {}  # and the numbers of the shards that it misses
@@ -72,16 +82,22 @@ def provide(
         chosen.update(new)
     size = sum(feature.size for feature in chosen)
     terminal.say(f"Feature store {uri}: {size / 1e9:.3f} GB, of which {total / 1e9:.3f} GB are to be computed")
-    materialise(uri, chosen, source, resources)
+    materialise(uri, chosen, images, source, resources)
     return frozenset(stored)
 
 
-def materialise(uri: str, missing: dict[Feature, list[int]], source: Source, resources: cluster.Resources) -> None:
-    """Make the missing shards of each feature in the store at `uri`.
+def materialise(
+    uri: str,
+    missing: dict[Feature, list[int]],
+    images: Mapping[str, Split],
+    source: Source,
+    resources: cluster.Resources,
+) -> None:
+    """Make the missing shards of each feature of the `images`, by split, in the store at `uri`.
 
     Raises OutputError when the disk is full, ModelError where weights cannot be had.
     """
-    units = _units(missing)
+    units = _units(missing, images)
     efforts = _efforts(_run(uri, units, source, resources)) if units else {}
     for feature in missing:
         store.finish(uri, feature, efforts.get(feature))
@@ -95,7 +111,7 @@ def _efforts(passes: list[Pass]) -> dict[Feature, Effort]:
     parts: dict[Feature, list[tuple[int, float, bool]]] = defaultdict(list)
     for unit, views, seconds, warm in passes:
         for feature in (feature for view in views for feature in unit.views[view]):
-            parts[feature].append((unit.end - unit.start, seconds / len(views), warm))
+            parts[feature].append((len(unit.images), seconds / len(views), warm))
     return {feature: _effort(feature, some) for feature, some in parts.items()}
 
 
@@ -107,17 +123,17 @@ def _effort(feature: Feature, parts: list[tuple[int, float, bool]]) -> Effort:
     return Effort(spent / rows * feature.rows, rate)
 
 
-def _units(missing: dict[Feature, list[int]]) -> list[Unit]:
+def _units(missing: dict[Feature, list[int]], images: Mapping[str, Split]) -> list[Unit]:
     """Missing shards grouped so that each image is decoded once and each view goes through once."""
-    groups: dict[tuple[str, str, Resize, int], dict[View | None, list[Feature]]]
-    groups = defaultdict(lambda: defaultdict(list))
-    spans: dict[tuple[str, str, Resize, int], tuple[int, int]] = {}
+    units: dict[tuple[str, str, Resize, int], Unit] = {}
     for feature, shards in missing.items():
         for shard in shards:
-            key = (feature.backbone, feature.split, feature.resize, shard)
-            groups[key][feature.view].append(feature)
-            spans[key] = feature.span(shard)
-    return [Unit(*key, *spans[key], dict(groups[key])) for key in sorted(groups)]
+            key = feature.backbone, feature.split, feature.resize, shard
+            if key not in units:
+                part = images[feature.split].part(*feature.span(shard))
+                units[key] = Unit(feature.backbone, feature.resize, shard, part, {})
+            units[key].views.setdefault(feature.view, []).append(feature)
+    return [units[key] for key in sorted(units)]
 
 
 def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resources) -> list[Pass]:
@@ -125,9 +141,9 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
     passes = []
     threads = min(_ACTOR_CPUS, resources.node_cpus)
     jobs = ray.data.from_items([{"unit": number} for number in range(len(units))], override_num_blocks=len(units))
-    work = [ray.put((units, source))]
+    work = Work(uri, source, [ray.put(unit) for unit in units])
     run = _fed if resources.gpus else _fused
-    done = run(jobs, uri, work, units, resources, threads)
+    done = run(jobs, work, units, resources, threads)
     needs = "a free GPU" if resources.gpus else f"a node with {threads} free CPU(s)"
     with (
         terminal.progress("Frozen layers", sum(unit.passes for unit in units), "images", needs=needs) as meter,
@@ -137,23 +153,18 @@ def _run(uri: str, units: list[Unit], source: Source, resources: cluster.Resourc
             unit = units[row["unit"]]
             views = [list(unit.views)[number] for number in row["views"]]
             passes.append(Pass(unit, views, row["seconds"], row["warm"]))
-            meter.advance(len(views) * (unit.end - unit.start))
+            meter.advance(len(views) * len(unit.images))
     return passes
 
 
 def _fused(
-    jobs: ray.data.Dataset,
-    uri: str,
-    work: Work,
-    units: list[Unit],
-    resources: cluster.Resources,
-    threads: int,
+    jobs: ray.data.Dataset, work: Work, units: list[Unit], resources: cluster.Resources, threads: int
 ) -> ray.data.Dataset:
     """All steps of a unit in one process, whose threads decode for it."""
     actors = min(max(1, resources.cpus // threads), len(units))
     return jobs.map(
         cast(Map, FeatureWorker),
-        fn_constructor_args=(uri, work, threads),
+        fn_constructor_args=(work, threads),
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=threads,
         max_restarts=_RETRIES,
@@ -162,12 +173,7 @@ def _fused(
 
 
 def _fed(
-    jobs: ray.data.Dataset,
-    uri: str,
-    work: Work,
-    units: list[Unit],
-    resources: cluster.Resources,
-    threads: int,
+    jobs: ray.data.Dataset, work: Work, units: list[Unit], resources: cluster.Resources, threads: int
 ) -> ray.data.Dataset:
     """Decoders on all CPUs make the views, one after the other, for the processes that hold a GPU each.
 
@@ -183,7 +189,7 @@ def _fed(
         **retries,
     ).map(
         cast(Map, FedFeatureWorker),
-        fn_constructor_args=(uri, work, threads),
+        fn_constructor_args=(work, threads),
         compute=pools.fed,
         num_cpus=cluster.FED_CPUS,
         num_gpus=1,
@@ -199,17 +205,16 @@ class FeatureWorker:
     It says how many seconds each took, and whether it was `warm`: whether no function had to be compiled for it.
     """
 
-    def __init__(self, uri: str, work: Work, threads: int) -> None:
-        self._uri = uri
-        self._units, source = ray.get(work[0])
-        self._decode = steps.Decoder(source, threads)
-        self._layers = steps.FrozenLayers(source, threads)
+    def __init__(self, work: Work, threads: int) -> None:
+        self._work = work
+        self._decode = steps.Decoder(work.source, threads)
+        self._layers = steps.FrozenLayers(work.source, threads)
 
     def __call__(self, row: dict[str, int]) -> dict[str, Any]:
-        _check_seen(self._uri)
-        unit = self._units[row["unit"]]
+        _check_seen(self._work.uri)
+        unit = ray.get(self._work.units[row["unit"]])
         start, compiled = time.monotonic(), self._layers.compiled
-        steps.compute(self._uri, unit, self._decode, self._layers)
+        steps.compute(self._work.uri, unit, self._decode, self._layers)
         warm = self._layers.compiled == compiled
         return row | {"views": list(range(len(unit.views))), "seconds": time.monotonic() - start, "warm": warm}
 
@@ -218,33 +223,32 @@ class ViewDecoder:
     """An actor of Ray Data's: the views of the units whose numbers it is given, a row for each."""
 
     def __init__(self, work: Work) -> None:
-        self._units, source = ray.get(work[0])
-        is_local = storage.is_local(source.dataset.root)
-        self._decode = steps.Decoder(source, threads=1 if is_local else REQUESTS)
+        self._work = work
+        is_local = storage.is_local(work.source.root)
+        self._decode = steps.Decoder(work.source, threads=1 if is_local else REQUESTS)
 
     def __call__(self, row: dict[str, int]) -> Iterator[dict[str, Any]]:
-        for number, pixels in enumerate(self._decode(self._units[row["unit"]])):
+        for number, pixels in enumerate(self._decode(ray.get(self._work.units[row["unit"]]))):
             yield row | {"view": number, "pixels": pixels}
 
 
 class FedFeatureWorker:
     """As FeatureWorker, of views that others made; the seconds are those of the layers alone."""
 
-    def __init__(self, uri: str, work: Work, threads: int) -> None:
-        self._uri = uri
-        self._units, source = ray.get(work[0])
-        self._layers = steps.FrozenLayers(source, threads)
+    def __init__(self, work: Work, threads: int) -> None:
+        self._work = work
+        self._layers = steps.FrozenLayers(work.source, threads)
         self._turn = threading.Lock()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        _check_seen(self._uri)
-        unit, number = self._units[row["unit"]], row["view"]
+        _check_seen(self._work.uri)
+        unit, number = ray.get(self._work.units[row["unit"]]), row["view"]
         features = list(unit.views.values())[number]
         with self._turn:
             start, compiled = time.monotonic(), self._layers.compiled
             values = self._layers(unit.backbone, features, row["pixels"])
             seconds, warm = time.monotonic() - start, self._layers.compiled == compiled
-        steps.write(self._uri, unit, values)
+        steps.write(self._work.uri, unit, values)
         return {"unit": row["unit"], "views": [number], "seconds": seconds, "warm": warm}
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ray_birds.core import storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode
-from ray_birds.data.dataset import Dataset
+from ray_birds.data.dataset import Split
 from ray_birds.features import store
 from ray_birds.features.store import Feature
 from ray_birds.model import backbones, cut, device
@@ -29,27 +30,25 @@ BATCH = 32  # images per forward pass
 
 @dataclass(frozen=True)
 class Unit:
-    """One shard of one split with one backbone: rows `start` to `end`, and the features missing, by view."""
+    """One shard of one split with one backbone: the images of its rows, and the features missing, by view."""
 
     backbone: str
-    split: str
     resize: Resize
     shard: int
-    start: int
-    end: int
+    images: Split
     views: dict[View | None, list[Feature]]
 
     @property
     def passes(self) -> int:
         """Images times views that go through the backbone."""
-        return (self.end - self.start) * len(self.views)
+        return len(self.images) * len(self.views)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where features come from: the images, the weights and the size they are made with."""
+    """Where features come from: the data set's folder, the weights and the size they are made with."""
 
-    dataset: Dataset
+    root: str
     weights: str
     image_size: int
     augment_seed: int
@@ -70,20 +69,18 @@ class Decoder:
 
     def _decode(self, unit: Unit) -> np.ndarray:
         """(n, size, size, 3) uint8 of the unit's rows."""
-        dataset, size = self._source.dataset, self._source.image_size
-        paths = dataset.splits[unit.split].paths[unit.start : unit.end]
+        root, size, paths = self._source.root, self._source.image_size, unit.images.paths
         images = prefetch(
-            lambda path: decode.load_known(dataset.uri(path), size, unit.resize), paths, self._threads
+            lambda path: decode.load_known(storage.at(root, path), size, unit.resize), paths, self._threads
         )
         return np.fromiter(images, np.dtype((np.uint8, (size, size, 3))), len(paths))
 
     def _draw(self, unit: Unit, pixels: np.ndarray, view: View | None) -> np.ndarray:
         if view is None:
             return pixels
-        numbers = self._source.dataset.splits[unit.split].numbers[unit.start : unit.end]
         seed = self._source.augment_seed
         policy = augment.POLICIES[view.policy]
-        pairs = zip(pixels, numbers, strict=True)
+        pairs = zip(pixels, unit.images.numbers, strict=True)
         return np.stack([augment.view(image, seed, int(n), view.number, policy) for image, n in pairs])
 
 

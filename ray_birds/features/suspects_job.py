@@ -9,7 +9,7 @@ import ray
 from ray_birds.config import CheckConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import OutputError, first_line
+from ray_birds.core.errors import OutputError
 from ray_birds.data import findings, inspect_job, neighbours
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import ImageRecord, Judgement, fingerprint
@@ -33,12 +33,7 @@ def check_locally(config: CheckConfig, features_dir: str) -> None:
     Raises ModelError or OutputError where not.
     """
     backbones.weights_digest(config.weights)
-    try:
-        storage.check_writable(features_dir)
-    except OSError as error:
-        raise OutputError(
-            f"--features-dir {features_dir}: cannot be written ({first_line(error)}); give a folder that can"
-        ) from error
+    storage.check_writable(features_dir, "--features-dir")
 
 
 def judge(
@@ -83,7 +78,7 @@ def _pooled(
         _PRECISION,
     )
     features = [spec.feature(name, about.pooled, None) for name in data.splits]
-    source = Source(data, config.weights, size, _SEED, _PRECISION)
+    source = Source(data.root, config.weights, size, _SEED, _PRECISION)
     missing = {one: store.missing(uri, one) for one in features}
     wanted, free = sum(one.bytes_of(shards) for one, shards in missing.items()), store.free_bytes(uri)
     if wanted > free:
@@ -91,7 +86,7 @@ def _pooled(
             f"--features-dir {uri}: features need {wanted / 1e9:.3g} GB, the disk has {free / 1e9:.3g} GB; give "
             "another folder"
         )
-    compute.materialise(uri, missing, source, resources)
+    compute.materialise(uri, missing, data.splits, source, resources)
     values = np.empty((sum(one.rows for one in features), *about.pooled.shape), np.float16)
     end = 0
     for one in features:

@@ -157,12 +157,7 @@ def _load(model: "keras.Model", name: str, weights: str) -> None:
     """Load a weight file into `model` so that it computes what the same weights do as "imagenet"."""
     from keras import layers
 
-    try:
-        data = storage.read(storage.resolve(weights))
-    except OSError as error:
-        raise ModelError(
-            f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file"
-        ) from error
+    data = _read(weights)
     try:
         with storage.temporary_file(
             data, suffix=".weights.h5" if weights.endswith(".weights.h5") else ".h5"
@@ -189,8 +184,12 @@ def weights_digest(weights: str) -> str:
     """What stands for the weights in a store's key; the file's content, or the name under Keras's version."""
     if weights in ("imagenet", "none"):
         return storage.digest([weights, importlib.metadata.version("keras")])
+    return storage.digest([_read(weights)])
+
+
+def _read(weights: str) -> bytes:
     try:
-        return storage.digest([storage.read(storage.resolve(weights))])
+        return storage.read(storage.resolve(weights))
     except OSError as error:
         raise ModelError(
             f"--weights {weights}: cannot be read; expected imagenet, none or a Keras file"

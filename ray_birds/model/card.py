@@ -26,19 +26,8 @@ _WEAK = 10  # classes in the table
 _PAIRS = 5  # confused pairs in the line below it
 
 
-def write(
-    uri: str,
-    variant: Variant,
-    weights: str,
-    data: dict[str, Any],
-    evaluations: dict[str, Evaluation],
-    said: Sequence[str],
-    selective: dict[str, Any],
-    epoch: int,
-    recalls: Recalls | None = None,
-) -> None:
+def write(uri: str, text: str) -> None:
     """Write the card into the bundle at `uri`; the bundle's digest does not cover it."""
-    text = markdown(variant, weights, data, evaluations, said, selective, epoch, recalls)
     storage.write(storage.join(uri, CARD), text.encode())
 
 

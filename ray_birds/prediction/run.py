@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_birds.config import PredictConfig
 from ray_birds.core import cluster, lock, storage, tables, terminal
-from ray_birds.core.errors import ModelError, OutputError, SettingsError, first_line, resumable
+from ray_birds.core.errors import ModelError, SettingsError, first_line, resumable
 from ray_birds.data import decode
 from ray_birds.evaluation import metrics
 from ray_birds.model import bundle, repository
@@ -53,7 +53,7 @@ def predict(config: PredictConfig) -> Predictions:
         raise ModelError(f"{model.uri}: its digest is {model.digest}, not --model-digest {config.model_digest}")
     asked = answer.answer(config, model)
     if config.show:
-        _check_shown()
+        storage.check_writable(storage.resolve("."), "--show", "change to one that can be written")
     if not config.output:
         return single.predict(config, model, asked)
     output = Output(storage.resolve(config.output))
@@ -64,17 +64,6 @@ def predict(config: PredictConfig) -> Predictions:
         config = config.replace(embeddings=True)
     with lock.held(output.uri), resumable(f"--output {config.output} --resume continues"):
         return _predict(config, model, output, asked)
-
-
-def _check_shown() -> None:
-    """See, before the work, that --show can write. Raises OutputError where it cannot."""
-    try:
-        storage.check_writable(storage.resolve("."))
-    except OSError as error:
-        raise OutputError(
-            f"{storage.resolve('.')}: --show cannot write there ({first_line(error)}); change to one that can "
-            "be written"
-        ) from error
 
 
 def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer) -> Predictions:
@@ -199,8 +188,7 @@ def _evaluate(output: Output, tally: Tally) -> metrics.Evaluation | None:
     evaluation, held = tally.evaluation(), tally.held_out()
     if held is None:
         return None
-    seen = {"seen": {"images": held.seen, "accuracy": held.of_seen.to_json()}}
-    values = (evaluation.to_json() if evaluation else {"images": 0}) | seen
+    values = (evaluation.to_json() if evaluation else {"images": 0}) | held.to_json()
     output.write("_evaluation/metrics.json", (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
     if evaluation:
         output.write("_evaluation/per_class.csv", evaluation.per_class_csv().encode(tables.ENCODING))

@@ -107,6 +107,11 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, x=0, pad=8)
 
 
+def legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """What the marks and colours of `axes` stand for, below the figure."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)
+
+
 def stacked(axes: Axes, starts: np.ndarray, width: float, parts: Iterable[tuple[str, str, np.ndarray]]) -> None:
     """Bars one upon another, from `starts` (n,) to the right: (label, colour, heights (n,)) of each part that is
     not 0 everywhere."""

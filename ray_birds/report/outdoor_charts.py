@@ -30,7 +30,7 @@ def by_hour(names: Sequence[str], hours: np.ndarray) -> Chart:
         axes.set_xlabel("hour of the day, by the camera's clock")
         axes.set_ylabel("images")
         charts.title(axes, "Predictions by hour")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        charts.legend(figure, axes, 2)
 
     return charts.draw("hours", "Number of images by hour of the day", WIDTH, 3.2, paint)
 

@@ -125,7 +125,7 @@ def certainty(labelled: Certainty, unlabelled: Certainty | None = None) -> Chart
         axes.set_xlabel("probability of the prediction")
         axes.set_ylabel("images")
         charts.title(axes, "How certain the predictions are")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        charts.legend(figure, axes, 3)
 
     return charts.draw("certainty", "Number of images by certainty", WIDTH, 2.9, paint)
 
@@ -156,7 +156,7 @@ def reliability(seen: Certainty) -> Chart:
         axes.set_xlabel("mean probability of the prediction")
         axes.set_ylabel("share that is right; above: images")
         charts.title(axes, "Can its certainty be believed?")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        charts.legend(figure, axes, 2)
 
     return charts.draw("reliability", "Accuracy by certainty", WIDTH, 3.2, paint)
 
@@ -184,7 +184,7 @@ def coverage(labelled: Certainty, threshold: float | None) -> Chart:
         axes.set_xlabel("coverage: share of the images, the most certain first")
         axes.set_ylabel("accuracy among them")
         charts.title(axes, "Coverage against accuracy")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        charts.legend(figure, axes, 3)
 
     return charts.draw("coverage", "Accuracy by coverage", WIDTH, 2.9, paint)
 

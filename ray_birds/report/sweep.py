@@ -10,6 +10,7 @@ import numpy as np
 from ray_birds.core import storage
 from ray_birds.data.table import Labels
 from ray_birds.evaluation import calibration, metrics
+from ray_birds.evaluation.leakage import copied, counted
 from ray_birds.evaluation.metrics import Estimate
 from ray_birds.report import effects, score_charts, sweep_charts
 from ray_birds.report.charts import Chart
@@ -36,7 +37,7 @@ def write_sweep_report(sweep: Results) -> str:
     config = sweep.config
     album = Album(sweep.dataset["root"], config.exclude_class, sweep.splits, Labels.of(config))
     split, rows = winner_rows(sweep)
-    scores, certainty = winner_scores(rows, split, sweep.dataset["classes"]) if rows else (None, None)
+    scores, certainty = winner_scores(sweep, rows, split) if rows else (None, None)
     values: dict[str, Any] = {
         "sweep": sweep,
         "trials": trials,
@@ -107,13 +108,17 @@ def winner_rows(sweep: Results) -> tuple[str, Predictions | None]:
     return "test", sweep.winner.test
 
 
-def winner_scores(rows: Predictions, split: str, classes: list[str]) -> tuple[Scores, Chart]:
-    """Scores of `rows`, and the chart of their certainty."""
+def winner_scores(sweep: Results, rows: Predictions, split: str) -> tuple[Scores, Chart]:
+    """Scores of `rows` that are no copies, and the chart of their certainty."""
+    classes = sweep.dataset["classes"]
     index = {name: number for number, name in enumerate(classes)}
-    labels, predictions = (np.array([index[name] for name in names]) for names in (rows.label, rows.prediction))
-    seen = calibration.certainty(rows.probability, rows.correct)
+    copies = sweep.dataset["copies"].get("test" if split == "test" else "valid", ())
+    new = counted(copied(rows.path.tolist(), copies))
+    columns = rows.label[new], rows.prediction[new]
+    labels, predictions = (np.array([index[name] for name in names]) for names in columns)
+    seen = calibration.certainty(rows.probability[new], rows.correct[new])
     evaluation = metrics.evaluate(labels, predictions, classes)
-    return score(evaluation, seen, split), score_charts.certainty(seen)
+    return score(evaluation, seen, split + ", copies left out" * (not new.all())), score_charts.certainty(seen)
 
 
 def _variants_chart(

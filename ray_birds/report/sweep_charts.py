@@ -31,7 +31,7 @@ def comparison(
         charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy, with 95 % interval (Wilson)")
         charts.title(axes, "Accuracy of each variant")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        charts.legend(figure, axes, 2)
 
     return charts.draw(
         "variants", "Accuracy of each variant with its interval", WIDTH, 1.1 + ROW * len(names), paint
@@ -91,7 +91,7 @@ def curves(trial: Trial, limits: tuple[float, float, float]) -> Chart:
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.suptitle(trial.name, x=0.01, ha="left", fontsize=9, fontweight="bold")
-        figure.legend(*below.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        charts.legend(figure, below, 3)
 
     return charts.draw(f"curves-{trial.name}", f"Accuracy and loss of {trial.name} by epoch", WIDTH, 3.9, paint)
 
@@ -141,7 +141,7 @@ def over_fitting(gaps: Sequence[Gap]) -> Chart:
         charts.percent(axes.xaxis)
         axes.set_xlabel("accuracy in the epoch that is kept")
         charts.title(axes, "Over-fitting: training minus validation")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        charts.legend(figure, axes, 2)
 
     return charts.draw(
         "over-fitting", "Gap of training and validation accuracy", WIDTH, 1.1 + ROW * len(gaps), paint

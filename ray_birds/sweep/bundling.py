@@ -18,7 +18,7 @@ from ray_birds.data.dataset import Dataset, Split
 from ray_birds.data.inspection import Folds
 from ray_birds.data.table import Labels
 from ray_birds.evaluation import metrics, ood, selective, wording
-from ray_birds.evaluation.leakage import HeldOut, copied, held_out
+from ray_birds.evaluation.leakage import HeldOut, copied, counted, held_out
 from ray_birds.evaluation.selective import Known
 from ray_birds.evaluation.temperature import apply, fit
 from ray_birds.model import backbones, bundle, card, device, head, hub
@@ -29,7 +29,8 @@ from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
 
-TRIAL = "trial_valid_accuracy"  # in metrics.json, where it is not that of the model that is kept
+# In metrics.json: accuracy on all of valid, copies too, where that of the trial is not that of the model kept.
+WHOLE = "accuracy_on_all_of_valid"
 _STRANGERS = 5000  # of the images that folds held out, those that are looked at with the model
 _PART = 256  # images given to the model at a time, as many decoded meanwhile
 
@@ -119,16 +120,18 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
                 distance = reference.distance(features)
             predictions = scores.argmax(axis=1)
             right = predictions == images.labels
-            evaluations[split] = metrics.evaluate(images.labels, predictions, classes)
-            if by_folds:
-                accuracy = metrics.accuracy(right, by_folds.group)
-                evaluations[split] = dataclasses.replace(evaluations[split], accuracy=accuracy)
-            honest[split] = temperature.measured(scores, images.labels)
-            if mean is not None:
-                with_tta = metrics.evaluate(images.labels, mean.argmax(axis=1), classes).to_json()
-                honest[split] |= {"tta": {"method": config.tta} | with_tta}
             seen = copied(images.paths, data["copies"].get(split, ()))
             held[split] = held_out(split, right, seen)
+            new = counted(seen)
+            labels = images.labels[new]
+            evaluations[split] = metrics.evaluate(labels, predictions[new], classes)
+            if by_folds:
+                accuracy = metrics.accuracy(right[new], by_folds.group[new])
+                evaluations[split] = dataclasses.replace(evaluations[split], accuracy=accuracy)
+            honest[split] = temperature.measured(scores[new], labels)
+            if mean is not None:
+                with_tta = metrics.evaluate(labels, mean.argmax(axis=1)[new], classes).to_json()
+                honest[split] |= {"tta": {"method": config.tta} | with_tta}
             models = len(comparison.runs(trials)) if split == "valid" else 1  # test had no say in the choice
             known[split] = Known(scores.max(axis=1)[~seen], right[~seen], distance[~seen], models)
             if split == "test" and uri == directory.best:  # the sweep's own look at it
@@ -143,16 +146,15 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         }
         if folds:
             measured["folds"] = folds.folds.count
-        before = trial.valid.accuracy if trial.valid else None
-        if before != evaluations["valid"].accuracy.value:
-            measured[TRIAL] = before
+        before, whole = trial.valid.accuracy if trial.valid else None, held["valid"].of_all.value
+        if before != whole:
+            measured[WHOLE] = {"trial": before, "kept": whole}
         return Measured(measured, known["valid"], reference)
 
     kept = bundle.save(model, uri, classes, variant, score, directory.seen())
     complete = results.with_test(directory, trials, name)
     said = comparison.compare(complete, name, config.margin, data["copies"]).sentences
-    card.write(
-        uri,
+    text = card.markdown(
         variant,
         config.weights,
         data,
@@ -162,6 +164,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         results.kept(trial.history, variant).epoch,
         comparison.compare_recall(complete, name, data),
     )
+    card.write(uri, text)
     return kept
 
 
@@ -197,9 +200,9 @@ def _pixels(source: Source, split: Split, variant: Variant) -> Iterator[np.ndarr
 
 def note(found: dict[str, Any]) -> str:
     """Where the kept model has not its trial's accuracy on valid, that; else empty."""
-    if TRIAL not in found:
+    if WHOLE not in found:
         return ""
-    kept, trial = found["valid"]["accuracy"]["value"], found[TRIAL]
+    kept, trial = found[WHOLE]["kept"], found[WHOLE]["trial"]
     return (
         f"the model that is kept, in float32 from the images, has accuracy {kept:.4f} on valid, not the "
         f"{trial:.4f} of its trial"

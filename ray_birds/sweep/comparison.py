@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_birds.evaluation import significance
-from ray_birds.evaluation.leakage import copied, held_out
+from ray_birds.evaluation.leakage import copied, counted, held_out
 from ray_birds.evaluation.recalls import Recalls, by_class, uneven
 from ray_birds.evaluation.significance import Run, Significance
 
@@ -96,7 +96,8 @@ def compare_recall(found: Iterable["Trial"], name: str, data: Mapping[str, Any])
     if before is None or before.valid is None or after.valid is None:
         return None
     index = {one: number for number, one in enumerate(data["classes"])}
+    new = counted(copied(after.valid.path.tolist(), data["copies"].get("valid", ())))
     columns = (after.valid.label, before.valid.prediction, after.valid.prediction)
-    numbers = (np.array([index[one] for one in column]) for column in columns)
+    numbers = (np.array([index[one] for one in column[new]]) for column in columns)
     folds = len(after.valid.by_fold)
     return Recalls(before.name, name, by_class(data["classes"], data["train_images"], *numbers), folds)

@@ -5,7 +5,7 @@ import dataclasses
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, storage, terminal
 from ray_birds.core.cluster import Resources
-from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError, first_line
+from ray_birds.core.errors import DataError, ModelError, SettingsError
 from ray_birds.data import inspect_job
 from ray_birds.data.dataset import Dataset
 from ray_birds.data.inspection import Inspection
@@ -41,12 +41,7 @@ def check_locally(config: TuneConfig, directory: SweepDirectory) -> str:
             "file by --weights, or start a sweep with another --name"
         )
     for name, uri in _written(config).items():
-        try:
-            storage.check_writable(uri)
-        except OSError as error:
-            raise OutputError(
-                f"{name} {uri}: cannot be written ({first_line(error)}); give a folder that can"
-            ) from error
+        storage.check_writable(uri, name)
     return weights
 
 
@@ -188,7 +183,8 @@ def _feature_spec(config: TuneConfig, name: str, inspection: Inspection, weights
 
 def _with_features(plan: Plan, resources: Resources) -> Plan:
     config = plan.config
-    source = Source(plan.data, config.weights, config.image_size, config.seed[0], config.precision)
+    data, verify = plan.data, config.verify_features
+    source = Source(data.root, config.weights, config.image_size, config.seed[0], config.precision)
     needed = {name: plan.needed(name) for name in plan.variants}
-    stored = compute.provide(plan.store, needed, source, resources, verify=config.verify_features)
+    stored = compute.provide(plan.store, needed, data.splits, source, resources, verify=verify)
     return dataclasses.replace(plan, stored=stored)

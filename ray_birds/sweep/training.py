@@ -208,8 +208,8 @@ def _read_by_head(
 ) -> probe.Batches:
     """What the head reads of these images, (n, d) at a time, in one view after the other.
 
-    It is made once and held in memory, unless it comes from stored features that are large: these are read anew
-    each time.
+    It is made once and held in memory, unless it comes from stored features: these are read anew each time, which
+    takes little, since the probe holds its own form of those that it needs often.
     """
     is_stored = task.head.cut_point.name == POOLED
     size = _PROBE_ROWS if is_stored else task.variant.batch_size
@@ -220,7 +220,7 @@ def _read_by_head(
             for part, x in batches(rows, size, partial(_at, read, view), task.head.readers):
                 yield stage.pool(x).numpy(), labels[part]
 
-    if is_stored and 4 * len(rows) * len(views) * task.head.cut_point.shape[-1] > probe.HELD:
+    if is_stored:
         return make
     held = list(make())
     return lambda: held

@@ -6,13 +6,10 @@ is taken: signatures are not looked at.
 
 import base64
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests import loopback
 
 ACCOUNT, CONTAINER = "drawn", "birds"
 KEY = base64.b64encode(b"s3cr3t of the tests").decode()
@@ -37,46 +34,26 @@ _HEADERS = {  # Azure's library takes them for granted
 }
 
 
-class Azure(ThreadingHTTPServer):
+class Azure(loopback.Server):
     """`blobs` by name; a `status` refuses all."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.blobs: dict[str, bytes] = {}
-        self.folders: set[str] = set()
         self.blocks: dict[tuple[str, str], bytes] = {}
         self.status = 0
 
     @property
     def options(self) -> str:
         """Those of an address."""
-        host = f"127.0.0.1:{self.server_address[1]}"
-        services = (f"{name}_storage_authority={host}&{name}_storage_scheme=http" for name in ("blob", "dfs"))
+        services = (f"{name}_storage_authority={self.host}&{name}_storage_scheme=http" for name in ("blob", "dfs"))
         return "&".join(services)
 
 
-@contextmanager
-def serving() -> Iterator[Azure]:
-    server = Azure()
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(loopback.Handler):
     server: Azure
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def respond(self, body: bytes) -> None:
         address = urlsplit(self.path)
         asked = {name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
         account, container, *rest = unquote(address.path).strip("/").split("/", 2)
@@ -90,23 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif asked.get("action"):
             self._fail(400, "HierarchicalNamespaceNotEnabled")
         elif asked.get("comp") == "list":
-            self._answer(200, self._listing(asked.get("prefix", ""), asked.get("delimiter", "")))
+            self.answer(200, self._listing(asked.get("prefix", ""), asked.get("delimiter", "")))
         elif asked.get("comp") == "batch":
             self._batch(body)
         else:
-            self._answer(200)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_PUT(self) -> None:
-        self.do_GET()
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def do_DELETE(self) -> None:
-        self.do_GET()
+            self.answer(200)
 
     def _blob(self, name: str, asked: dict[str, str], body: bytes) -> None:
         blobs, blocks, what = self.server.blobs, self.server.blocks, asked.get("comp")
@@ -117,27 +82,27 @@ class _Handler(BaseHTTPRequestHandler):
                 blobs[name] = b"".join(blocks[name, one] for one in re.findall("<Latest>(.*?)<", body.decode()))
             elif source := self.headers.get("x-ms-copy-source"):
                 blobs[name] = blobs[unquote(urlsplit(source).path).split("/", 3)[3]]
-                self._answer(202)
+                self.answer(202)
                 return
             elif what is None:
                 blobs[name] = body
-            self._answer(201)
+            self.answer(201)
         elif name not in blobs:
             self._fail(404, "BlobNotFound")
         elif self.command == "DELETE":
             del blobs[name]
-            self._answer(202)
+            self.answer(202)
         else:
             self._read(blobs[name])
 
     def _read(self, data: bytes) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("x-ms-range") or "")
         if not wanted:
-            self._answer(200, data)
+            self.answer(200, data)
             return
         start, end = int(wanted[1]), int(wanted[2] or len(data) - 1) + 1
         part = data[start:end]
-        self._answer(206, part, {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"})
+        self.answer(206, part, {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"})
 
     def _listing(self, prefix: str, delimiter: str) -> bytes:
         names: list[str] = []
@@ -171,19 +136,13 @@ class _Handler(BaseHTTPRequestHandler):
                 f"--batch\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\n"
                 f"HTTP/1.1 202 Accepted\r\n{headers}\r\n"
             )
-        self._answer(
+        self.answer(
             202, ("".join(answers) + "--batch--").encode(), {"Content-Type": "multipart/mixed; boundary=batch"}
         )
 
     def _fail(self, status: int, code: str) -> None:
-        self._answer(status, headers={"x-ms-error-code": code})
+        self.answer(status, headers={"x-ms-error-code": code})
 
-    def _answer(self, status: int, data: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
+    def answer(self, status: int, data: bytes = b"", headers: dict[str, str] | None = None) -> None:
         kind = {"Content-Type": "application/xml"} if data else {}
-        for name, value in (_HEADERS | kind | (headers or {})).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+        super().answer(status, data, _HEADERS | kind | (headers or {}))

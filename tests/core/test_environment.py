@@ -5,15 +5,13 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from ray_birds.core import environment, storage
 from ray_birds.core.errors import OutputError, SettingsError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, file_limit
 
 
 def as_a_user() -> None:
@@ -34,9 +32,7 @@ def run(folder: Path, *words: object, **settings: str) -> str:
     return lines[0]
 
 
-def test_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in environment.TEMPORARY:
         monkeypatch.delenv(name, raising=False)
     environment.check_temporary()
@@ -44,7 +40,7 @@ def test_a_full_disk(
         monkeypatch.setenv(name, str(tmp_path))
         environment.check_temporary()
         with (
-            full_disk(),
+            file_limit(100),
             pytest.raises(OutputError, match=rf"^{name}={tmp_path}: no room .* set {name} to a folder"),
         ):
             environment.check_temporary()
@@ -52,9 +48,9 @@ def test_a_full_disk(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_temporary_file_that_does_not_fit(full_disk: Callable[[], AbstractContextManager[None]]) -> None:
+def test_a_temporary_file_that_does_not_fit() -> None:
     with (
-        full_disk(),
+        file_limit(100),
         pytest.raises(OutputError, match=r"^TMPDIR=.*: no room for a temporary file of 1,000 bytes .* set TMPDIR"),
         storage.temporary_file(bytes(1000), ".x"),
     ):
@@ -102,7 +98,7 @@ def test_folders_without_permission(birds: Path, own_birds: Path, bundles: Path,
     said = run(closed, "tune", "--data", birds, "--weights", "none")
     assert said.startswith(f"error: --results {closed}/results: cannot be written (")
     said = run(closed, "predict", "--model", bundle, "--input", photo, "--show")
-    assert said.startswith(f"error: {closed}: --show cannot write there (")
+    assert said.startswith(f"error: --show {closed}: cannot be written (")
     said = run(closed, "predict", "--model", bundle, "--input", photo, "--output", "out")
     assert said.startswith(f"error: {closed}/out: cannot be written (")
     said = run(tmp_path, "check", "--data", birds, TMPDIR=str(closed))

@@ -1,7 +1,5 @@
 """Places on local disks; places on object stores as far as they can be had without one."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from pyarrow import fs
 
 from ray_birds.core import storage
 from ray_birds.core.errors import SettingsError
+from tests.conftest import file_limit
 
 
 @pytest.mark.parametrize(
@@ -134,12 +133,10 @@ def test_write_makes_folders_replaces_whole_and_leaves_nothing_beside(tmp_path: 
     assert [path.name for path in Path(uri).parent.iterdir()] == ["a.bin"]
 
 
-def test_a_write_that_fails_leaves_the_old_file(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.bin")
     storage.write(uri, b"old")
-    with full_disk(), pytest.raises(OSError):
+    with file_limit(100), pytest.raises(OSError):
         storage.write(uri, b"x" * 5000)
     assert storage.read(uri) == b"old"
 

@@ -16,7 +16,9 @@ from ray_birds.prediction import inputs
 from tests.conftest import CLASSES
 from tests.core import azure_server, dataset_hub
 from tests.core.azure_server import ACCOUNT, CONTAINER, Azure
+from tests.core.dataset_hub import DatasetHub
 from tests.data.shards.shard_files import as_parquet, as_tar
+from tests.loopback import serving
 
 VARIABLES = ("ACCOUNT_NAME", "ACCOUNT", "ACCOUNT_KEY", "KEY", "SAS_TOKEN")
 
@@ -33,7 +35,7 @@ def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", azure_server.KEY)
-    with azure_server.serving() as server:
+    with serving(Azure()) as server:
         yield server
 
 
@@ -116,7 +118,7 @@ def test_a_data_set_on_the_hub(
     """Shards are read where they lie: nothing is fetched whole but what is asked for."""
     here = made(birds, tmp_path / "x")
     files = {path.relative_to(here).as_posix(): path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    with dataset_hub.serving(files | {"README.md": b"# Owls"}) as hub:
+    with serving(DatasetHub(files | {"README.md": b"# Owls"})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
         root = f"hf://datasets/{dataset_hub.NAME}{at}"
         data, local = scan(root), scan(str(here))
@@ -137,7 +139,7 @@ def test_a_data_set_on_the_hub(
 
 @pytest.mark.usefixtures("token")
 def test_the_hub_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    with dataset_hub.serving({"train-0.tar": b""}) as hub:
+    with serving(DatasetHub({"train-0.tar": b""})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
         for name, given in (("birder/none", dataset_hub.TOKEN), (dataset_hub.NAME, "hf_other")):
             monkeypatch.setenv("HF_TOKEN", given)

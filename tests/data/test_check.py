@@ -275,7 +275,7 @@ def test_the_files_of_others_are_not_replaced(clean: Path, tmp_path: Path, name:
 
 def test_an_output_that_cannot_be_written_is_said_before_the_work(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"--output .*file/out: cannot be written \(.*; choose another folder"):
+    with pytest.raises(OutputError, match=r"--output .*file/out: cannot be written \(.*; give a folder that can"):
         check(CheckConfig(str(clean), str(tmp_path / "file" / "out")))
 
 

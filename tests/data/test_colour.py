@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ray_birds.data import decode
+from tests.conftest import encode
 from tests.data import icc
 
 SIZE = 96
@@ -21,12 +22,6 @@ PROFILES = {
 def photo(mode: str, side: int) -> Image.Image:
     spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
     return Image.fromarray(spots).resize((side, side), Image.Resampling.BICUBIC).convert(mode)
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def decoded(data: bytes) -> np.ndarray:

@@ -20,19 +20,13 @@ from PIL import Image
 
 from ray_birds.data import decode, formats, jpeg_xl, metadata
 from ray_birds.data.decode import Decoded
-from tests.conftest import needs_locked
+from tests.conftest import encode, needs_locked
 from tests.data import icc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
 
 SIZE = 32
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def plain(colour: tuple[int, ...] | int = RED, mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> Image.Image:

@@ -1,6 +1,5 @@
 """How images of any shape become squares: by what is seen where, and against Pillow's own ways."""
 
-import io
 import typing
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageOps
 
 from ray_birds.data import decode, square
 from ray_birds.sweep.factors import Resize
+from tests.conftest import encode
 
 SIZE = 64
 MODES: tuple[Resize, ...] = typing.get_args(Resize)
@@ -26,9 +26,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def decoded(image: Image.Image, resize: Resize, **options: object) -> np.ndarray:
-    file = io.BytesIO()
-    image.save(file, "PNG", **options)
-    made = decode.decode(file.getvalue(), SIZE, resize=resize)
+    made = decode.decode(encode(image, "PNG", **options), SIZE, resize=resize)
     assert made.pixels is not None and made.pixels.shape == (SIZE, SIZE, 3) and made.pixels.dtype == np.uint8
     return made.pixels
 

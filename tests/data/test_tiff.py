@@ -1,6 +1,5 @@
 """TIFF files against OpenCV's reading and the numbers that were written; what is refused; raw files of cameras."""
 
-import io
 import struct
 
 import cv2
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ray_birds.data import decode, formats, tiff
+from tests.conftest import encode
 
 SIZE = 64
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's on damaged tags
@@ -21,9 +21,7 @@ def drawn(channels: int = 3) -> np.ndarray:
 
 
 def saved(image: Image.Image, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "TIFF", **options)
-    return file.getvalue()
+    return encode(image, "TIFF", **options)
 
 
 def by_opencv(values: np.ndarray, *parameters: int) -> bytes:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ray_birds.evaluation.leakage import held_out
+from ray_birds.evaluation.leakage import counted, held_out
 from ray_birds.evaluation.metrics import wilson
 
 CORRECT = np.array([1, 1, 1, 0, 1, 0, 0, 1], bool)
@@ -15,14 +15,18 @@ def test_counts_by_hand() -> None:
     found = held_out("test", CORRECT, SEEN)
     assert (found.images, found.right, found.seen, found.seen_right, found.unseen) == (8, 5, 3, 2, 5)
     assert (found.accuracy, found.of_seen, found.of_all) == (wilson(3, 5), wilson(2, 3), wilson(5, 8))
-    assert found.to_json()["copies"] == 3
-    assert found.to_json()["accuracy_without_copies"] == wilson(3, 5).to_json()
+    assert found.to_json() == {"seen": {"images": 3, "accuracy": wilson(2, 3).to_json()}}
 
 
 def test_without_copies_nothing_is_said_of_them() -> None:
     found = held_out("test", CORRECT)
     assert found.accuracy == found.of_all == wilson(5, 8)
     assert found.sentence == "Of the 8 test images 62.5 % (95 % interval 30.6 to 86.3 %) are named right."
+
+
+def test_scores_are_of_what_is_no_copy_or_of_all_where_nothing_else_is_there() -> None:
+    assert counted(SEEN).tolist() == (~SEEN).tolist()
+    assert counted(np.ones(8, bool)).all() and counted(np.zeros(8, bool)).all()
 
 
 def test_where_all_are_copies_there_is_no_accuracy() -> None:

@@ -27,9 +27,9 @@ with cluster.session(verbose=False) as resources:
         for split, view, key in [("train", None, "0"), ("train", View("light", 1), "1"), ("valid", None, "2")]
         for name, shape, dtype in [("pixels", (64, 64, 3), "uint8"), ("pooled", (1280,), "float16")]
     }
-    source = Source(data, weights, 64, 3, "float32")
+    source = Source(data.root, weights, 64, 3, "float32")
     for uri, gpus in zip(stores, (0, 1), strict=True):
-        compute.materialise(uri, missing, source, dataclasses.replace(resources, gpus=gpus))
+        compute.materialise(uri, missing, data.splits, source, dataclasses.replace(resources, gpus=gpus))
 """
 
 

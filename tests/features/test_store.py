@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ray_birds.features import shards, store
 from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
 from ray_birds.sweep.factors import Variant, View
+from tests.conftest import file_limit
 
 DEEP = CutPoint("block6d_add", (2, 2, 3))
 POOL = CutPoint(POOLED, (5,))
@@ -250,12 +249,10 @@ def test_what_was_found_whole_is_forgotten_where_the_note_of_it_is_damaged(tmp_p
     assert store.missing(str(tmp_path), made) == [1]
 
 
-def test_a_full_disk_does_not_keep_a_store_from_being_read(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk_does_not_keep_a_store_from_being_read(tmp_path: Path) -> None:
     made = feature()
     write(tmp_path, made)
-    with full_disk():
+    with file_limit(100):
         assert store.missing(str(tmp_path), made) == []
     assert not (tmp_path / made.folder / "verified.json").exists()
 
@@ -319,11 +316,9 @@ def test_an_unfinished_feature_cannot_be_read(tmp_path: Path) -> None:
         Reader(str(tmp_path), made)
 
 
-def test_a_full_disk_is_one_line_that_says_the_way_out(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk_is_one_line_that_says_the_way_out(tmp_path: Path) -> None:
     made = feature()
-    with full_disk(), pytest.raises(OutputError) as error:
+    with file_limit(100), pytest.raises(OutputError) as error:
         write(tmp_path, made, [0])
     message = str(error.value)
     assert str(tmp_path) in message and "--features none" in message and "\n" not in message

@@ -4,12 +4,10 @@ import contextlib
 import dataclasses
 import json
 import re
-import resource
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from ray_birds.model import backbones, bundle, card, classifier, cut, export, he
 from ray_birds.model.bundle import Bundle
 from ray_birds.model.forms import onnx as onnx_form
 from ray_birds.sweep.factors import Variant
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, file_limit
 from tests.model.test_lines import FILES
 from tests.model.test_lines import pixels as defined
 
@@ -249,17 +247,6 @@ def test_bundles_and_images_that_are_none(model: Path, tmp_path: Path) -> None:
         export.export(config(damaged, tmp_path / "model.zip"))
 
 
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.slow
 def test_a_full_disk(model: Path, tmp_path: Path) -> None:
     uri = Path(shutil.copytree(model, tmp_path / "best"))
@@ -298,7 +285,7 @@ def test_the_lines_on_the_card_load_the_model(
         "made": [],
     }
     scores = {"valid": metrics.evaluate(np.array([0, 1, 2]), np.array([0, 1, 2]), CLASSES)}
-    card.write(str(uri), about.variant, "none", data, scores, (), {}, 1)
+    card.write(str(uri), card.markdown(about.variant, "none", data, scores, (), {}, 1))
     assert bundle.verify(str(uri)).digest == about.digest
     code = re.search(r"```python\n(.*?)```", (uri / "README.md").read_text(), re.DOTALL)
     assert code

@@ -1,6 +1,5 @@
 """The lines for those without ray-birds make our pixels of every kind of file; test_export runs the card's own."""
 
-import io
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +13,10 @@ from PIL import Image, ImageCms
 from ray_birds.data import decode
 from ray_birds.model import lines
 from ray_birds.sweep.factors import Resize
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, encode
 from tests.data import icc
 
 SIZE = 32
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def scene(width: int = 90, height: int = 60, mode: str = "RGB") -> Image.Image:

@@ -14,13 +14,14 @@ from ray_birds.core.errors import ModelError, SettingsError
 from ray_birds.core.storage import TooLargeError
 from ray_birds.model import bundle, repository
 from tests.conftest import REPOSITORY
-from tests.model.hub_server import NAME, TOKEN, Hub, serving
+from tests.loopback import serving
+from tests.model.hub_server import NAME, TOKEN, Hub
 
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub without any repository; the client of this process, and of those that it starts, calls it alone."""
-    with serving() as server:
+    with serving(Hub()) as server:
         values = {"ENDPOINT": server.address, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": True}
         template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
         for name, value in (values | {"HUGGINGFACE_CO_URL_TEMPLATE": template}).items():

@@ -1,8 +1,6 @@
 """What a prediction job leaves: parts of one schema that everybody reads, published whole or not at all."""
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.prediction.output import JOB, Output, schema
+from tests.conftest import file_limit
 
 CLASSES = ("ATLAS FINCH", "CORAL OWL", "MOSS TERN")
 DIGEST = "0123456789abcdef" * 2
@@ -179,25 +178,21 @@ def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_full_disk_while_writing_is_a_clear_error(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk_while_writing_is_a_clear_error(tmp_path: Path) -> None:
     uri = published(tmp_path / "out", {0: SCORED})
     again = output(uri, {0: FAILED})
-    with full_disk(), pytest.raises(OutputError, match="cannot write predictions") as error:
+    with file_limit(100), pytest.raises(OutputError, match="cannot write predictions") as error:
         again.write_part(1, FAILED, schema())
     assert "\n" not in str(error.value) and "--resume" in str(error.value)
     assert list(again.parts()) == [0] and len(pd.read_parquet(uri)) == 3
 
 
-def test_a_full_disk_while_publishing_is_a_clear_error_and_loses_nothing(
-    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk_while_publishing_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     """--resume needs the job's note to resume the parts that are there."""
     uri = published(tmp_path / "out", {0: SCORED})
     again = output(uri, {0: FAILED, 1: FAILED})
     storage.write_json(storage.join(again.staging, JOB), {"images": ["x" * 200]})
-    with full_disk(), pytest.raises(OutputError):
+    with file_limit(100), pytest.raises(OutputError):
         again.publish({"failures": "x" * 200})
     assert len(pd.read_parquet(uri)) == 3
     assert list(again.parts()) == [0, 1] and storage.exists(storage.join(again.staging, JOB))

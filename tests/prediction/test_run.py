@@ -1,7 +1,6 @@
 """Batch prediction through its real parts: every file one row, whatever it is and whoever is killed on the way."""
 
 import dataclasses
-import io
 import json
 import os
 import random
@@ -38,17 +37,11 @@ from ray_birds.prediction.listing import File
 from ray_birds.prediction.output import FILES, JOB, SUCCESS, Output, checked, schema
 from ray_birds.prediction.result import show
 from ray_birds.prediction.run import _is_local, _with_gpus, predict
-from tests.conftest import CLASSES, REPOSITORY, own_s3
+from tests.conftest import CLASSES, REPOSITORY, encode, own_s3, small_disk
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 LINKS = 560  # with the others, files for ten units
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def striped(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -686,28 +679,22 @@ def test_a_damaged_part_is_found_and_not_published(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    uri = tmp_path / "small"
-    uri.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(uri)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("cannot mount a small disk here")
-    yield uri
-    subprocess.run(["umount", "-l", str(uri)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", "1m") as uri:
+        yield uri
 
 
 @pytest.mark.slow
 def test_a_full_disk_is_a_clear_error_and_the_earlier_output_stays(
-    scored: Path, settings: PredictConfig, small_disk: Path
+    scored: Path, settings: PredictConfig, disk: Path
 ) -> None:
-    output = Path(shutil.copytree(scored, small_disk / "out"))
+    output = Path(shutil.copytree(scored, disk / "out"))
     full = settings.replace(output=str(output), embeddings=True, overwrite=True)
     with pytest.raises(OutputError, match=r"No space left.*--resume") as error:
         predict(full)
     assert "\n" not in str(error.value)
     pd.testing.assert_frame_equal(read(output), read(scored), check_exact=True)
-    assert not list(small_disk.rglob("*.part"))
+    assert not list(disk.rglob("*.part"))
 
 
 # ---- object stores

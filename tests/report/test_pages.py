@@ -26,7 +26,8 @@ from ray_birds.prediction.output import Output, optional, read_part, schema, top
 from ray_birds.prediction.result import Predictions
 from ray_birds.report.effects import effects
 from ray_birds.report.prediction import write_prediction_report
-from ray_birds.report.sweep import write_sweep_report
+from ray_birds.report.scores import Scores
+from ray_birds.report.sweep import winner_rows, winner_scores, write_sweep_report
 from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Augment, Variant
@@ -283,6 +284,22 @@ def test_sweep_sections_come_in_the_order_that_was_asked_for(sweep: tuple[Path, 
         "The data set",
         "To run it again",
     ]
+
+
+def test_copies_of_training_images_are_in_no_figure_of_the_winner(sweep: tuple[Path, Page]) -> None:
+    found = read(sweep[0])
+    split, rows = winner_rows(found)
+    assert rows is not None
+    new = np.arange(len(rows)) >= 30
+
+    def shown(copies: np.ndarray) -> Scores:
+        told = dataclasses.replace(found, dataset=found.dataset | {"copies": {split: tuple(rows.path[copies])}})
+        return winner_scores(told, rows, split)[0]
+
+    apart, whole = shown(~new), shown(np.ones(len(rows), bool))
+    assert apart.split == "test, copies left out" and whole.split == "test"
+    assert apart.evaluation.accuracy.value == rows.correct[new].mean() != whole.evaluation.accuracy.value
+    assert apart.evaluation.images == new.sum() and whole.evaluation.images == len(rows)  # there are no others
 
 
 def test_where_classes_are_uneven_the_winner_s_recall_is_beside_the_plain_head_s(tmp_path: Path) -> None:

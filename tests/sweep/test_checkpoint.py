@@ -1,7 +1,5 @@
 """What a killed trial resumes from: written by turns in two files, so that damage costs one epoch."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from ray_birds.sweep import checkpoint
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.results import Epoch
+from tests.conftest import file_limit
 
 
 def after(epochs: int) -> Checkpoint:
@@ -92,11 +91,9 @@ def test_with_both_damaged_the_trial_begins_again(results: SweepDirectory) -> No
     assert checkpoint.last(results, "t") == Checkpoint()
 
 
-def test_a_full_disk_is_one_line_that_says_the_way_out(
-    results: SweepDirectory, full_disk: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_full_disk_is_one_line_that_says_the_way_out(results: SweepDirectory) -> None:
     with (
-        full_disk(),
+        file_limit(100),
         pytest.raises(OutputError, match=r"cannot be written .*--resume continues$") as caught,
         results.writing(),
     ):

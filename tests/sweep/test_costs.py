@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ray_birds.config import TuneConfig
-from ray_birds.data.dataset import Dataset
+from ray_birds.data.dataset import Dataset, Split
 from ray_birds.evaluation.cost import Cost
 from ray_birds.features import compute, store
 from ray_birds.features.compute import Pass
@@ -74,9 +74,10 @@ def test_a_pass_whose_time_nobody_took_is_not_known(plan: Plan) -> None:
 
 def test_seconds_are_shared_by_views_and_stand_for_the_shards_that_were_there() -> None:
     plain, view = (SPEC.feature("train", POOL, view) for view in (None, VIEW))
+    images = Split("train", ("a.jpg",) * 70, np.zeros(70, np.int32), np.arange(70))
     units = [
-        Unit(ABOUT.name, "train", "stretch", 0, 0, 64, {None: [plain], VIEW: [view]}),
-        Unit(ABOUT.name, "train", "stretch", 1, 64, 70, {None: [plain]}),
+        Unit(ABOUT.name, "stretch", 0, images.part(0, 64), {None: [plain], VIEW: [view]}),
+        Unit(ABOUT.name, "stretch", 1, images.part(64, 70), {None: [plain]}),
     ]
     found = compute._efforts([Pass(units[0], [None, VIEW], 40.0, False), Pass(units[1], [None], 0.5, True)])
     assert found[plain] == Effort(20.5, 12.0)  # 6 rows in half a second, once all was compiled

@@ -88,9 +88,9 @@ def workplace(birds: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplac
         for variant in (VARIANT, AUGMENTED, OURS)
         for feature in spec.needed(variant, about.pooled, about.cut_points[10], ["valid", "test"])
     }
-    source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, VARIANT.augment_seed, VARIANT.precision)
+    source = Source(data.root, DRAWN_WEIGHTS, VARIANT.image_size, VARIANT.augment_seed, VARIANT.precision)
     decode_views, layers = steps.Decoder(source, 1), steps.FrozenLayers(source, 1)
-    for unit in compute._units(features):
+    for unit in compute._units(features, data.splits):
         steps.compute(uri, unit, decode_views, layers)
     for feature in features:
         store.finish(uri, feature)
@@ -454,8 +454,8 @@ def test_views_are_drawn_one_ahead_and_not_all_at_once(workplace: Workplace, tmp
 
     data, point = workplace.data, CutPoint(PIXELS, (VARIANT.image_size, VARIANT.image_size, 3))
     wanted = [workplace.spec.feature("train", point, View("light", number)) for number in range(12)]
-    source = Source(data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
-    (unit,) = compute._units({feature: [0] for feature in wanted})
+    source = Source(data.root, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
+    (unit,) = compute._units({feature: [0] for feature in wanted}, data.splits)
     steps.compute(str(tmp_path), unit, Followed(source, 1), steps.FrozenLayers(source, 1))
     assert len(unit.views) == 12 and alive.most["views"] <= 3
 
@@ -468,10 +468,10 @@ def test_features_that_half_precision_cannot_hold_are_not_stored(workplace: Work
             return lambda pixels: {one.cut_point: tf.fill((len(pixels), *one.shape), 1e5) for one in features}
 
     point = workplace.about.pooled
-    source = Source(workplace.data, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
+    source = Source(workplace.data.root, DRAWN_WEIGHTS, VARIANT.image_size, 0, "float32")
     for dtype in ("float32", "float16"):
         feature = dataclasses.replace(workplace.spec, dtype=dtype).feature("valid", point, None)
-        (unit,) = compute._units({feature: [0]})
+        (unit,) = compute._units({feature: [0]}, workplace.data.splits)
         parts = str(tmp_path), unit, steps.Decoder(source, 1), Huge(source, 1)
         if dtype == "float32":
             steps.compute(*parts)
@@ -533,9 +533,9 @@ def test_stored_pixels_are_views_of_the_images(workplace: Workplace, tmp_path: P
     ways: tuple[Resize, ...] = ("stretch", "crop")
     specs = {way: dataclasses.replace(workplace.spec, resize=way) for way in ways}
     wanted = {(way, view): specs[way].feature("train", point, view) for way in ways for view in views}
-    source = Source(data, DRAWN_WEIGHTS, size, 0, "float32")
+    source = Source(data.root, DRAWN_WEIGHTS, size, 0, "float32")
     decode_views, layers = steps.Decoder(source, 2), steps.FrozenLayers(source, 2)
-    for unit in compute._units({feature: [0] for feature in wanted.values()}):
+    for unit in compute._units({feature: [0] for feature in wanted.values()}, data.splits):
         steps.compute(str(tmp_path), unit, decode_views, layers)
     train = data.splits["train"]
     for (way, view), feature in wanted.items():
@@ -624,17 +624,25 @@ def test_the_model_that_is_kept_is_measured_and_differs_from_its_trial_only_alou
     other = make("flip")
     assert other == storage.read_json(f"{directory.best}/metrics.json")
     mirrored = {split: other[split].pop("tta") for split in splits}
-    assert other == same | {"trial_valid_accuracy": 0.0}  # test-time augmentation has a place of its own
+    both = {"trial": 0.0, "kept": same["valid"]["accuracy"]["value"]}
+    assert other == same | {"accuracy_on_all_of_valid": both}  # test-time augmentation has a place of its own
 
     model = keras.saving.load_model(Path(directory.best, "model.keras"), compile=False)
     (sentence,) = wording.tta(directory.metrics() or {})
     assert sentence in Path(directory.best, "README.md").read_text(encoding="utf-8")
-    for name, split in splits.items():
+    for which, split in splits.items():
         pixels = np.stack([decode.load_known(data.uri(path), VARIANT.image_size) for path in split.paths])
         mean = (model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)) / 2
         right = np.mean(mean.argmax(axis=1) == split.labels)
-        assert mirrored[name]["method"] == "flip" and mirrored[name]["accuracy"]["value"] == right
-        assert f" {100 * right:.1f} % (" in sentence and f" on {name}, " in sentence
+        assert mirrored[which]["method"] == "flip" and mirrored[which]["accuracy"]["value"] == right
+        assert f" {100 * right:.1f} % (" in sentence and f" on {which}, " in sentence
+
+    copy = data.splits["valid"].paths[0]
+    directory.write_dataset(Inspection(data, (), {}, (), (), {"valid": (copy,), "test": ()}), "of the weights")
+    apart, right = make("none"), made.known.right
+    assert apart["test"] == same["test"] and apart["accuracy_on_all_of_valid"] == both
+    assert apart["valid"]["images"] == len(right) - 1 and apart["valid"]["seen"]["images"] == 1
+    assert apart["valid"]["accuracy"]["value"] == right[1:].mean()
 
 
 @pytest.mark.slow

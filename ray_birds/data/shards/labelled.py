@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ray_birds.core import storage
-from ray_birds.core.errors import DataError, first_line
+from ray_birds.core.errors import DataError
 from ray_birds.data import walk
 from ray_birds.data.labels import class_name
 from ray_birds.data.shards import members
@@ -69,10 +69,8 @@ def _is_of_shards(path: str) -> bool:
 
 
 def _fault(uri: str) -> str:
-    try:
-        return members.contents(uri).fault
-    except OSError as error:
-        return f"cannot be read: {first_line(error)}"
+    shard = walk.contents(uri)
+    return shard if isinstance(shard, str) else shard.fault
 
 
 def _labelled(images: Tree, folder: str, names: pa.StringArray, inner: list[str]) -> Iterator[tuple[str, str]]:

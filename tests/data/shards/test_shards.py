@@ -20,6 +20,7 @@ from ray_birds.data.table import Labels, split_of
 from ray_birds.prediction import inputs
 from tests.conftest import CLASSES, own_s3
 from tests.data.shards.shard_files import as_parquet, as_tar, images_of, write_parquet, write_tar
+from tests.data.test_dataset import breach
 from tests.fuzz.mutator import Mutator
 
 END = 2 * tarfile.BLOCKSIZE
@@ -49,13 +50,6 @@ def errors(root: Path) -> dict[str, str]:
     """The reason of each row that has no image, by path."""
     found = {path: decode.load(f"{root}/{path}", 32).error for path in listed(root)}
     return {path: error for path, error in found.items() if error}
-
-
-def breach(root: Path) -> str:
-    with pytest.raises(DataError) as error:
-        scan(str(root))
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("made", [as_tar, as_parquet])

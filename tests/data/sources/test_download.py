@@ -26,6 +26,7 @@ from ray_birds.core.errors import DataError, OutputError, RayBirdsError, Setting
 from ray_birds.data.dataset import scan
 from ray_birds.data.sources import transfer
 from ray_birds.data.sources.download import download, show
+from tests.conftest import small_disk
 from tests.data.sources.kaggle_stub import DOWNLOAD, SIGNATURE, Stub, serve
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
@@ -417,36 +418,28 @@ def test_the_cap_holds_where_no_length_is_told(stub: Stub, output: Path) -> None
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1.2 MB."""
-    uri = tmp_path / "small"
-    uri.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(uri)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a small file system here")
-    yield uri
-    subprocess.run(["umount", str(uri)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", "1200k") as uri:
+        yield uri
 
 
-def test_a_disk_too_small_for_the_archive(stub: Stub, small_disk: Path) -> None:
-    assert "the download needs 0.006 GB and the disk has 0.001 GB free" in refused(
-        small_disk / "birds", OutputError
-    )
-    assert list(small_disk.iterdir()) == []
+def test_a_disk_too_small_for_the_archive(stub: Stub, disk: Path) -> None:
+    assert "the download needs 0.006 GB and the disk has 0.001 GB free" in refused(disk / "birds", OutputError)
+    assert list(disk.iterdir()) == []
 
 
-def test_a_disk_too_small_for_what_is_in_the_archive(stub: Stub, small_disk: Path) -> None:
+def test_a_disk_too_small_for_what_is_in_the_archive(stub: Stub, disk: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train/A/1.jpg", bytes(10**8))
     stub.files[STORAGE] = packed.getvalue()
-    assert "unpacked, needs 0.100 GB" in refused(small_disk / "birds", OutputError)
-    assert not images(small_disk)
+    assert "unpacked, needs 0.100 GB" in refused(disk / "birds", OutputError)
+    assert not images(disk)
 
 
-def test_a_disk_that_fills_up(stub: Stub, small_disk: Path) -> None:
+def test_a_disk_that_fills_up(stub: Stub, disk: Path) -> None:
     stub.file_troubles = ["", "no length"]
-    assert "the disk, or your quota on it, is full" in refused(small_disk / "birds", OutputError)
+    assert "the disk, or your quota on it, is full" in refused(disk / "birds", OutputError)
 
 
 # --- the command line, and credentials --------------------------------------------------------------------
