@@ -1,5 +1,7 @@
 """What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
 
+import ast
+import gc
 import importlib.metadata
 import importlib.util
 import logging
@@ -77,6 +79,44 @@ def benchmark(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def tiers(file: Path) -> set[str]:
+    """The markers that all tests of a file have, by its `pytestmark`; read, not run."""
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="pytestmark")], value=value):
+                return {node.attr for node in ast.walk(value) if isinstance(node, ast.Attribute)} - {"mark"}
+    return set()
+
+
+def refused(expression: str) -> set[str]:
+    """The markers that no test may have that `-m EXPRESSION` takes, where it is of the form `not a and not b`."""
+    terms = [] if " or " in expression else expression.split(" and ")
+    return {term.removeprefix("not ") for term in terms if term.startswith("not ")}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which nothing will run is not imported either: TensorFlow alone takes seconds."""
+    is_test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    return True if is_test and tiers(collection_path) & refused(config.option.markexpr) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported here stays: no garbage is looked for in it, neither now nor while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    refuses = session.items and "keras" in refused(session.config.option.markexpr)
+    if refuses and "tensorflow" in sys.modules:
+        raise pytest.UsageError("a file of tests without the marker keras imports TensorFlow: import it in the test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
