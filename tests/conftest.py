@@ -116,7 +116,9 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     refuses = session.items and "keras" in refused(session.config.option.markexpr)
     if refuses and "tensorflow" in sys.modules:
-        raise pytest.UsageError("a file of tests without the marker keras imports TensorFlow: import it in the test")
+        raise pytest.UsageError(
+            "a file of tests without the marker keras imports TensorFlow: import it in the test"
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
