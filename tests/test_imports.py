@@ -85,7 +85,12 @@ def imports(node: ast.AST, *, everywhere: bool) -> Iterator[str]:
 
 @cache
 def imported(module: Path, *, everywhere: bool) -> frozenset[str]:
-    return frozenset(imports(ast.parse(module.read_text(encoding="utf-8")), everywhere=everywhere))
+    return frozenset(imports(parsed(module), everywhere=everywhere))
+
+
+@cache
+def parsed(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
 
 
 def tops(module: Path, *, everywhere: bool) -> set[str]:
@@ -127,6 +132,7 @@ def test_imports_run_one_way() -> None:
     assert {name: rooms for name in NAMES if (rooms := refused(name))} == {}
 
 
+@pytest.mark.integration
 def test_importing_the_package_imports_nothing_else() -> None:
     assert not ours(NAMES["__init__"], everywhere=False)
     modules, done = loaded("-c", "import ray_birds")
@@ -166,12 +172,14 @@ def loaded(*words: str) -> tuple[set[str], subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.parametrize("module", JOBS, ids=lambda module: module.stem)
+@pytest.mark.integration
 def test_help_imports_nothing_heavy(module: Path) -> None:
     modules, done = loaded(str(module), "--help")
     assert done.returncode == 0 and "--" in done.stdout and "tyro" in modules
     assert not modules & {"tensorflow", "keras", "ray", "pandas", "matplotlib", "pyarrow", "PIL", "cv2"}
 
 
+@pytest.mark.integration
 def test_a_misspelled_option_is_refused_with_the_right_name() -> None:
     modules, done = loaded("jobs/tune.py", "--data", "birds", "--unfreez", "10")
     assert done.returncode == 2 and "--unfreeze" in done.stdout + done.stderr.replace("--unfreez ", "")
@@ -196,6 +204,7 @@ def test_no_module_needs_a_system_of_its_own() -> None:
     assert [name for name, module in NAMES.items() if tops(module, everywhere=False) & POSIX] == []
 
 
+@pytest.mark.integration
 def test_what_needs_neither_ray_nor_keras_is_imported_where_posix_is_missing() -> None:
     """As on Windows, where these modules cannot be imported; what libraries have imported by then is theirs."""
     light = [name for name in NAMES if not brings(name) & {"ray", "tensorflow", "keras"} and name != "__init__"]

@@ -18,6 +18,8 @@ from tests.core import azure_server, dataset_hub
 from tests.core.azure_server import ACCOUNT, CONTAINER, Azure
 from tests.data.shards.shard_files import as_parquet, as_tar
 
+pytestmark = pytest.mark.integration
+
 VARIABLES = ("ACCOUNT_NAME", "ACCOUNT", "ACCOUNT_KEY", "KEY", "SAS_TOKEN")
 
 

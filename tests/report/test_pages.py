@@ -31,6 +31,8 @@ from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Augment, Variant
 
+pytestmark = pytest.mark.integration  # each draws a whole page
+
 ODD = ["<b>Bold & Co", "$Ruby\"s' Topaz$", "ÉTOURNEAU 鶯", "ABBOTTS --> BABBLER"]
 Recipe = tuple[Augment, str, int, float, float]  # augment, unfreeze, seed, valid accuracy, seconds
 COST = Cost(0, 12.5, 4_562_000, 385_800_000, 31.0)  # of each variant, beside its training

@@ -398,6 +398,7 @@ def test_records_of_images_in_shards_are_recalled(birds: Path, tmp_path: Path) -
     assert len({records.stamps(data)[path] for path in paths}) == 2
 
 
+@pytest.mark.integration
 def test_shards_on_an_object_store(birds: Path, tmp_path: Path) -> None:
     as_tar(birds, tmp_path / "x/tar")
     as_parquet(birds, tmp_path / "x/parquet")

@@ -462,6 +462,7 @@ def run(*options: object, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=REPOSITORY, env=values, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.integration
 def test_without_credentials(stub: Stub, output: Path, home: Path) -> None:
     done = run("--dataset", OWNER_NAME, "--output", output, HOME=str(home))
     assert done.returncode == 0, done.stderr

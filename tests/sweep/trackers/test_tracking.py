@@ -44,6 +44,7 @@ def test_what_is_not_installed_is_named(name: str, monkeypatch: pytest.MonkeyPat
     )
 
 
+@pytest.mark.integration
 def test_a_server_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -53,6 +54,7 @@ def test_a_server_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     tracking.require(TuneConfig(data="d", track=("mlflow",)))
 
 
+@pytest.mark.integration
 def test_wandb_needs_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In a process of its own: wandb reads its settings once. That it needs none offline is in test_wandb.py."""
     pytest.importorskip("wandb")
@@ -80,6 +82,7 @@ def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
         assert SECRET not in str(refused.value) and "MLFLOW_TRACKING_PASSWORD" in str(refused.value)
 
 
+@pytest.mark.integration
 def test_a_dead_server_is_one_line(
     plan: Plan, finished: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +104,7 @@ def test_a_dead_server_is_one_line(
     assert not finished.directory.tracked()
 
 
+@pytest.mark.integration
 def test_an_interrupt_does_not_wait_for_a_dead_server(
     plan: Plan, finished: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:

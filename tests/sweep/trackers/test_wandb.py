@@ -82,6 +82,7 @@ def _values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+@pytest.mark.integration
 def test_offline_it_keeps_all_in_the_results(
     plan: Plan,
     finished: Results,
