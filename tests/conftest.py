@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -103,7 +103,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection() -> Generator[None, object, object]:
     """What is imported here stays: no garbage is looked for in it, neither now nor while tests run."""
     gc.disable()
     try:
@@ -111,14 +111,6 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    refuses = session.items and "keras" in refused(session.config.option.markexpr)
-    if refuses and "tensorflow" in sys.modules:
-        raise pytest.UsageError(
-            "a file of tests without the marker keras imports TensorFlow: import it in the test"
-        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -130,8 +122,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test without a marker starts no TensorFlow in this process."""
-    before = "tensorflow" in sys.modules
+    """A test without a marker starts no TensorFlow in this process, nor does its file where others are not run."""
+    before = "tensorflow" in sys.modules and "keras" not in refused(request.config.option.markexpr)
     yield
     marked = any(request.node.get_closest_marker(name) for name in ("keras", "ray", "slow"))
     assert before or marked or "tensorflow" not in sys.modules, "imports TensorFlow: mark it with keras"

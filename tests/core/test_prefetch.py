@@ -17,14 +17,6 @@ from ray_birds.core.prefetch import prefetch
 pytestmark = pytest.mark.timeout(30)
 
 
-@pytest.fixture(autouse=True)
-def _own_garbage() -> Iterator[None]:
-    """What was there before is not looked through for garbage: it takes a third of a second each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 class Made:
     """Counts how many of the arrays that it made are alive."""
 
