@@ -73,7 +73,7 @@ class Chart:
         with _style(self.name):
             self.figure.set_layout_engine("none")  # the places found for the SVG are good for the PNG too
             self.figure.set(dpi=DPI, facecolor="white")
-            FigureCanvasAgg(self.figure).print_png(data)
+            FigureCanvasAgg(self.figure).print_png(data)  # type: ignore[no-untyped-call]
         return data.getvalue()
 
 
@@ -85,7 +85,8 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figu
         paint(figure)
         for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
             patch.set(facecolor="none", edgecolor="none")
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # `savefig` would draw all twice
+        # `savefig` would draw all twice
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), figure)
 
 
