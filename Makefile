@@ -13,9 +13,9 @@ demo: .venv/done
 	rm -rf results/demo
 	$(BIN)/ray-birds demo
 
-# What can be tried between two keystrokes: neither Ray nor TensorFlow starts.
+# What can be tried between two keystrokes: no Ray, no TensorFlow, no other program or server.
 test-unit: .venv/done
-	$(PYTEST) -m "not slow and not ray and not keras"
+	$(PYTEST) --dist worksteal -m "not slow and not ray and not keras and not integration"
 
 test: .venv/done
 	$(PYTEST) -m "not slow"

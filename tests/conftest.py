@@ -1,5 +1,7 @@
 """What several tests share: real data where it lies beside the project, drawn data, a disk that is full."""
 
+import ast
+import gc
 import importlib.metadata
 import importlib.util
 import io
@@ -10,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +83,38 @@ def benchmark(name: str) -> ModuleType:
     return module
 
 
+def tiers(file: Path) -> set[str]:
+    """The markers that all tests of a file have, by its `pytestmark`; read, not run."""
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="pytestmark")], value=value):
+                return {node.attr for node in ast.walk(value) if isinstance(node, ast.Attribute)} - {"mark"}
+    return set()
+
+
+def refused(expression: str) -> set[str]:
+    """The markers that no test may have that `-m EXPRESSION` takes, where it is of the form `not a and not b`."""
+    terms = [] if " or " in expression else expression.split(" and ")
+    return {term.removeprefix("not ") for term in terms if term.startswith("not ")}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which nothing will run is not imported either: TensorFlow alone takes seconds."""
+    is_test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    return True if is_test and tiers(collection_path) & refused(config.option.markexpr) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported here stays: no garbage is looked for in it, neither now nor while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes a model takes the tier of those that make one."""
     for item in items:
@@ -90,8 +124,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test without a marker starts no TensorFlow in this process."""
-    before = "tensorflow" in sys.modules
+    """A test without a marker starts no TensorFlow in this process, nor does its file where others are not run."""
+    before = "tensorflow" in sys.modules and "keras" not in refused(request.config.option.markexpr)
     yield
     marked = any(request.node.get_closest_marker(name) for name in ("keras", "ray", "slow"))
     assert before or marked or "tensorflow" not in sys.modules, "imports TensorFlow: mark it with keras"

@@ -10,6 +10,8 @@ import pytest
 from ray_birds.cli import COMMANDS, given
 from ray_birds.config import TuneConfig
 
+pytestmark = pytest.mark.integration
+
 JOB = '''
 import os, signal, sys, time
 from dataclasses import dataclass

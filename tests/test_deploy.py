@@ -172,6 +172,7 @@ def test_the_script_for_slurm(status: int, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.integration
 def test_ray_knows_the_options_of_the_script_for_slurm() -> None:
     from ray.scripts.scripts import start
     from ray.scripts.symmetric_run import symmetric_run

@@ -113,6 +113,7 @@ def locale_of(name: str, request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["posix", "latin"])
+@pytest.mark.integration
 def test_a_class_with_an_accent_in_a_locale_without_utf8(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_class_with_an_accent_in_a_locale_without_utf8(
 
 
 @pytest.mark.parametrize("name", ["posix", "latin"])
+@pytest.mark.integration
 def test_a_letter_that_the_terminal_lacks_ends_no_job(name: str, request: pytest.FixtureRequest) -> None:
     done = run(JOB, locale_of(name, request))
     assert done.returncode == 2 and b"\\u9daf" in done.stdout, done.stderr

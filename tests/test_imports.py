@@ -85,7 +85,12 @@ def imports(node: ast.AST, *, everywhere: bool) -> Iterator[str]:
 
 @cache
 def imported(module: Path, *, everywhere: bool) -> frozenset[str]:
-    return frozenset(imports(ast.parse(module.read_text(encoding="utf-8")), everywhere=everywhere))
+    return frozenset(imports(parsed(module), everywhere=everywhere))
+
+
+@cache
+def parsed(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
 
 
 def tops(module: Path, *, everywhere: bool) -> set[str]:
@@ -110,25 +115,24 @@ def brings(name: str) -> set[str]:
     return set().union(*(tops(NAMES[one], everywhere=False) for one in seen))
 
 
-def by_name(modules: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("module", modules, ids=lambda m: str(m.relative_to(REPOSITORY)))
-
-
 def room(name: str) -> str:
     return "factors" if name == "sweep.factors" else name.partition(".")[0]
 
 
-@by_name(MODULES)
-def test_imports_run_one_way(module: Path) -> None:
-    here = dotted(module)
-    above, inside = (ours(module, everywhere=everywhere) - {"__init__"} for everywhere in (False, True))
+def refused(here: str) -> set[str]:
+    """The rooms that a module uses and must not."""
+    above, inside = (ours(NAMES[here], everywhere=everywhere) - {"__init__"} for everywhere in (False, True))
     late = {name for name in inside - above if room(name) == "report" and here in LATE}
     late |= {name for name in inside - above if (here, name) in FOR_SUSPECTS}
     used = {room(name) for name in inside - late}
-    assert used <= {*ROOMS[: ROOMS.index(room(here)) + 1]}
-    assert not {other for one, other in ALONE if one == room(here)} & used
+    return used - {*ROOMS[: ROOMS.index(room(here)) + 1]} | used & {two for one, two in ALONE if one == room(here)}
 
 
+def test_imports_run_one_way() -> None:
+    assert {name: rooms for name in NAMES if (rooms := refused(name))} == {}
+
+
+@pytest.mark.integration
 def test_importing_the_package_imports_nothing_else() -> None:
     assert not ours(NAMES["__init__"], everywhere=False)
     modules, done = loaded("-c", "import ray_birds")
@@ -149,16 +153,14 @@ def test_importing_brings_keras_in_inside_trials_alone() -> None:
             assert name in KERAS_INSIDE or name.partition(".")[0] in KERAS_INSIDE
 
 
-@by_name([*MODULES, *JOBS])
-def test_images_and_frames_stay_out_of_the_way(module: Path) -> None:
-    above = tops(module, everywhere=False) & {"matplotlib", "pandas"}
-    assert not above or (module in MODULES and dotted(module).partition(".")[0] in DRAWING)
+def test_images_and_frames_stay_out_of_the_way() -> None:
+    others = [*JOBS, *(module for name, module in NAMES.items() if room(name) not in DRAWING)]
+    assert [module for module in others if tops(module, everywhere=False) & {"matplotlib", "pandas"}] == []
 
 
-@by_name(JOBS)
-def test_a_job_parses_before_it_imports(module: Path) -> None:
-    above = {name for name in imported(module, everywhere=False) if name.startswith("ray_birds")}
-    assert {name.split(".")[1] for name in above} <= {"cli"}
+def test_a_job_parses_before_it_imports() -> None:
+    above = {name for module in JOBS for name in imported(module, everywhere=False)}
+    assert {name.split(".")[1] for name in above if name.startswith("ray_birds")} == {"cli"}
 
 
 def loaded(*words: str) -> tuple[set[str], subprocess.CompletedProcess[str]]:
@@ -169,19 +171,22 @@ def loaded(*words: str) -> tuple[set[str], subprocess.CompletedProcess[str]]:
     return {name.partition(".")[0] for name in names}, done
 
 
-@by_name(JOBS)
+@pytest.mark.parametrize("module", JOBS, ids=lambda module: module.stem)
+@pytest.mark.integration
 def test_help_imports_nothing_heavy(module: Path) -> None:
     modules, done = loaded(str(module), "--help")
     assert done.returncode == 0 and "--" in done.stdout and "tyro" in modules
     assert not modules & {"tensorflow", "keras", "ray", "pandas", "matplotlib", "pyarrow", "PIL", "cv2"}
 
 
+@pytest.mark.integration
 def test_a_misspelled_option_is_refused_with_the_right_name() -> None:
     modules, done = loaded("jobs/tune.py", "--data", "birds", "--unfreez", "10")
     assert done.returncode == 2 and "--unfreeze" in done.stdout + done.stderr.replace("--unfreez ", "")
     assert not modules & {"tensorflow", "keras", "ray"}
 
 
+@pytest.mark.ray
 def test_the_drivers_import_no_tensorflow() -> None:
     """Each room that a driver imports, in one process; Ray itself must not bring TensorFlow in either."""
     drivers = ", ".join(f"ray_birds.{name}" for name in ("sweep.run", "prediction.run", "data.check"))
@@ -195,11 +200,11 @@ def test_the_drivers_import_no_tensorflow() -> None:
 POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
 
-@by_name(MODULES)
-def test_no_module_needs_a_system_of_its_own(module: Path) -> None:
-    assert not tops(module, everywhere=False) & POSIX
+def test_no_module_needs_a_system_of_its_own() -> None:
+    assert [name for name, module in NAMES.items() if tops(module, everywhere=False) & POSIX] == []
 
 
+@pytest.mark.integration
 def test_what_needs_neither_ray_nor_keras_is_imported_where_posix_is_missing() -> None:
     """As on Windows, where these modules cannot be imported; what libraries have imported by then is theirs."""
     light = [name for name in NAMES if not brings(name) & {"ray", "tensorflow", "keras"} and name != "__init__"]

@@ -6,8 +6,8 @@ C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The order of
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 from scipy.optimize import minimize_scalar
-from scipy.stats import chi2
 
 from ray_birds.evaluation.calibration import calibration_error, certainty
 from ray_birds.evaluation.metrics import ALPHA
@@ -62,7 +62,7 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, folds: int = 0) -> Temper
         lambda log: log_loss(apply(probabilities, float(np.exp(log))), labels), bounds=bounds, method="bounded"
     )
     gain = log_loss(probabilities, labels) - float(found.fun)
-    told = 2 * images * gain > chi2.ppf(1 - ALPHA, 1)
+    told = 2 * images * gain > special.chdtri(1, ALPHA)
     return Temperature(float(np.exp(found.x)) if told else 1.0, images, folds)
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -70,7 +72,8 @@ class Chart:
         data = io.BytesIO()
         with _style(self.name):
             self.figure.set_layout_engine("none")  # the places found for the SVG are good for the PNG too
-            self.figure.savefig(data, format="png", dpi=DPI, facecolor="white")
+            self.figure.set(dpi=DPI, facecolor="white")
+            FigureCanvasAgg(self.figure).print_png(data)  # type: ignore[no-untyped-call]
         return data.getvalue()
 
 
@@ -80,7 +83,10 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[[Figu
     with _style(name):
         figure = Figure(figsize=(width, height))
         paint(figure)
-        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set(facecolor="none", edgecolor="none")
+        # `savefig` would draw all twice
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return Chart(name, alt, width, _for_the_page(svg.getvalue().decode()), figure)
 
 

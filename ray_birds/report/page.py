@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ NOTHING = "–"
 
 def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
     """Render `template`, a file beside this one, to `uri`. All texts in `values` are escaped."""
+    storage.write(uri, _environment().get_template(template).render(values).encode())
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """It keeps the templates that it has compiled: a live page is rendered again and again."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -37,7 +44,7 @@ def write_page(uri: str, template: str, values: dict[str, Any]) -> None:
         svg=svg,
         millions=lambda number: millions(number) if number else NOTHING,
     )
-    storage.write(uri, environment.get_template(template).render(values).encode())
+    return environment
 
 
 def write_charts(folder: str, charts: Iterable["Chart"]) -> None:

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -153,12 +154,20 @@ def _samples(config: TuneConfig) -> list[Point]:
 
     Raises SettingsError where there are not as many.
     """
-    draw = random.Random(config.grid["seed"][0])
-    seeds = config.grid["seed"]
+    grid, known = config.grid, factors.factors(config.variant)
+    seeds = grid.pop("seed")
+    draw = random.Random(seeds[0])
+    # A value that is given alone takes no draw: the samples of a seed stay when another factor is declared.
+    varied = {name: (known[name].drawn, values) for name, values in grid.items() if len(values) > 1}
+    alone = {name: values[0] for name, values in grid.items()}
+    tried: set[tuple[Any, ...]] = set()
     drawn: dict[tuple[Any, ...], Point] = {}
     for _ in range(_DRAWS * config.samples):
-        values = {name: _draw(draw, config, name) for name in config.grid if name != "seed"}
-        point = settled(config, values)
+        chosen = tuple(_draw(draw, how, values) for how, values in varied.values())
+        if chosen in tried:
+            continue
+        tried.add(chosen)
+        point = settled(config, alone | dict(zip(varied, chosen, strict=True)))
         drawn.setdefault(tuple(point.values()), point)
         if len(drawn) == config.samples:
             return [point | {"seed": seed} for point in drawn.values() for seed in seeds]
@@ -168,15 +177,9 @@ def _samples(config: TuneConfig) -> list[Point]:
     )
 
 
-def _draw(draw: random.Random, config: TuneConfig, name: str) -> Any:
-    """A value of a factor: one of those given or, of a range, a number of three digits.
-
-    One that is given alone takes no draw: the samples of a seed stay when another factor is declared.
-    """
-    values = config.grid[name]
-    if len(values) == 1:
-        return values[0]
-    if factors.factors(config.variant)[name].drawn == "choice":
+def _draw(draw: random.Random, how: str, values: Sequence[Any]) -> Any:
+    """A value of a factor: one of those given or, of a range, a number of three digits."""
+    if how == "choice":
         return draw.choice(values)
     low, high = math.log(min(values)), math.log(max(values))
     return float(f"{math.exp(draw.uniform(low, high)):.3g}")

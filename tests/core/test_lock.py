@@ -48,6 +48,7 @@ def refused(uri: str, holder: "subprocess.Popen[str]") -> None:
         pass
 
 
+@pytest.mark.integration
 def test_a_second_job_is_refused_and_told_who_runs_the_first(tmp_path: Path, start: Start) -> None:
     uri = str(tmp_path / "results" / "x")
     holder = start(uri)
@@ -58,6 +59,7 @@ def test_a_second_job_is_refused_and_told_who_runs_the_first(tmp_path: Path, sta
     assert holder.returncode == 0 and not (tmp_path / "results").exists()
 
 
+@pytest.mark.integration
 def test_a_killed_job_holds_nothing(tmp_path: Path, start: Start) -> None:
     uri = str(tmp_path / "x")
     holder = start(uri)
@@ -82,6 +84,7 @@ def test_a_second_prediction_is_refused_before_it_looks_at_anything(
     assert not Path(output).exists()
 
 
+@pytest.mark.integration
 def test_the_same_on_an_object_store(start: Start) -> None:
     with own_s3() as bucket:
         uri = f"{bucket}/results/x"

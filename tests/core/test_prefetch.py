@@ -131,6 +131,7 @@ def test_a_consumer_that_stops_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before and made.calls <= 5
 
 
+@pytest.mark.integration
 def test_a_process_that_fails_with_some_pending_ends() -> None:
     code = (
         "import time; from ray_birds.core.prefetch import prefetch\n"

@@ -20,6 +20,8 @@ from tests.core.dataset_hub import DatasetHub
 from tests.data.shards.shard_files import as_parquet, as_tar
 from tests.loopback import serving
 
+pytestmark = pytest.mark.integration
+
 VARIABLES = ("ACCOUNT_NAME", "ACCOUNT", "ACCOUNT_KEY", "KEY", "SAS_TOKEN")
 
 

@@ -58,6 +58,7 @@ def test_same_arguments_same_bytes(image: np.ndarray) -> None:
     assert np.array_equal(image, before) and not np.shares_memory(first, image)
 
 
+@pytest.mark.integration
 def test_same_bytes_in_another_process(image: np.ndarray) -> None:
     code = (
         "import hashlib, numpy as np; from ray_birds.data import augment\n"

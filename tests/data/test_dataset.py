@@ -332,6 +332,7 @@ def test_an_archive_is_no_folder(tmp_path: Path) -> None:
     assert f"{tmp_path}/birds.zip: a file; expected a folder" in breach(tmp_path / "birds.zip")
 
 
+@pytest.mark.integration
 def test_a_class_folder_without_permission_is_one_line() -> None:
     """In a process without root's rights: a class must not vanish from the model without a word."""
     code = (

@@ -419,6 +419,7 @@ def test_a_name_that_is_not_utf8_is_no_reason_to_die(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file permissions")
+@pytest.mark.integration
 def test_a_file_without_permission() -> None:
     """In a process without root's rights; the folder itself is open to it, the file is not."""
     code = (
@@ -577,6 +578,7 @@ def peak(path: Path) -> tuple[str, int]:
     return said, int(used)
 
 
+@pytest.mark.integration
 def test_a_png_of_49_megapixels_takes_little_more_than_its_pixels(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(large_png(7000, 7000))
     said, used = peak(tmp_path / "x.png")
@@ -628,6 +630,7 @@ def test_pillow_is_left_as_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert_reason(decode.decode(ENCODED["tiff"], SIZE), "too large: over the limit of this process")
 
 
+@pytest.mark.integration
 def test_no_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In a process that may take 400 MB more than it has, a file and an image that need more."""
     (tmp_path / "x.png").write_bytes(large_png(7000, 7000))

@@ -104,6 +104,7 @@ def test_an_image_that_is_all_border_has_one_code() -> None:
     assert len(near_duplicates.codes(np.full((64, 64, 3), 9, np.uint8))) == 32
 
 
+@pytest.mark.integration
 def test_copies_of_drawn_images_are_found(tmp_path: Path) -> None:
     draw_dataset(tmp_path / "birds", train=3, valid=1, test=1)
     shares, _, numbers = benchmark("duplicates").measure(str(tmp_path / "birds"), copied=0)

@@ -73,6 +73,7 @@ def test_other_sizes_and_folders_have_records_of_their_own(birds: Path, own_bird
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_stamps_of_an_object_store_are_those_of_its_listing(birds: Path) -> None:
     with own_s3() as bucket:
         storage.copy(str(birds), f"{bucket}/birds")

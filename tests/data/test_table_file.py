@@ -203,6 +203,7 @@ def test_files_and_columns_that_are_not_there(birds: Path, tmp_path: Path) -> No
     assert "no image of it is of train" in told(birds, only_test)
 
 
+@pytest.mark.integration
 def test_images_and_table_on_an_object_store(birds: Path, tmp_path: Path) -> None:
     labels = table([*rows_of(birds), ("train/none.jpg", CLASSES[0], "train")], tmp_path)
     with own_s3() as bucket:

@@ -130,6 +130,7 @@ def test_many_names_are_sorted_as_few_are(tmp_path: Path, monkeypatch: pytest.Mo
     assert again.files == tree.files == sorted(tree.files) and len(tree.files) == 100
 
 
+@pytest.mark.integration
 def test_keys_of_an_object_store() -> None:
     """Every key is a file that can be asked for; one that the file system does not take has a reason."""
     keys = {

@@ -31,6 +31,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo.draw_dataset(tmp_path_factory.mktemp("demo") / "birds", **COUNTS)
 
 
+@pytest.mark.integration
 def test_has_the_real_folder_layout(birds: Path) -> None:
     assert {path.name for path in birds.iterdir()} == {"train", "valid", "test", demo.UNLABELLED, demo.RECORD}
     for split, count in COUNTS.items():
@@ -40,11 +41,13 @@ def test_has_the_real_folder_layout(birds: Path) -> None:
     assert {read(path).shape for path in birds.rglob("*.jpg")} == {(224, 224, 3)}
 
 
+@pytest.mark.integration
 def test_no_image_occurs_twice(birds: Path) -> None:
     found = digests(birds)
     assert len(set(found.values())) == len(found)
 
 
+@pytest.mark.integration
 def test_the_same_seed_draws_the_same_bytes_and_a_image_does_not_depend_on_the_counts(tmp_path: Path) -> None:
     few = {"train": 2, "valid": 1, "test": 1}
     first = digests(demo.draw_dataset(tmp_path / "first", seed=3, **few))
@@ -56,6 +59,7 @@ def test_the_same_seed_draws_the_same_bytes_and_a_image_does_not_depend_on_the_c
     assert other.keys() == fewer.keys() and not set(other.values()) & set(first.values())
 
 
+@pytest.mark.integration
 def test_an_existing_folder_is_kept_or_refused(birds: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in birds.rglob("*")}
     assert demo.draw_dataset(birds, **COUNTS) == birds
@@ -93,6 +97,7 @@ def histograms(split: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array(found), np.array(labels)
 
 
+@pytest.mark.integration
 def test_colour_alone_does_not_tell_the_species_apart(birds: Path) -> None:
     known, labels = histograms(birds / "train")
     asked, truth = histograms(birds / "test")

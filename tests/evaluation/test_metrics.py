@@ -191,6 +191,7 @@ def test_the_articles_figures_by_wilson() -> None:
     assert low.low < high.value < low.high and high.low < low.value < high.high
 
 
+@pytest.mark.integration
 def test_no_framework_is_imported() -> None:
     heavy = "{'ray', 'tensorflow', 'pandas', 'matplotlib', 'scipy.stats'}"
     ours = "ray_birds.evaluation.metrics, ray_birds.evaluation.significance"

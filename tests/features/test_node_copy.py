@@ -51,6 +51,7 @@ def own(temporary: Path) -> Path:
     return temporary / f"ray-birds-features-{os.getuid()}"
 
 
+@pytest.mark.integration
 def test_a_copy_in_s3_that_lost_a_file_is_made_again(temporary: Path) -> None:
     """Others tidy up temporary directories."""
     with own_s3() as uri:
@@ -61,6 +62,7 @@ def test_a_copy_in_s3_that_lost_a_file_is_made_again(temporary: Path) -> None:
         np.testing.assert_array_equal(Reader(uri, FEATURE).rows(range(100)), VALUES)
 
 
+@pytest.mark.integration
 def test_a_damaged_shard_in_s3_is_refused_by_readers_and_found_when_asked(temporary: Path) -> None:
     with own_s3() as uri:
         fill(uri)
@@ -162,20 +164,24 @@ def test_several_at_a_time_share_one_copy(temporary: Path, elsewhere: str) -> No
     assert len(folders) == 1 and names - {f"{FEATURE.folder}.lock"} == {FEATURE.folder}
 
 
+@pytest.mark.integration
 def test_another_process_waits_for_the_one_that_copies(temporary: Path, elsewhere: str) -> None:
     code = (
         "import sys, tempfile; tempfile.tempdir = sys.argv[1]; from ray_birds.features import node_copy\n"
+        "print('asks', flush=True)\n"
         "print(node_copy.of(sys.argv[2], sys.argv[3]))"
     )
     words = [sys.executable, "-c", code, str(temporary), storage.join(elsewhere, FEATURE.folder), FEATURE.folder]
     copied(elsewhere)
     with node_folder.locked(own(temporary) / f"{FEATURE.folder}.lock"):
         other = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+        assert other.stdout and other.stdout.readline() == "asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(timeout=3)
+            other.wait(timeout=0.5)
     assert other.communicate(timeout=60)[0].strip() == str(own(temporary) / FEATURE.folder)
 
 
+@pytest.mark.integration
 def test_the_store_can_be_imported_without_what_only_unix_has() -> None:
     code = (
         "import os, sys\n"

@@ -292,7 +292,8 @@ def test_the_lines_on_the_card_load_the_model(
     monkeypatch.chdir(uri)
     loaded = classifier.load(about)
     answers = []
-    photos = {path.name: path.read_bytes() for path in sorted(birds.glob("train/*/1.jpg"))} | FILES
+    photos = {path.name: path.read_bytes() for path in sorted(birds.glob("train/*/1.jpg"))}
+    photos |= {name: make() for name, make in FILES.items()}
     for name, photo in photos.items():
         (uri / "photo.jpg").write_bytes(photo)
         names: dict[str, Any] = {}

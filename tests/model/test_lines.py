@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,47 +45,55 @@ def deep(mode: str) -> bytes:
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
 PALETTE = scene().quantize(16)
-FILES = {
-    **{f"rotated {number}": rotated(number) for number in range(1, 9)},
-    "rotated png": encode(scene(mode="RGBA"), "PNG", exif=(exif := Image.Exif(), exif.update({0x0112: 6}))[0]),
-    "transparent png": encode(scene(mode="RGBA"), "PNG"),
-    "transparent webp": encode(scene(mode="RGBA"), "WEBP", lossless=True),
-    "grey and transparent": encode(scene(mode="LA"), "PNG"),
-    "palette and transparency": encode(PALETTE, "PNG", transparency=bytes(range(0, 256, 16))),
-    "one transparent colour": encode(scene(mode="L").convert("RGB"), "PNG", transparency=(120, 120, 120)),
-    "transparent gif": encode(PALETTE, "GIF", transparency=3),
-    "palette": encode(PALETTE, "PNG"),
-    "cmyk": encode(scene(mode="CMYK"), "JPEG", quality=95),
-    "cmyk with a profile": encode(scene(mode="CMYK"), "JPEG", icc_profile=PROFILE),
-    "profile in a jpeg": encode(scene(), "JPEG", icc_profile=PROFILE),
-    "profile in a png": encode(scene(), "PNG", icc_profile=PROFILE),
-    "16 bits of grey": deep("L"),
-    "16 bits of colour": deep("RGB"),
-    "16 bits and transparent": deep("RGBA"),
-    "adobe rgb": encode(scene(), "JPEG", quality=95, icc_profile=(adobe := icc.rgb(icc.ADOBE))),
-    "adobe rgb, transparent": encode(scene(mode="RGBA"), "PNG", icc_profile=adobe),
-    "adobe rgb, palette": encode(PALETTE, "PNG", icc_profile=adobe),
-    "display p3, rotated": encode(scene(), "WEBP", lossless=True, exif=exif, icc_profile=icc.rgb(icc.P3)),
-    "a profile of grey": encode(scene(mode="L"), "PNG", icc_profile=icc.grey(1.8)),
-    "a profile of inks": encode(scene(mode="CMYK"), "JPEG", quality=95, icc_profile=icc.cmyk()),
-    "a profile of rgb for grey": encode(scene(mode="L"), "JPEG", icc_profile=adobe),
-    "half a profile": encode(scene(), "PNG", icc_profile=adobe[: len(adobe) // 2]),
-    "tiff": encode(scene(), "TIFF", compression="tiff_lzw", exif=exif),
-    "tiff, adobe rgb": encode(scene(), "TIFF", compression="tiff_adobe_deflate", icc_profile=adobe),
-    "tiff, 16 bits of grey": cv2.imencode(".tiff", np.asarray(scene(mode="L")).astype(np.uint16) * 250 + 77)[
-        1
-    ].tobytes(),
-    "tiff, cmyk": encode(scene(mode="CMYK"), "TIFF", icc_profile=icc.cmyk()),
-    "avif": encode(scene(), "AVIF", quality=90, exif=exif, icc_profile=adobe),
-    "grey": encode(scene(mode="L"), "JPEG"),
-    "black and white": encode(scene(mode="1"), "PNG"),
-    "bitmap": encode(scene(), "BMP"),
-    "large jpeg": encode(scene(1500, 1000), "JPEG", quality=95),
-    "large png": encode(scene(1500, 1000), "PNG"),
-    "odd shape": encode(scene(91, 58), "PNG"),
-    "a line": encode(scene(900, 2), "PNG"),
-    "animation": encode(scene(), "GIF", save_all=True, append_images=[scene(mode="L")]),
+EXIF = Image.Exif()
+EXIF[0x0112] = 6
+ADOBE = icc.rgb(icc.ADOBE)
+FILES: dict[str, Callable[[], bytes]] = {  # made when asked for
+    **{f"rotated {number}": partial(rotated, number) for number in range(1, 9)},
+    "rotated png": lambda: encode(scene(mode="RGBA"), "PNG", exif=EXIF),
+    "transparent png": lambda: encode(scene(mode="RGBA"), "PNG"),
+    "transparent webp": lambda: encode(scene(mode="RGBA"), "WEBP", lossless=True),
+    "grey and transparent": lambda: encode(scene(mode="LA"), "PNG"),
+    "palette and transparency": lambda: encode(PALETTE, "PNG", transparency=bytes(range(0, 256, 16))),
+    "one transparent colour": lambda: encode(scene(mode="L").convert("RGB"), "PNG", transparency=(120, 120, 120)),
+    "transparent gif": lambda: encode(PALETTE, "GIF", transparency=3),
+    "palette": lambda: encode(PALETTE, "PNG"),
+    "cmyk": lambda: encode(scene(mode="CMYK"), "JPEG", quality=95),
+    "cmyk with a profile": lambda: encode(scene(mode="CMYK"), "JPEG", icc_profile=PROFILE),
+    "profile in a jpeg": lambda: encode(scene(), "JPEG", icc_profile=PROFILE),
+    "profile in a png": lambda: encode(scene(), "PNG", icc_profile=PROFILE),
+    "16 bits of grey": lambda: deep("L"),
+    "16 bits of colour": lambda: deep("RGB"),
+    "16 bits and transparent": lambda: deep("RGBA"),
+    "adobe rgb": lambda: encode(scene(), "JPEG", quality=95, icc_profile=ADOBE),
+    "adobe rgb, transparent": lambda: encode(scene(mode="RGBA"), "PNG", icc_profile=ADOBE),
+    "adobe rgb, palette": lambda: encode(PALETTE, "PNG", icc_profile=ADOBE),
+    "display p3, rotated": lambda: encode(scene(), "WEBP", lossless=True, exif=EXIF, icc_profile=icc.rgb(icc.P3)),
+    "a profile of grey": lambda: encode(scene(mode="L"), "PNG", icc_profile=icc.grey(1.8)),
+    "a profile of inks": lambda: encode(scene(mode="CMYK"), "JPEG", quality=95, icc_profile=icc.cmyk()),
+    "a profile of rgb for grey": lambda: encode(scene(mode="L"), "JPEG", icc_profile=ADOBE),
+    "half a profile": lambda: encode(scene(), "PNG", icc_profile=ADOBE[: len(ADOBE) // 2]),
+    "tiff": lambda: encode(scene(), "TIFF", compression="tiff_lzw", exif=EXIF),
+    "tiff, adobe rgb": lambda: encode(scene(), "TIFF", compression="tiff_adobe_deflate", icc_profile=ADOBE),
+    "tiff, 16 bits of grey": lambda: cv2.imencode(
+        ".tiff", np.asarray(scene(mode="L")).astype(np.uint16) * 250 + 77
+    )[1].tobytes(),
+    "tiff, cmyk": lambda: encode(scene(mode="CMYK"), "TIFF", icc_profile=icc.cmyk()),
+    "avif": lambda: encode(scene(), "AVIF", quality=90, exif=EXIF, icc_profile=ADOBE),
+    "grey": lambda: encode(scene(mode="L"), "JPEG"),
+    "black and white": lambda: encode(scene(mode="1"), "PNG"),
+    "bitmap": lambda: encode(scene(), "BMP"),
+    "large jpeg": lambda: encode(scene(1500, 1000), "JPEG", quality=95),
+    "large png": lambda: encode(scene(1500, 1000), "PNG"),
+    "odd shape": lambda: encode(scene(91, 58), "PNG"),
+    "a line": lambda: encode(scene(900, 2), "PNG"),
+    "animation": lambda: encode(scene(), "GIF", save_all=True, append_images=[scene(mode="L")]),
 }
+
+
+@cache
+def made(name: str) -> bytes:
+    return FILES[name]()
 
 
 def pixels(code: str) -> Callable[[Path], np.ndarray]:
@@ -96,12 +105,12 @@ def pixels(code: str) -> Callable[[Path], np.ndarray]:
 @pytest.mark.parametrize("resize", typing.get_args(Resize))
 @pytest.mark.parametrize("name", FILES)
 def test_they_make_the_pixels_of_our_decoder(name: str, resize: Resize, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(FILES[name])
+    (tmp_path / "photo.jpg").write_bytes(made(name))
     ours = decode.load(str(tmp_path / "photo.jpg"), SIZE, resize=resize)
     assert ours.pixels is not None, ours.error
-    made = pixels(lines.pixels(SIZE, resize))(tmp_path / "photo.jpg")
-    assert made.dtype == np.uint8 and np.ptp(made) > 50
-    np.testing.assert_array_equal(made, ours.pixels)
+    theirs = pixels(lines.pixels(SIZE, resize))(tmp_path / "photo.jpg")
+    assert theirs.dtype == np.uint8 and np.ptp(theirs) > 50
+    np.testing.assert_array_equal(theirs, ours.pixels)
 
 
 def test_the_documentation_has_them() -> None:

@@ -176,6 +176,7 @@ def test_a_name_that_is_not_utf8_can_be_written_to_the_manifest(folder: Path, bi
     assert len(found.images) + len(found.ignored) == len(IMAGES) + len(OTHERS) + 1
 
 
+@pytest.mark.integration
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     """In a process of its own, for opening a pipe that nobody writes to takes for ever."""
     os.mkfifo(folder / "pipe")
@@ -186,7 +187,7 @@ def test_a_pipe_is_not_waited_for(folder: Path) -> None:
         "for given, path in inputs.find([sys.argv[1]]).images:\n"
         "    decode.load(storage.join(inputs.root(given), path), 32)"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder)], timeout=10, check=True)
+    subprocess.run([sys.executable, "-c", code, str(folder)], timeout=60, check=True)
 
 
 def test_labels_come_from_folders_named_like_classes(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +342,7 @@ def test_a_pattern_that_is_none_is_one_line(folder: Path) -> None:
         inputs.find([f"{folder}/a**"])
 
 
+@pytest.mark.integration
 def test_a_folder_without_permission_is_named() -> None:
     """In a process without root's rights."""
     code = (

@@ -115,6 +115,7 @@ def test_a_toy_is_a_column_of_the_hparams_table(tmp_path: Path) -> None:
     assert [hparams(events(tmp_path / name))[0]["focal_gamma"] for name in PAIR] == [0.0, 2.0]
 
 
+@pytest.mark.integration
 def test_a_toy_has_its_effect_in_the_report(sweep: Results) -> None:
     (effect,) = effects(sweep.trials)
     assert (effect.factor, effect.before, effect.after) == ("focal gamma", "0.0", "2.0")

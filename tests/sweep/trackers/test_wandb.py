@@ -13,7 +13,7 @@ import pytest
 
 from ray_birds.sweep.plan import Plan
 from ray_birds.sweep.results import Results
-from ray_birds.sweep.trackers.tracking import Tracking
+from ray_birds.sweep.trackers.tracking import Tracking, require
 
 BLOCK = 32768  # bytes, of LevelDB's log format, in which wandb keeps a run
 
@@ -82,12 +82,22 @@ def _values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+@pytest.mark.integration
 def test_offline_it_keeps_all_in_the_results(
-    plan: Plan, finished: Results, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    plan: Plan,
+    finished: Results,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    with Tracking(finished.config.replace(track=("wandb",))) as tracking:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    config = finished.config.replace(track=("wandb",))
+    require(config)
+    with Tracking(config) as tracking:
         tracking.begin(plan)
         for trial in finished.trials[:2]:  # the others are told at the end
             for count in range(1, trial.epochs + 1):
