@@ -54,12 +54,11 @@ def may_autoscale(patience: float = 10.0) -> bool:
 def keep_token_private() -> None:
     """Have nobody else read the token of the clusters that `ray.init` starts; Ray writes it for all to read.
 
-    It is written where Ray would, and the one of an earlier job is closed. Before 2.59 Ray makes one only where
-    RAY_AUTH_MODE says so. Raises OSError or RuntimeError where there is no home, or none that can be written.
+    It is written where Ray would, and the one of an earlier job is closed; with another RAY_AUTH_MODE there
+    is none. Raises OSError or RuntimeError where there is no home, or none that can be written.
     """
     token = authentication_token_setup._get_default_token_path()
-    by_default = "token" if hasattr(authentication_token_setup, "enable_token_auth_by_default") else "disabled"
-    if os.environ.get("RAY_AUTH_MODE", by_default).lower() != "token":
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
         token.parent.mkdir(exist_ok=True)

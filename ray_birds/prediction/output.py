@@ -44,15 +44,14 @@ _SEQUENCES = [
 
 
 def schema(
-    probabilities: int = 0,
     *,
+    probabilities: bool = False,
     embeddings: bool = False,
     metadata: bool = False,
     sequences: bool = False,
     answer: Iterable[pa.Field] = (),
 ) -> pa.Schema:
-    """The columns of every part; `probabilities`, where above 0, is the number of classes to add all of, `answer`
-    are those of answer.fields."""
+    """The columns of every part, those of the options that are given too; `answer` are those of answer.fields."""
     choice = pa.struct([("label", pa.string()), ("probability", pa.float32())])
     fields = [
         ("input", pa.string()),
@@ -75,8 +74,8 @@ def schema(
         fields += _METADATA
     if sequences:
         fields += _SEQUENCES
-    if probabilities:
-        fields.append(("probabilities", pa.list_(pa.float32(), probabilities)))
+    if probabilities:  # not as lists of one size: pyarrow before 26 cannot read those where one is null
+        fields.append(("probabilities", pa.list_(pa.float32())))
     if embeddings:
         fields.append(("embeddings", pa.list_(pa.float32())))
     return pa.schema(fields)

@@ -87,7 +87,7 @@ def _predict(config: PredictConfig, model: Bundle, output: Output, asked: Answer
     score = _update if work.changes else _score
     rate = score(config, output, model, work, asked)
     parts = partial(checked, output, work.files, model.digest)
-    found, columns = None, steps.columns(config, model)
+    found, columns = None, steps.columns(config)
     if config.sequence_seconds:
         found = sequences.fill(output, parts, columns, model.classes, config.sequence_seconds)
     tally = statistics.count(parts([name for name in statistics.ASKED if name in columns.names]), model.classes)
@@ -123,7 +123,7 @@ def _update(config: PredictConfig, output: Output, model: Bundle, work: Work, as
         else:
             files = fresh.listing(note)
         rate = _score(config, fresh, model, Work(files, work.roots), asked)
-        made = checked(fresh, files, model.digest, optional(steps.columns(config, model)))
+        made = checked(fresh, files, model.digest, optional(steps.columns(config)))
         update.merge(output, made, work.files)
     storage.remove(fresh.staging)
     return rate
@@ -205,7 +205,7 @@ def _manifest(config: PredictConfig, model: Bundle, work: Work, tally: Tally) ->
         "ignored": [{"path": path, "reason": reason} for path, reason in work.ignored],
         "notes": list(work.notes),
         "roots": work.roots,
-        "schema": workload.types(steps.columns(config, model)),
+        "schema": workload.types(steps.columns(config)),
         "decoder": decode.VERSION,
         "model": {"uri": model.uri, "digest": model.digest, "trial": model.variant.name()},
         "job": workload.settings(config, model),

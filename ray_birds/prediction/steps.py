@@ -39,7 +39,7 @@ class Job:
 
     @property
     def schema(self) -> pa.Schema:
-        return columns(self.config, self.model)
+        return columns(self.config)
 
     @property
     def pixels(self) -> int:
@@ -47,10 +47,10 @@ class Job:
         return self.model.variant.image_size**2 * 3
 
 
-def columns(config: PredictConfig, model: Bundle) -> pa.Schema:
+def columns(config: PredictConfig) -> pa.Schema:
     """Those of every part of a job."""
     return schema(
-        len(model.classes) if config.probabilities else 0,
+        probabilities=config.probabilities,
         embeddings=config.embeddings,
         metadata=config.metadata,
         sequences=config.sequence_seconds > 0,

@@ -77,7 +77,7 @@ def _open_complete(config: PredictConfig, output: Output, model: Bundle, manifes
     """What has changed since the output was made, with --update as work; None where nothing is to be done."""
     try:
         found = labelled.find(config, model.classes)
-        _check_same(output, manifest, found.roots, steps.columns(config, model))
+        _check_same(output, manifest, found.roots, steps.columns(config))
     except RayBirdsError:
         if config.update:
             raise

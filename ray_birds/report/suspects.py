@@ -17,7 +17,7 @@ SHOWN = 60  # suspects on the page
 class Shown(NamedTuple):
     """A suspect with typical images of the class that is suggested."""
 
-    rank: int
+    row: dict[str, Any]
     suspect: Tile
     typical: list[Tile]
 
@@ -47,7 +47,7 @@ def _shown(dataset: Dataset, judgement: Judgement, found: list[dict[str, Any]]) 
     """An image that has vanished since is left out."""
     classes = {row["suggested"] for row in found}
     wanted = [
-        (dataset.uri(judgement.paths[row]), dataset.classes[label], judgement.paths[row], "")
+        (dataset.uri(judgement.paths[row]), dataset.classes[label], "typical", "")
         for label, members in judgement.typical.items()
         if dataset.classes[label] in classes
         for row in members.tolist()
@@ -56,9 +56,9 @@ def _shown(dataset: Dataset, judgement: Judgement, found: list[dict[str, Any]]) 
     for tile in tiles(wanted):
         if tile is not None:
             typical[tile.caption].append(tile)
-    suspects = tiles((dataset.uri(row["path"]), row["given"], row["path"], "wrong") for row in found)
+    suspects = tiles((dataset.uri(row["path"]), row["given"], "its label", "wrong") for row in found)
     return [
-        Shown(row["rank"], tile, typical[row["suggested"]])
+        Shown(row, tile, typical[row["suggested"]])
         for row, tile in zip(found, suspects, strict=True)
         if tile is not None
     ]

@@ -300,6 +300,9 @@ def test_planted_wrong_labels_are_the_first_suspects(
     assert [row["path"] for row in rows(output / "suspects.csv")] == table.path.tolist()
     page = Page(str(output / "suspects.html"))
     assert page.source.count("<img") == 4 * len(table) and all(link.startswith("data:") for link in page.links)
+    first = table.iloc[0]
+    line = f"1 {first.path}\nlabelled {first.given} ({100 * first.of_given:.2f} %), suggested {first.suggested}"
+    assert line in page.sections[""]
     assert {finding.blocking for finding in found.found if finding.kind in ("suspect", "close")} == {False}
     folders = {folder.name for folder in (output / "features").iterdir() if folder.is_dir()}
     assert {folder.split("-")[2] for folder in folders} == {"train", "valid", "test"}

@@ -14,7 +14,7 @@ from ray_birds.prediction.output import Output, checked, schema
 from ray_birds.prediction.sequences import Sequences
 from tests.prediction.test_output import CLASSES, DIGEST, row
 
-COLUMNS = schema(len(CLASSES), metadata=True, sequences=True)
+COLUMNS = schema(probabilities=True, metadata=True, sequences=True)
 NOON = datetime(2024, 5, 1, 12)
 LOWS, MIXED, TERNS = (0.4, 0.5, 0.1), (0.6, 0.3, 0.1), (0.1, 0.1, 0.8)
 

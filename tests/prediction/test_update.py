@@ -27,7 +27,7 @@ from tests.data.test_exif import block
 from tests.prediction.test_output import row
 from tests.prediction.test_run import manifest, read, same_numbers
 
-COLUMNS = schema(3, metadata=True)
+COLUMNS = schema(probabilities=True, metadata=True)
 
 
 def rows_of(files: dict[str, Stamp], mark: float) -> list[dict[str, Any]]:

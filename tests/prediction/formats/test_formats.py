@@ -23,7 +23,7 @@ from tests.prediction.formats import camtrap
 from tests.prediction.test_output import row
 
 ROOTS = {"birds": "/data/birds", "more/new": "/data/more/new"}
-COLUMNS = schema(3, metadata=True, sequences=True).append(pa.field("accepted", pa.bool_()))
+COLUMNS = schema(probabilities=True, metadata=True, sequences=True).append(pa.field("accepted", pa.bool_()))
 
 
 def photo(path: str, scores: tuple[float, ...] | None = (0.7, 0.2, 0.1), **more: Any) -> dict[str, Any]:
