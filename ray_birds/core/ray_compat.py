@@ -15,7 +15,7 @@ from ray._private.authentication import authentication_token_setup
 from ray._private.services import canonicalize_bootstrap_address
 from ray._private.state import state
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
-from ray.core.generated import gcs_pb2
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]
 from ray.experimental import internal_kv
 from ray.runtime_context import get_runtime_context
 from ray.tune.execution import class_cache
@@ -94,9 +94,9 @@ def free_abandoned_room() -> None:
     Ray keeps them, and the CPUs and GPUs of theirs, until the job ends. Of Ray Train's a process of its own would
     remove them, but it asks the dashboard, which need not be there.
     """
-    job, gone = bytes.fromhex(get_runtime_context().get_job_id()), gcs_pb2.PlacementGroupTableData.REMOVED
+    job, gone = bytes.fromhex(get_runtime_context().get_job_id()), PlacementGroupTableData.REMOVED
     for data in state._connect_and_get_accessor().get_placement_group_table():
-        about = gcs_pb2.PlacementGroupTableData.FromString(data)
+        about = PlacementGroupTableData.FromString(data)
         by_actor = about.creator_actor_id not in (b"", ActorID.nil().binary()) and not about.is_detached
         if about.creator_job_id == job and by_actor and about.creator_actor_dead and about.state != gone:
             remove_placement_group(PlacementGroup(PlacementGroupID(about.placement_group_id)))

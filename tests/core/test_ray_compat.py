@@ -53,14 +53,14 @@ def test_what_an_actor_had_reserved_is_freed_when_it_is_dead(local_ray: None) ->
 
     bundles = [{"memory": 1000.0}]
 
-    @ray.remote(num_cpus=0)
     class Maker:
         def make(self, lifetime: str | None = None) -> list[Any]:
             made = placement_group(bundles, lifetime=lifetime)
             made.wait(60)
             return [made]
 
-    dead, alive = Maker.remote(), Maker.remote()
+    actor: Any = ray.remote(num_cpus=0)(Maker)
+    dead, alive = actor.remote(), actor.remote()
     made = [ray.get(one.make.remote())[0] for one in (dead, alive)]
     made += [ray.get(dead.make.remote("detached"))[0], placement_group(bundles)]
     ray.kill(dead)

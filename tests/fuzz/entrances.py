@@ -44,9 +44,9 @@ class HangError(Exception):
 
 def images(folder: Path, count: int, seed: int) -> Outcomes:
     from tests.data.test_decode import ENCODED
-    from tests.model.test_lines import FILES
+    from tests.model.test_lines import FILES, made
 
-    corpus = [data for data in (*ENCODED.values(), *FILES.values()) if len(data) < 50_000]
+    corpus = [data for data in (*ENCODED.values(), *map(made, FILES)) if len(data) < 50_000]
     mutator = Mutator(seed, corpus)
 
     def one() -> str:
