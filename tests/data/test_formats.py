@@ -32,7 +32,7 @@ def test_by_name(kind: str, names: tuple[str, ...]) -> None:
 
 
 def test_names_that_tell_no_kind() -> None:
-    """All at once as one by one; with letters that are no ASCII in capitals, and what only looks like an ending."""
+    """All at once as one by one; also letters beyond ASCII, and what only looks like an ending."""
     odd = ["", ".jpg", "a", "e.jpg\n", "e.jpg\nx", "a.JP2", "a.jpgx"]
     odd += ["x.t\u0130f", "x.t\u0130F", "y.p\u017fd", "v.jp\u212a", "\u0130.GIF"]
     names = [name for names in (READ | OTHERS).values() for name in names] + odd
