@@ -73,7 +73,8 @@ class Found:
         known = frozenset(classes)
         for runs in _some(self.runs):
             place = pa.array(np.repeat(np.arange(len(runs)), [len(run.names) for run in runs]))
-            given, folders = (pa.array(one, pa.string()).take(place) for one in list(zip(*runs, strict=True))[:2])
+            given = pa.array([run.input for run in runs]).take(place)
+            folders = pa.array([run.folder for run in runs]).take(place)
             paths = pc.binary_join_element_wise(folders, pa.concat_arrays([run.names for run in runs]), "")
             named = [label for run in runs for label in self._labels(run, known)]
             columns = [given, paths, named, *self._stamps(runs, paths), pa.array(np.zeros(len(paths), bool))]
