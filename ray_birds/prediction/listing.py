@@ -41,7 +41,7 @@ SCHEMA = pa.schema(zip(File._fields, _TYPES, strict=True))
 
 def table(files: Iterable[File]) -> pa.Table:
     """The columns of SCHEMA, a row for each file."""
-    return pa.table(list(zip(*files, strict=True)) or [[]] * len(SCHEMA), schema=SCHEMA)
+    return pa.Table.from_pylist([file._asdict() for file in files], schema=SCHEMA)
 
 
 def rows(tables: Iterable[pa.Table]) -> Iterator[File]:
