@@ -21,13 +21,13 @@ def draw(root: Path, train: int, seed: int = 0) -> Path:
         for number in range(count):
             folder = root / split / f"CLASS {number % CLASSES:02d}"
             folder.mkdir(parents=True, exist_ok=True)
-            image = _image(rng, tints[number % CLASSES])
+            image = photograph(rng, tints[number % CLASSES])
             _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
             (folder / f"{number:05d}.jpg").write_bytes(data.tobytes())
     return root
 
 
-def _image(rng: np.random.Generator, tint: np.ndarray) -> np.ndarray:
+def photograph(rng: np.random.Generator, tint: np.ndarray) -> np.ndarray:
     """(SIDE, SIDE, 3) uint8: octaves of noise around the class's tint, each weaker than the one before."""
     image = np.tile(tint.astype(np.float32), (SIDE, SIDE, 1))
     strength = 36.0

@@ -38,7 +38,7 @@ from ray_birds.core import cluster, terminal
 from ray_birds.data import seen
 from ray_birds.data.dataset import Dataset
 from ray_birds.model.bundle import Bundle
-from ray_birds.prediction import pipeline
+from ray_birds.prediction import listing, pipeline
 from ray_birds.prediction.listing import File
 from ray_birds.prediction.output import Output
 from ray_birds.prediction.steps import Job
@@ -232,7 +232,8 @@ def _result(number: int, rate: float, *, ended: bool) -> dict[str, Any]:
 def _predict(options: Options, resources: cluster.Resources, folder: Path) -> float:
     model = Bundle("", ("ONE", "TWO"), Variant(), "none", seen.NONE)
     output = Output(str(folder / f"predictions{resources.nodes}"))
-    files = output.start({}, (File("birds", f"{number:08}.jpg") for number in range(options.files)), _UNIT)
+    listed = listing.table(File("birds", f"{number:08}.jpg") for number in range(options.files))
+    files = output.start({}, [listed], _UNIT)
     config = PredictConfig(model="m", input=("birds",), output="o")
     job = Job(config, model, output, files, {"birds": "/birds"})
     begin, rows = time.monotonic(), 0

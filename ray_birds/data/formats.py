@@ -2,6 +2,9 @@
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ray_birds.core.errors import first_line
 
 # A JPEG with a second image behind it (MPO), as many telephones make it, begins as a JPEG.
@@ -38,6 +41,7 @@ _EXTENSIONS = {
 }
 _KINDS = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
 _ALL = tuple(_KINDS)
+_ENDING = rf"\.({'|'.join(extension[1:] for extension in _KINDS)})$"
 
 # BMP with its four reserved zero bytes, for texts too may begin with BM; WebP with the name of its first chunk.
 _BEGINNINGS = {
@@ -87,6 +91,12 @@ def by_name(path: str) -> str:
     """The kind of image that a name's extension announces, in any case, or ""."""
     name = path.rpartition("/")[2].lower()
     return _KINDS[f".{name.rpartition('.')[2]}"] if name.endswith(_ALL) else ""
+
+
+def unsure(names: pa.StringArray) -> list[str]:
+    """The names of which `by_name` knows nothing, much faster than one by one."""
+    unknown = names.filter(pc.invert(pc.match_substring_regex(pc.ascii_lower(names), _ENDING)))
+    return [name for name in unknown.to_pylist() if not by_name(name)]  # where a letter is no ASCII, too
 
 
 def extension(kind: str) -> str:

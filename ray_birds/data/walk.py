@@ -318,8 +318,7 @@ def sort(tree: Tree) -> tuple[Tree, list[Aside]]:
     Images of kinds that are not read are among the images: decoding says so. So are those inside of shards, and a
     damaged shard: reading it says why it, or more of it, cannot be had.
     """
-    paths = (folder + name for folder, names in tree.names.items() for name in texts(names))
-    unsure = [path for path in paths if not formats.by_name(path)]
+    unsure = [folder + name for folder, names in tree.names.items() for name in formats.unsure(names)]
     unclear = [path for path in unsure if not members.is_shard(path)]
     threads = 1 if storage.is_local(tree.root) else _REQUESTS
     looked = zip(unclear, prefetch(look, map(tree.uri, unclear), threads), strict=True)

@@ -9,7 +9,9 @@ from itertools import repeat
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from fsspec.utils import glob_translate
 from pyarrow import fs
 
@@ -19,6 +21,7 @@ from ray_birds.data import formats, labels, walk
 from ray_birds.data.shards import members
 from ray_birds.data.table import SPLIT_BY_NAME
 from ray_birds.data.walk import UNKNOWN, Aside, Stamp
+from ray_birds.prediction import listing
 from ray_birds.prediction.listing import File
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -27,6 +30,7 @@ _PEOPLE = {"home", "Users"}  # folders of people, whose names say nothing of ima
 _NEAR = 0.8  # likeness of a folder's name to a class, from which on it may be meant for it
 _SHOWN = 3  # folders in a note
 _COMPARED = 1000  # folders whose names are compared with those of all classes
+_TABLE = 32_768  # images in a table
 
 
 class Run(NamedTuple):
@@ -62,17 +66,50 @@ class Found:
 
     def files(self, classes: Iterable[str]) -> Iterator[File]:
         """The images, each with its label, or that which its folder gives it for a model of these classes."""
-        known = frozenset(classes)
-        for run in self.runs:
-            for name, named in zip(walk.texts(run.names), self._labels(run, known), strict=False):
-                path = run.folder + name
-                yield File(run.input, path, named, *run.stamps.get(path, UNKNOWN))
+        return listing.rows(self.tables(classes))
 
-    def _labels(self, run: Run, known: frozenset[str]) -> Iterator[str | None]:
+    def tables(self, classes: Iterable[str]) -> Iterator[pa.Table]:
+        """The same as tables, with the columns of listing.SCHEMA."""
+        known = frozenset(classes)
+        for runs in _some(self.runs):
+            place = pa.array(np.repeat(np.arange(len(runs)), [len(run.names) for run in runs]))
+            given = pa.array([run.input for run in runs]).take(place)
+            folders = pa.array([run.folder for run in runs]).take(place)
+            paths = pc.binary_join_element_wise(folders, pa.concat_arrays([run.names for run in runs]), "")
+            named = [label for run in runs for label in self._labels(run, known)]
+            columns = [given, paths, named, *self._stamps(runs, paths), pa.array(np.zeros(len(paths), bool))]
+            yield pa.table(columns, schema=listing.SCHEMA)
+
+    @staticmethod
+    def _stamps(runs: Sequence[Run], paths: pa.StringArray) -> list[pa.Array]:
+        """Size and time of each image, null where the listing does not tell them."""
+        if not any(run.stamps for run in runs):
+            return [pa.nulls(len(paths), pa.int64())] * 2
+        stamps = [run.stamps for run in runs for _ in range(len(run.names))]
+        found = [one.get(path, UNKNOWN) for one, path in zip(stamps, paths.to_pylist(), strict=True)]
+        return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
+
+    def _labels(self, run: Run, known: frozenset[str]) -> Iterable[str | None]:
         if run.labels is None:
-            return repeat(label(self.roots[run.input], run.folder, known))
+            return repeat(label(self.roots[run.input], run.folder, known), len(run.names))
         class_of = {one: labels.class_of(one, known) for one in set(run.labels) if one is not None}
         return (one if one is None else class_of[one] for one in run.labels)
+
+
+def _some(runs: Iterable[Run]) -> Iterator[list[Run]]:
+    """The runs, long ones in pieces, as many at a time as have some `_TABLE` images."""
+    some: list[Run] = []
+    count = 0
+    for run in runs:
+        for start in range(0, len(run.names), _TABLE):
+            names = run.names.slice(start, _TABLE)
+            some.append(run._replace(names=names, labels=run.labels and run.labels[start : start + _TABLE]))
+            count += len(names)
+            if count >= _TABLE:
+                yield some
+                some, count = [], 0
+    if some:
+        yield some
 
 
 def find(inputs: Iterable[str]) -> Found:

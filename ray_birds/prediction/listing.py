@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -37,7 +36,36 @@ class File(NamedTuple):
 
 
 _TYPES = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.bool_())
-_SCHEMA = pa.schema(zip(File._fields, _TYPES, strict=True))
+SCHEMA = pa.schema(zip(File._fields, _TYPES, strict=True))
+
+
+def table(files: Iterable[File]) -> pa.Table:
+    """The columns of SCHEMA, a row for each file."""
+    return pa.Table.from_pylist([file._asdict() for file in files], schema=SCHEMA)
+
+
+def rows(tables: Iterable[pa.Table]) -> Iterator[File]:
+    """The files of tables with the columns of SCHEMA."""
+    for some in tables:
+        yield from map(File, *(column.to_pylist() for column in some.columns))
+
+
+class Stream:
+    """Tables as one stream of rows."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self._tables = iter(tables)
+        self._left: list[pa.Table] = []
+
+    def take(self, count: int) -> pa.Table:
+        """The next `count` rows, or as many as there are; a table of no columns where there are none."""
+        there = sum(map(len, self._left))
+        while there < count and (some := next(self._tables, None)) is not None:
+            self._left.append(some)
+            there += len(some)
+        found = pa.concat_tables(self._left) if self._left else pa.table({})
+        self._left = [found.slice(count)] if there > count else []
+        return found.slice(0, min(count, there))  # of no columns a slice has as many rows as are asked for
 
 
 @dataclass(frozen=True)
@@ -67,10 +95,6 @@ class Listing:
             with self._piece(number) as piece:
                 yield from map(piece.read_row_group, range(piece.num_row_groups))
 
-    def files(self) -> Iterator[File]:
-        for table in self:
-            yield from map(File, *(column.to_pylist() for column in table.columns))
-
     @contextmanager
     def _piece(self, number: int) -> Iterator[pq.ParquetFile]:
         uri = _uri(self.uri, number)
@@ -84,23 +108,15 @@ class Listing:
             ) from error
 
 
-def write(uri: str, files: Iterable[File], unit: int) -> Listing:
-    """Write the list of a job into the folder `uri`. Raises OSError."""
-    count = 0
-    for piece in batches(files, _PIECE * unit):
-        table = pa.table(list(zip(*piece, strict=True)), schema=_SCHEMA)
+def write(uri: str, files: Iterable[pa.Table], unit: int) -> Listing:
+    """Write the list of a job, tables with the columns of SCHEMA, into the folder `uri`. Raises OSError."""
+    count, stream = 0, Stream(files)
+    while len(piece := stream.take(_PIECE * unit)):
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, row_group_size=unit, compression="zstd", write_page_checksum=True)
+        pq.write_table(piece, buffer, row_group_size=unit, compression="zstd", write_page_checksum=True)
         storage.write(_uri(uri, count // (_PIECE * unit)), buffer.getvalue())
         count += len(piece)
     return Listing(uri, count, unit)
-
-
-def batches(files: Iterable[File], size: int) -> Iterator[list[File]]:
-    """The files, `size` at a time."""
-    left = iter(files)
-    while some := list(islice(left, size)):
-        yield some
 
 
 def _uri(folder: str, number: int) -> str:

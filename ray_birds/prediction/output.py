@@ -20,7 +20,7 @@ from pyarrow import fs
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError, first_line
 from ray_birds.prediction import listing
-from ray_birds.prediction.listing import File, Listing
+from ray_birds.prediction.listing import Listing
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
@@ -125,7 +125,7 @@ class Output:
         note = storage.join(self.staging, JOB)
         return dict(storage.read_json(note)) if storage.exists(note) else None
 
-    def start(self, note: dict[str, Any], files: Iterable[File] = (), unit: int = 1) -> Listing:
+    def start(self, note: dict[str, Any], files: Iterable[pa.Table] = (), unit: int = 1) -> Listing:
         """Empty the staging folder and put a job's list of files and, when that is whole, its note into it."""
         with self._writing():
             storage.remove(self.staging)

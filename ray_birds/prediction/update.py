@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.core.prefetch import REQUESTS, prefetch
 from ray_birds.data import walk
+from ray_birds.prediction import listing
 from ray_birds.prediction.inputs import Found
-from ray_birds.prediction.listing import File, Listing, batches
+from ray_birds.prediction.listing import File, Listing, Stream
 from ray_birds.prediction.output import Output
 
 _KEYS = ["input", "path", "size", "modified", "label"]
@@ -77,11 +79,13 @@ def _earlier(
 def _stamped(found: Found, classes: Sequence[str]) -> Iterator[File]:
     """The files, with size and time of those that the listing does not tell them of."""
 
-    def look(files: list[File]) -> list[File]:
-        return [_looked_at(found, file) if file.size is None else file for file in files]
+    def look(table: pa.Table) -> list[File]:
+        return [_looked_at(found, file) if file.size is None else file for file in listing.rows([table])]
 
-    for some in prefetch(look, batches(found.files(classes), _LOOKED), REQUESTS):
-        yield from some
+    tables = found.tables(classes)
+    some = (table.slice(start, _LOOKED) for table in tables for start in range(0, len(table), _LOOKED))
+    for files in prefetch(look, some, REQUESTS):
+        yield from files
 
 
 def _looked_at(found: Found, file: File) -> File:
@@ -89,15 +93,18 @@ def _looked_at(found: Found, file: File) -> File:
     return file._replace(size=size, modified=modified)
 
 
-def marked(files: Iterable[File], kept: np.ndarray) -> Iterator[File]:
+def marked(files: Iterable[pa.Table], kept: np.ndarray) -> Iterator[pa.Table]:
     """The files, with which of them are `kept`."""
-    for file, stays in zip(files, kept.tolist(), strict=True):
-        yield file._replace(kept=stays)
+    start, place = 0, listing.SCHEMA.get_field_index("kept")
+    for table in files:
+        stay = pa.array(kept[start : start + len(table)])
+        yield table.set_column(place, listing.SCHEMA.field(place), stay)
+        start += len(table)
 
 
-def todo(files: Listing) -> Iterator[File]:
+def todo(files: Listing) -> Iterator[pa.Table]:
     """Of the files those without a row that stays."""
-    return (file for file in files.files() if not file.kept)
+    return (table.filter(pc.invert(table["kept"])) for table in files)
 
 
 def fresh(output: Output) -> Output:
@@ -110,8 +117,8 @@ def merge(output: Output, new: Iterator[pa.Table], files: Listing) -> None:
 
     Raises OutputError where the output no longer holds them.
     """
-    stay = ((file.input, file.path) for file in files.files() if file.kept)
-    rows, made = _Rows(_staying(output.published(), stay)), _Rows(new)
+    stay = ((file.input, file.path) for file in listing.rows(files) if file.kept)
+    rows, made = Stream(_staying(output.published(), stay)), Stream(new)
     for number, part in enumerate(files):
         kept = part["kept"].to_numpy()
         tables = [rows.take(int(kept.sum())), made.take(int((~kept).sum()))]
@@ -132,19 +139,3 @@ def _staying(parts: Iterable[pa.Table], stay: Iterator[tuple[str, str]]) -> Iter
             mask.append(image == wanted)
             wanted = next(stay, None) if mask[-1] else wanted
         yield part.filter(pa.array(mask, pa.bool_()))
-
-
-class _Rows:
-    """Tables as one stream of rows."""
-
-    def __init__(self, tables: Iterator[pa.Table]) -> None:
-        self._tables = tables
-        self._left: list[pa.Table] = []
-
-    def take(self, count: int) -> pa.Table:
-        """The next `count` rows, or as many as there are; a table of no columns where there are none."""
-        while sum(map(len, self._left)) < count and (table := next(self._tables, None)) is not None:
-            self._left.append(table)
-        table = pa.concat_tables(self._left) if self._left else pa.table({})
-        self._left = [table.slice(count)] if len(table) > count else []
-        return table.slice(0, count)

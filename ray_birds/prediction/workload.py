@@ -123,7 +123,7 @@ def _start(
         "notes": notes,
         "changes": changes and changes._asdict(),
     }
-    files = found.files(model.classes)
+    files = found.tables(model.classes)
     if kept is not None:
         files = update.marked(files, kept)
     unit = unit_size(len(found), model.variant.image_size, config.batch_size)

@@ -2,6 +2,7 @@
 
 import io
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -28,6 +29,14 @@ OTHERS = {
 def test_by_name(kind: str, names: tuple[str, ...]) -> None:
     assert {formats.by_name(f"/x/{name}") for name in names} == {kind}
     assert (kind in formats.READ) == (kind in READ)
+
+
+def test_names_that_tell_no_kind() -> None:
+    """All at once as one by one; also letters beyond ASCII, and what only looks like an ending."""
+    odd = ["", ".jpg", "a", "e.jpg\n", "e.jpg\nx", "a.JP2", "a.jpgx"]
+    odd += ["x.t\u0130f", "x.t\u0130F", "y.p\u017fd", "v.jp\u212a", "\u0130.GIF"]
+    names = [name for names in (READ | OTHERS).values() for name in names] + odd
+    assert formats.unsure(pa.array(names)) == [name for name in names if not formats.by_name(name)] != []
 
 
 @pytest.mark.parametrize("name", ["a.txt", "jpg", "a.jpg.part", "a.jpg.1", "a.jpg_large", "a.jpg/notes", ""])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from ray_birds.core.errors import OutputError
@@ -15,16 +16,20 @@ FILES = [
 ]
 
 
+def batches(files: list[File], size: int) -> Iterator[list[File]]:
+    return (files[start : start + size] for start in range(0, len(files), size))
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listing:
     """A list in pieces of four parts, with a last part that is not full."""
     monkeypatch.setattr(listing, "_PIECE", 4)
-    return listing.write(str(tmp_path / "files"), iter(FILES), 64)
+    return listing.write(str(tmp_path / "files"), map(listing.table, batches(FILES, 100)), 64)
 
 
 def test_what_was_written_is_read_in_order(made: Listing) -> None:
     assert (made.count, made.parts, made.size(0), made.size(15)) == (1000, 16, 64, 40)
-    assert list(made.files()) == FILES
+    assert list(listing.rows(made)) == FILES
     assert [len(part) for part in made] == [made.size(part) for part in range(16)]
     assert len(list(Path(made.uri).iterdir())) == 4
 
@@ -32,12 +37,12 @@ def test_what_was_written_is_read_in_order(made: Listing) -> None:
 def test_a_part_is_read_without_the_others(made: Listing) -> None:
     for piece in sorted(Path(made.uri).iterdir())[:3]:
         piece.unlink()
-    read = made.read(15)
-    assert list(map(File, *(column.to_pylist() for column in read.columns))) == FILES[960:]
+    assert list(listing.rows([made.read(15)])) == FILES[960:]
 
 
-def test_an_empty_list(tmp_path: Path) -> None:
-    made = listing.write(str(tmp_path), (), 64)
+@pytest.mark.parametrize("tables", [0, 2])
+def test_an_empty_list(tmp_path: Path, tables: int) -> None:
+    made = listing.write(str(tmp_path), [listing.table([])] * tables, 64)
     assert (made.count, made.parts, list(made)) == (0, 0, [])
 
 
@@ -46,10 +51,10 @@ def test_no_more_than_a_piece_is_asked_for_before_it_is_written(
 ) -> None:
     monkeypatch.setattr(listing, "_PIECE", 4)
 
-    def files() -> Iterator[File]:
-        for number, file in enumerate(FILES):
-            assert len(list(tmp_path.glob("files/*"))) == number // 256
-            yield file
+    def files() -> Iterator[pa.Table]:
+        for number, some in enumerate(batches(FILES, 64)):
+            assert len(list(tmp_path.glob("files/*"))) == number // 4
+            yield listing.table(some)
 
     assert listing.write(str(tmp_path / "files"), files(), 64).count == 1000
 

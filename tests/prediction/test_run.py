@@ -644,7 +644,8 @@ def test_killed_between_the_two_renames(scored: Path, settings: PredictConfig, t
     shutil.copytree(scored, tmp_path / "out.old")
     shutil.copytree(scored, output.staging)
     rows = pads.dataset(scored, format="parquet").to_table(columns=["input", "path"])
-    files = listing.write(storage.join(output.staging, FILES), map(File, *rows.to_pydict().values()), 64)
+    listed = listing.table(map(File, *rows.to_pydict().values()))
+    files = listing.write(storage.join(output.staging, FILES), [listed], 64)
     note = {"settings": manifest(scored)["job"], "files": files.count, "unit": 64, "ignored": [], "notes": []}
     note |= {"roots": manifest(scored)["roots"], "changes": None}
     storage.write_json(storage.join(output.staging, JOB), note)

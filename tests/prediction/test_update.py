@@ -17,9 +17,9 @@ from ray_birds.config import PredictConfig
 from ray_birds.core import cluster
 from ray_birds.core.errors import DataError, OutputError
 from ray_birds.data.walk import Stamp
-from ray_birds.prediction import run, statistics, update
+from ray_birds.prediction import listing, run, statistics, update
 from ray_birds.prediction.inputs import Found, Run, find
-from ray_birds.prediction.listing import File, Listing, write
+from ray_birds.prediction.listing import File, Listing
 from ray_birds.prediction.output import JOB, Output, schema
 from ray_birds.prediction.run import predict
 from ray_birds.prediction.workload import Work
@@ -63,8 +63,8 @@ def test_what_stays_and_what_is_new_in_one_order(tmp_path: Path, unit: int) -> N
         "vanished": len(set(before) - set(now)),
     }
     assert changes and kept.sum() == changes.kept
-    files = write(str(tmp_path / "files"), update.marked(found(now).files(()), kept), unit)
-    fresh = [(file.path, (file.size, file.modified)) for file in update.todo(files)]
+    files = listing.write(str(tmp_path / "files"), update.marked(found(now).tables(()), kept), unit)
+    fresh = [(file.path, (file.size, file.modified)) for file in listing.rows(update.todo(files))]
     assert {path for path, _ in fresh} == added | {*touched, "050.jpg"} and len(fresh) == len(now) - changes.kept
 
     tables = (pa.Table.from_pylist(rows_of(dict([one]), 0.6), schema=COLUMNS) for one in fresh)
@@ -80,9 +80,8 @@ def test_what_stays_and_what_is_new_in_one_order(tmp_path: Path, unit: int) -> N
 
 def test_an_output_that_is_another_one_now_is_refused(tmp_path: Path) -> None:
     old = Output(str(tmp_path / "out"))
-    files = write(
-        str(tmp_path / "files"), [File("birds", "1.jpg", kept=True), File("birds", "2.jpg", kept=True)], 2
-    )
+    kept = listing.table([File("birds", "1.jpg", kept=True), File("birds", "2.jpg", kept=True)])
+    files = listing.write(str(tmp_path / "files"), [kept], 2)
     old.write_part(0, rows_of({"1.jpg": (1, 1)}, 0.9), COLUMNS)
     old.publish({})
     with pytest.raises(OutputError, match="no longer holds the rows"):
