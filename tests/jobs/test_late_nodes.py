@@ -42,8 +42,8 @@ with cluster.session(verbose=False) as resources:
     data = dataset.scan(root)
     rows = len(data.splits["train"])
     feature = Feature("MobileNetV2-0.35", "train", "pixels", None, "stretch", (64, 64, 3), "uint8", rows, "0")
-    source = Source(data.root, "none", 64, 0, "float32")
-    compute.materialise(store, {feature: list(range(feature.shards))}, data.splits, source, resources)
+    source = Source(data, "none", 64, 0, "float32")
+    compute.materialise(store, {feature: list(range(feature.shards))}, source, resources)
 """
 IMAGES = 1600  # so that Ray Data, which counts nodes every 20 s, knows of the late one before the end
 
