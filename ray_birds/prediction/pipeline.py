@@ -70,14 +70,12 @@ def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Itera
     else:
         feeders = pool(pools.feeders, _decoder_cpus(resources.cpus, pools.feeders.min_size, threads))
         fed = pool(pools.fed, threads / 2)
-    # Few are enough; and one that could grow would hold back from the others a part of what a node brings.
-    writers = cluster.pool(pools.fed.min_size, pools.fed.min_size, len(units))
     shared: Shared = [ray.put(job)]
     rows = (
         ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
         .map(cast(Map, Decoder), fn_constructor_args=(shared,), **feeders)
         .map(cast(Map, Scorer), fn_constructor_args=(shared, threads), **fed)
-        .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(writers, cluster.SIDE_CPUS))
+        .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(pools.fed, cluster.SIDE_CPUS))
     )
     # Units in the object store: being made, waiting, being scored.
     waiting = 2 * (pools.feeders.max_size + 2 * pools.fed.max_size)

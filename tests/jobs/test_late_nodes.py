@@ -24,10 +24,10 @@ CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-made.add_node(num_cpus=2)
+made.add_node(num_cpus=1)
 print(made.address, flush=True)
 for _ in sys.stdin:
-    made.add_node(num_cpus=2)
+    made.add_node(num_cpus=1)
 made.shutdown()
 """
 FEATURES = """
@@ -45,12 +45,12 @@ with cluster.session(verbose=False) as resources:
     source = Source(data, "none", 64, 0, "float32")
     compute.materialise(store, {feature: list(range(feature.shards))}, source, resources)
 """
-IMAGES = 1600  # so that Ray Data, which counts nodes every 20 s, knows of the late one before the end
+IMAGES = 700
 
 
 @pytest.fixture
 def nodes() -> Iterator["subprocess.Popen[str]"]:
-    """A node of two CPUs, which the jobs join that are started meanwhile."""
+    """A node of one CPU, which the jobs join that are started meanwhile."""
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
