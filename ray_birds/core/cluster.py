@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -69,10 +69,6 @@ class Resources:
         now, most = max(1, self.gpus_there), max(1, self.gpus)
         cpus = max(1, self.cpus // now)
         return Pools(pool(feeders or now * cpus, feeders or most * cpus, made), pool(now, most, taken, calls))
-
-    def growing(self, now: int, units: int) -> ray.data.ActorPoolStrategy:
-        """`now` processes and, on a Ray that ran before, as many more as have room on nodes that join."""
-        return pool(now, now if self.own else units, units)
 
     def have(self, cpus: float, gpus: float) -> bool:
         """Whether a node has as much."""
@@ -364,11 +360,6 @@ def _look(uris: list[tuple[str, str]]) -> tuple[str, str]:
         except (OSError, RayBirdsError) as error:
             return option, f" ({first_line(error)})"
     return "", ""
-
-
-def lacking(folders: Iterable[str]) -> str:
-    """The first of some folders on a disk that this node does not see; or ""."""
-    return next((one for one in folders if storage.is_local(one) and not storage.local(one).is_dir()), "")
 
 
 def unseen(uri: str) -> OutputError:

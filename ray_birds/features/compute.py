@@ -161,11 +161,11 @@ def _fused(
     jobs: ray.data.Dataset, work: Work, units: list[Unit], resources: cluster.Resources, threads: int
 ) -> ray.data.Dataset:
     """All steps of a unit in one process, whose threads decode for it."""
-    actors = max(1, resources.cpus // threads)
+    actors = min(max(1, resources.cpus // threads), len(units))
     return jobs.map(
         cast(Map, FeatureWorker),
         fn_constructor_args=(work, threads),
-        compute=resources.growing(actors, len(units)),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=threads,
         max_restarts=_RETRIES,
         max_task_retries=_RETRIES,
@@ -254,5 +254,5 @@ class FedFeatureWorker:
 
 def _check_seen(uri: str) -> None:
     """Raises OutputError on a node that lacks the store's disk."""
-    if cluster.lacking([uri]):
+    if storage.is_local(uri) and not storage.local(uri).is_dir():
         raise cluster.unseen(uri)

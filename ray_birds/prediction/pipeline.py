@@ -20,14 +20,7 @@ Shared = list["ray.ObjectRef[Job]"]  # in a list, so that a step's process fetch
 
 class Decoder(steps.Decoder):
     def __init__(self, shared: Shared) -> None:
-        job = ray.get(shared[0])
-        super().__init__(job)
-        self._lacking = cluster.lacking([job.output.staging, *job.roots.values()])
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self._lacking:  # on a node that joined late
-            raise cluster.unseen(self._lacking)
-        return super().__call__(row)
+        super().__init__(ray.get(shared[0]))
 
 
 class Scorer(steps.Scorer):
@@ -37,14 +30,7 @@ class Scorer(steps.Scorer):
 
 class Writer(steps.Writer):
     def __init__(self, shared: Shared) -> None:
-        job = ray.get(shared[0])
-        super().__init__(job)
-        self._lacking = cluster.lacking([job.output.staging])
-
-    def __call__(self, unit: dict[str, Any]) -> dict[str, int]:
-        if self._lacking:
-            raise cluster.unseen(self._lacking)
-        return super().__call__(unit)
+        super().__init__(ray.get(shared[0]))
 
 
 def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Iterator[dict[str, int]]:
@@ -65,15 +51,11 @@ def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Itera
             "ray_remote_args_fn": lambda: {"name": _new_name(names)},
         }
 
-    if resources.gpus:
-        feeders, fed = pool(pools.feeders, cluster.SIDE_CPUS), pool(pools.fed, cluster.FED_CPUS, gpus=1)
-    else:
-        feeders = pool(pools.feeders, _decoder_cpus(resources.cpus, pools.feeders.min_size, threads))
-        fed = pool(pools.fed, threads / 2)
+    fed = pool(pools.fed, cluster.FED_CPUS, gpus=1) if resources.gpus else pool(pools.fed, threads / 2)
     shared: Shared = [ray.put(job)]
     rows = (
         ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
-        .map(cast(Map, Decoder), fn_constructor_args=(shared,), **feeders)
+        .map(cast(Map, Decoder), fn_constructor_args=(shared,), **pool(pools.feeders, cluster.SIDE_CPUS))
         .map(cast(Map, Scorer), fn_constructor_args=(shared, threads), **fed)
         .map(cast(Map, Writer), fn_constructor_args=(shared,), **pool(pools.fed, cluster.SIDE_CPUS))
     )
@@ -91,18 +73,8 @@ def score(job: Job, units: Sequence[int], resources: cluster.Resources) -> Itera
 def _pools(job: Job, units: int, resources: cluster.Resources, threads: int) -> cluster.Pools:
     if resources.gpus:
         return resources.feeding(units, units, job.config.decoders)
-    decoders, cpus = job.config.decoders, max(1, resources.cpus)
-    feeders = cluster.pool(decoders, decoders, units) if decoders else resources.growing(cpus, units)
-    return cluster.Pools(feeders, resources.growing(max(1, cpus // threads), units))
-
-
-def _decoder_cpus(cpus: int, decoders: int, threads: int) -> float:
-    """What a decoder asks for where CPUs compute: all together, what scorers and writers leave of them.
-
-    So none is added before a node joins, and then as many as that has room for beside its scorers.
-    """
-    share = (threads / 2 - cluster.SIDE_CPUS) / threads
-    return share * min(1, max(1, cpus) / decoders)
+    decoders, scorers = job.config.decoders or resources.cpus, max(1, resources.cpus // threads)
+    return cluster.Pools(cluster.pool(decoders, decoders, units), cluster.pool(scorers, scorers, units))
 
 
 def _new_name(names: list[str]) -> str:

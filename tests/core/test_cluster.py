@@ -57,20 +57,6 @@ def test_decoders_are_as_many_as_there_are_cpus_to_each_gpu(
     assert (given.feeders.min_size, given.feeders.max_size) == (2, 2)
 
 
-def test_only_a_ray_that_ran_before_lets_pools_grow() -> None:
-    for own, most in ((True, 2), (False, 99)):
-        found = cluster.Resources(1, 2, 0, 2, own, ((2, 0),)).growing(2, 99)
-        assert (found.min_size, found.max_size) == (2, most)
-    few = cluster.Resources(1, 2, 0, 2, False, ((2, 0),)).growing(2, 1)
-    assert (few.min_size, few.max_size) == (1, 1)
-
-
-def test_folders_that_a_node_lacks(tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing")
-    assert cluster.lacking([str(tmp_path), "s3://bucket/folder"]) == ""
-    assert cluster.lacking([str(tmp_path), missing, f"{missing}/below"]) == missing
-
-
 def test_a_ray_of_this_job_alone_needs_no_address(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
