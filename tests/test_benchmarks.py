@@ -70,6 +70,7 @@ def smallest(script: str, birds: Path, bundles: Path, folder: Path) -> list[str]
             *("--head-epochs", "1", "--fine-tune-epochs", "1", "--output", str(folder / "sweep.jsonl"), *model),
         ],
         "scale": ["--nodes", "1", "--trials", "1", "--seconds", "1", "--files", "600", "--rate", "6000"],
+        "million": ["--files", "70", "--different", "3", "--side", "64", "--engine", "local"],
         "feeding": ["--nodes", "1", "--cpus", "4", "--images", "70", "--views", "1"],
     }[script]
 
@@ -80,7 +81,7 @@ def smallest(script: str, birds: Path, bundles: Path, folder: Path) -> list[str]
     "script",
     [
         *("honesty", "searched", "probe", "duplicates", "unknown", "calibrate"),
-        *("predict", "update", "sweep", "scale", "feeding"),
+        *("predict", "update", "sweep", "scale", "feeding", "million"),
     ],
 )
 def test_each_script_runs_at_its_smallest(script: str, birds: Path, bundles: Path, tmp_path: Path) -> None:
