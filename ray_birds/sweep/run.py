@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,7 +46,9 @@ def _sweep(
     data = dataset.scan(config.data, config.exclude_class, config.max_bytes, Labels.of(config))
     _show_dataset(data)
     data = folds.pooled(data) if config.folds else data
-    with cluster.session(config.verbose) as resources, cluster.abandoned_room_freed():
+    # Only the gangs of trials of several workers are reserved by actors.
+    freed = cluster.abandoned_room_freed() if config.workers_per_trial > 1 else nullcontext()
+    with cluster.session(config.verbose) as resources, freed:
         prepare.check_reachable(config, data)
         plan = prepare.prepare(config, directory, data, resources, weights)
         tracking.begin(plan)
