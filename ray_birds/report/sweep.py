@@ -30,7 +30,7 @@ def write_sweep_report(sweep: Results) -> str:
     drawn = [trial for trial in trials if trial.history]
     limits = sweep_charts.curve_limits(drawn)
     significance = sweep.significance
-    estimates = {trial.name: (valid_estimate(sweep, trial), test_estimate(sweep, trial)) for trial in trials}
+    estimates = {trial.name: (valid_estimate(sweep, trial), test_estimate(trial)) for trial in trials}
     scored = [trial for trial in trials if not math.isnan(trial.valid_accuracy)]
     found = effects.effects(sweep.trials)
     gaps = effects.gaps(sweep.trials)
@@ -83,8 +83,9 @@ def valid_estimate(sweep: Results, trial: Trial) -> Estimate:
     return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"].get("valid", 0))
 
 
-def test_estimate(sweep: Results, trial: Trial) -> Estimate:
-    return _estimate(trial.test_accuracy, trial.test, sweep.dataset["splits"].get("test", 0))
+def test_estimate(trial: Trial) -> Estimate:
+    """Test accuracy as trials.csv has it, with Wilson's interval for the images without a copy."""
+    return trial.tested.accuracy if trial.tested else Estimate(math.nan, math.nan, math.nan)
 
 
 def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_birds.evaluation import significance
-from ray_birds.evaluation.leakage import copied, counted, held_out
+from ray_birds.evaluation.leakage import copied, counted
 from ray_birds.evaluation.recalls import Recalls, by_class, uneven
 from ray_birds.evaluation.significance import Run, Significance
 
@@ -61,16 +61,15 @@ def compare(
     found = list(found)
     by = found[0].variant.select_by.replace("macro_f1", "macro F1")
     exported = next(one for one in found if one.name == winner)
-    test, valid = exported.test, exported.valid
-    seen = copied(test.path.tolist(), copies.get("test", ())) if test else None
+    valid = exported.valid
     again = set(copies.get("valid", ()))
     nothing_new = valid is not None and again.issuperset(valid.path)
     return significance.state(
         runs(found, () if nothing_new else again),
         winner,
         margin / 100,
-        held_out("test", test.correct, seen) if test else None,
-        untested=test is None and "test" in copies,
+        exported.tested,
+        untested=exported.test is None and "test" in copies,
         by=by,
         folds=len(valid.by_fold) if valid else 0,
         groups=valid.group if valid else None,

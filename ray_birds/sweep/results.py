@@ -21,6 +21,7 @@ from ray_birds.core.errors import OutputError
 from ray_birds.data.inspection import Folds
 from ray_birds.evaluation import wording
 from ray_birds.evaluation.cost import Cost
+from ray_birds.evaluation.leakage import HeldOut, copied, held_out
 from ray_birds.evaluation.recalls import Recalls
 from ray_birds.evaluation.significance import Significance
 from ray_birds.evaluation.temperature import Temperature
@@ -81,7 +82,8 @@ def _or_infinite(value: float) -> float:
 class Predictions:
     """Labelled rows: texts as (n,) object arrays, `probability` (n,) float64, `correct` (n,) bool.
 
-    With folds `fold` and `group` (n,) int64 say which one held an image out, and what it belongs to.
+    With folds `fold` and `group` (n,) int64 say which one held an image out, and what it belongs to; of test
+    `seen` (n,) bool says which have a copy in train or valid.
     """
 
     path: np.ndarray
@@ -91,6 +93,7 @@ class Predictions:
     correct: np.ndarray
     fold: np.ndarray | None = None
     group: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.path)
@@ -161,8 +164,14 @@ class Trial:
         return self.kept.score(self.variant.select_by) if self.kept else -math.inf
 
     @property
+    def tested(self) -> HeldOut | None:
+        """What it named right on test, those with a copy in train or valid apart; None where it was not scored."""
+        return held_out("test", self.test.correct, self.test.seen) if self.test else None
+
+    @property
     def test_accuracy(self) -> float:
-        return self.test.accuracy if self.test else math.nan
+        """That of the test images without such a copy, as in all that is said of the winner."""
+        return self.tested.accuracy.value if self.tested else math.nan
 
     @property
     def seconds(self) -> float:
@@ -310,7 +319,7 @@ def trials(
             base=costs.get(name, Cost()),
             history=histories[name],
             valid=_predictions(directory.predictions(name, "valid"), folds),
-            test=_predictions(directory.predictions(name, "test")),
+            test=_tested(directory, name),
             workers=workers,
         )
         for name, variant in variants.items()
@@ -320,7 +329,7 @@ def trials(
 
 def with_test(directory: SweepDirectory, found: Iterable[Trial], name: str) -> tuple[Trial, ...]:
     """These trials, with the test predictions of the one called `name`, which were made since they were read."""
-    test = _predictions(directory.predictions(name, "test"))
+    test = _tested(directory, name)
     return tuple(dataclasses.replace(one, test=test) if one.name == name else one for one in found)
 
 
@@ -357,6 +366,13 @@ def trial_facts(found: tuple[Trial, ...]) -> dict[str, dict[str, Any]]:
         }
         for trial in found
     }
+
+
+def _tested(directory: SweepDirectory, name: str) -> Predictions | None:
+    rows = _predictions(directory.predictions(name, "test"))
+    if rows is None:
+        return None
+    return dataclasses.replace(rows, seen=copied(rows.path.tolist(), directory.dataset()["copies"].get("test", ())))
 
 
 def _predictions(table: pa.Table | None, folds: Folds | None = None) -> Predictions | None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -303,6 +304,30 @@ def test_copies_of_training_images_are_in_no_figure_of_the_winner(sweep: tuple[P
     assert apart.split == "test, copies left out" and whole.split == "test"
     assert apart.evaluation.accuracy.value == rows.correct[new].mean() != whole.evaluation.accuracy.value
     assert apart.evaluation.images == new.sum() and whole.evaluation.images == len(rows)  # there are no others
+
+
+def test_nor_in_what_trials_csv_and_trackers_say_of_its_test_accuracy(
+    sweep: tuple[Path, Page], tmp_path: Path
+) -> None:
+    directory = SweepDirectory(str(shutil.copytree(sweep[0], tmp_path / "copied")))
+    winner = read(sweep[0]).winner
+    assert winner is not None and winner.test is not None
+    new = np.arange(len(winner.test)) >= 30
+
+    paths = winner.test.path
+
+    def told(copies: np.ndarray) -> results.Trial:
+        facts = {"copies": {"test": paths[copies].tolist()}}
+        storage.write_json(directory.path("dataset.json"), directory.dataset() | facts)
+        found = read(Path(directory.uri))
+        assert found.winner is not None and found.significance is not None
+        assert found.significance.test == found.winner.tested
+        return found.winner
+
+    apart = told(~new)
+    assert apart.test_accuracy == winner.test.correct[new].mean() != winner.test_accuracy
+    assert apart.row()["test_accuracy"] == apart.test_accuracy
+    assert told(np.ones(len(new), bool)).row()["test_accuracy"] is None  # says nothing of new images
 
 
 def test_where_classes_are_uneven_the_winner_s_recall_is_beside_the_plain_head_s(tmp_path: Path) -> None:

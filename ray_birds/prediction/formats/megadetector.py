@@ -48,6 +48,7 @@ def _image(path: str, row: Row, classes: dict[str, str]) -> dict[str, Any]:
 
 def _info(predictions: Finished) -> dict[str, Any]:
     finished = datetime.fromisoformat(predictions.manifest["finished"])
+    threshold = predictions.manifest.get("answer", {}).get("threshold")
     return {
         "format_version": _VERSION,
         "detector": "none (whole images)",
@@ -57,5 +58,6 @@ def _info(predictions: Finished) -> dict[str, Any]:
             "conservative_detection_threshold": 0.0,
         },
         "classifier": predictions.model,
+        "classifier_metadata": {"typical_classification_threshold": threshold or 0.0},  # which Timelapse wants
         "classification_completion_time": finished.strftime("%Y-%m-%d %H:%M:%S"),
     }

@@ -144,6 +144,20 @@ def test_megadetectors_format(predictions: Path) -> None:
         assert detection["conf"] == found[0][1] and found == sorted(found, key=lambda pair: -pair[1])
 
 
+@pytest.mark.parametrize(("answer", "threshold"), [({}, 0.0), ({"answer": {"threshold": 0.6}}, 0.6)])
+def test_what_timelapse_reads_of_a_classifier(tmp_path: Path, answer: dict[str, Any], threshold: float) -> None:
+    """It takes `typical_classification_threshold` without asking whether `classifier_metadata` is there.
+
+    (Timelapse/Recognition/RecognitionDatabases.cs of https://github.com/saulgreenberg/Timelapse, PopulateTables.)
+    """
+    rows = published(tmp_path / "predictions", ROWS, more=answer)
+    info = json.loads(export(rows, "rows.json", "megadetector-json").read_text(encoding="utf-8"))["info"]
+    assert info["classifier_metadata"] == {"typical_classification_threshold": threshold}
+    assert set(info["detector_metadata"]) == {
+        *("megadetector_version", "typical_detection_threshold", "conservative_detection_threshold"),
+    }
+
+
 def test_classes_that_are_no_animals() -> None:
     named = {
         "Empty": "blank",
