@@ -197,6 +197,7 @@ def _plan(count: int, uri: str, workers: int = 1) -> Plan:
         variants=variants(config),
         stored=frozenset(),
         threads=1,
+        alone=1,
         gpus=0.0,
         workers=workers,
         gangs=1 if workers > 1 else None,

@@ -35,7 +35,7 @@ Correct = dict[str, np.ndarray]  # (images,) bool by trial
 def planned(seed: int) -> Plan:
     config = TuneConfig(augment=("off",), search="optuna", samples=TRIED, seed=(seed,), **FACTORS)
     directory, data = SweepDirectory(tempfile.gettempdir()), Dataset("", ("A", "B"), {})
-    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
+    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, alone=1, gpus=0.0)
 
 
 def drawn(plan: Plan, random: np.random.Generator) -> Correct:

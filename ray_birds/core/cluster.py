@@ -50,6 +50,7 @@ class Resources:
     cpus: int
     gpus: int
     node_cpus: int  # of the smallest node that has any
+    node_memory: int  # bytes that Ray gives to processes there
     own: bool  # started by this job, on this machine
     sizes: tuple[tuple[int, int], ...] = ()  # CPUs and GPUs of each node
     logs: str = ""  # Ray's own, a folder of each node
@@ -279,11 +280,13 @@ def _resources(own: bool) -> Resources:
     """Raises RayBirdsError for a cluster that has no CPU and, so far as is known, never gets one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes)
+    smallest: dict[str, float] = min((node for node in nodes if node.get("CPU", 0) >= 1), key=lambda node: node["CPU"], default={})
     found = Resources(
         len(nodes),
         sum(cpus for cpus, _ in sizes),
         sum(gpus for _, gpus in sizes),
-        min((cpus for cpus, _ in sizes if cpus), default=1),
+        int(smallest.get("CPU", 1)),
+        int(smallest.get("memory", 0)),
         own,
         sizes,
         f"{ray_compat.session_dir()}/logs",

@@ -14,7 +14,7 @@ from ray_birds.model.backbones import Description
 from ray_birds.model.cut import CutPoint
 from ray_birds.sweep.factors import Depth
 
-VERSION = 1  # raise it where other cut points are found, or more is said of a backbone
+VERSION = 2  # raise it where other cut points are found, or more is said of a backbone
 
 
 def describe(
@@ -50,6 +50,7 @@ def _read(uri: str, depths: tuple[Depth, ...]) -> Description | None:
         found["pooled"] = _cut_point(found["pooled"])
         found["cut_points"] = {by_depth[depth]: _cut_point(one) for depth, one in found["cut_points"].items()}
         found["trainable"] = {by_depth[depth]: names for depth, names in found["trainable"].items()}
+        found["activations"] = {by_depth[depth]: count for depth, count in found["activations"].items()}
         return Description(**found)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -13,7 +13,7 @@ from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
 from ray_birds.model.cut import CutPoint, cut, freeze
 from ray_birds.model.device import grow_memory
-from ray_birds.model.operations import multiply_adds
+from ray_birds.model.operations import activations, multiply_adds
 from ray_birds.sweep.factors import Depth
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Description:
     pooled: CutPoint
     cut_points: dict[Depth, CutPoint]
     trainable: dict[Depth, list[str]]  # names of the layers that have weights and are trained at each depth
+    activations: dict[Depth, int]  # numbers that the layers trained at each depth put out for one image
 
 
 def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]) -> Description:
@@ -48,7 +49,8 @@ def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]
         freeze(model, depth)
         trainable[depth] = [layer.name for layer in model.layers if layer.trainable_weights]
     counts = len(model.layers), model.count_params(), multiply_adds(model)
-    return Description(name, *counts, cut(model, 0), cut_points, trainable)
+    kept = {depth: activations(model, depth) for depth in depths}
+    return Description(name, *counts, cut(model, 0), cut_points, trainable, kept)
 
 
 def build(name: str, weights: str, image_size: int) -> "keras.Model":

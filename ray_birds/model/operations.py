@@ -1,7 +1,9 @@
-"""What a network takes to run: its multiply-adds for one image."""
+"""What a network takes to run: its multiply-adds for one image, and what training keeps of it."""
 
 import math
 from typing import TYPE_CHECKING
+
+from ray_birds.sweep.factors import Depth
 
 if TYPE_CHECKING:
     import keras
@@ -14,6 +16,12 @@ def multiply_adds(model: "keras.Model") -> int:
     out, as is usual (M. Tan and Q. Le, EfficientNet, 2019: 0.39 billion for EfficientNetB0 at 224 pixels).
     """
     return sum(_of_layer(layer) for layer in model.layers)
+
+
+def activations(model: "keras.Model", unfreeze: Depth) -> int:
+    """How many numbers the last `unfreeze` layers put out for one image: training keeps them for the way back."""
+    first = 0 if unfreeze == "all" else len(model.layers) - unfreeze
+    return sum(math.prod(layer.output.shape[1:]) for layer in model.layers[first:])
 
 
 def _of_layer(layer: "keras.Layer") -> int:

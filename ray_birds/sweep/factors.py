@@ -6,6 +6,7 @@ this module, for it uses nothing but the settings below it.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -65,6 +66,11 @@ class Factor:
     drawn: Literal["choice", "log-uniform"] = "choice"  # how random samples take a value
     accepts: Callable[[Any], bool] = lambda value: True
     expected: str = ""
+
+
+def layers(depth: Depth) -> float:
+    """A depth as a number; all are more than any."""
+    return math.inf if depth == "all" else depth
 
 
 def number(value: float) -> str:

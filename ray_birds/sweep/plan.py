@@ -17,7 +17,7 @@ from ray_birds.features.store import Feature, FeatureSpec
 from ray_birds.model.backbones import Description
 from ray_birds.sweep import factors
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.factors import FOLD, Depth, Variant
+from ray_birds.sweep.factors import FOLD, Variant
 
 Point = dict[str, Any]  # a value of each factor, by name
 _SHARED = (  # settings that all variants of a sweep have alike, unless a preset says otherwise
@@ -40,6 +40,7 @@ class Plan:
     variants: dict[str, Variant]  # by trial name
     stored: frozenset[str]  # names of the trials that read the store; the others read images
     threads: int
+    alone: int  # threads of what runs by itself, once the trials have ended
     gpus: float
     workers: int = 1  # of a trial; threads and GPUs are those of each
     gangs: int | None = None  # trials of several workers that run at a time; None: as many as there is room for
@@ -197,9 +198,9 @@ def _side_by_side(config: TuneConfig, points: list[Point]) -> list[Point]:
     backbones = config.grid["backbone"]
     return sorted(
         points,
-        key=lambda point: (backbones.index(point["backbone"]), _depth(point["unfreeze"]), number[step(point)]),
+        key=lambda point: (
+            backbones.index(point["backbone"]),
+            factors.layers(point["unfreeze"]),
+            number[step(point)],
+        ),
     )
-
-
-def _depth(unfreeze: Depth) -> float:
-    return math.inf if unfreeze == "all" else unfreeze

@@ -1,6 +1,8 @@
 """What a sweep does before its trials: sees that all can be reached, inspects images, makes the features."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 
 from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, storage, terminal
@@ -15,12 +17,15 @@ from ray_birds.features.steps import Source
 from ray_birds.features.store import FeatureSpec
 from ray_birds.model import backbones
 from ray_birds.model.backbones import Description
-from ray_birds.sweep import search
+from ray_birds.sweep import factors, search
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan, by_fold, variants
 from ray_birds.sweep.trackers import tracking
 
 _TRIAL_CPUS = 4  # TensorFlow gains little from more threads on batches of 32
+_PROCESS = 1 << 30  # bytes that a trial takes beside what it trains: TensorFlow, a network, images
+_KEPT = 8  # bytes for each number that a trained layer puts out: that, and its gradient
 
 
 def check_locally(config: TuneConfig, directory: SweepDirectory) -> str:
@@ -67,12 +72,15 @@ def prepare(
     `weights` is the digest that `check_locally` returned.
     """
     gpus, resources = _gpus(config, resources)
-    threads = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
-    _check_fits(threads, gpus, resources)
+    alone = config.cpus_per_trial or min(_TRIAL_CPUS, resources.node_cpus)
+    _check_fits(alone, gpus, resources)
     workers = config.workers_per_trial
-    gangs = _gangs(workers, threads, gpus, resources) if workers > 1 else None
+    gangs = _gangs(workers, alone, gpus, resources) if workers > 1 else None
     about = _describe(config, weights)
     inspection = _inspect(config, directory, data, weights)
+    tried = by_fold(variants(config), config.folds)
+    settled = config.cpus_per_trial or gpus or workers > 1 or cluster.may_grow(resources)
+    threads = alone if settled else _threads(tried, about, resources, alone)
     plan = Plan(
         config=config,
         directory=directory,
@@ -80,9 +88,10 @@ def prepare(
         data=inspection.dataset,
         backbones=about,
         feature_specs={name: _feature_spec(config, name, inspection, weights) for name in config.backbone},
-        variants=by_fold(variants(config), config.folds),
+        variants=tried,
         stored=frozenset(),
         threads=threads,
+        alone=alone,
         gpus=gpus,
         workers=workers,
         gangs=gangs,
@@ -105,6 +114,21 @@ def _gpus(config: TuneConfig, resources: Resources) -> tuple[float, Resources]:
         return gpus, resources
     most = len(variants(config)) * config.workers_per_trial
     return gpus, dataclasses.replace(resources, gpus=max(resources.gpus, most))
+
+
+def _threads(
+    tried: Mapping[str, Variant], about: Mapping[str, Description], resources: Resources, most: int
+) -> int:
+    """As few, up to `most`, as let all trials of the greatest depth run at once: these take longest, and trials
+    side by side make more of the CPUs than threads of one. More where a node has no memory for so many of them."""
+    depths = [factors.layers(variant.unfreeze) for variant in tried.values()]
+    wanted = resources.cpus // depths.count(max(depths))
+    needed = max(
+        _PROCESS + _KEPT * variant.batch_size * about[variant.backbone].activations[variant.unfreeze]
+        for variant in tried.values()
+    )
+    fitting = max(1, resources.node_memory // needed)
+    return max(1, min(most, max(wanted, math.ceil(resources.node_cpus / fitting))))
 
 
 def _check_fits(cpus: int, gpus: float, resources: Resources) -> None:

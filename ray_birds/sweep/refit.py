@@ -17,7 +17,7 @@ def train(plan: Plan, name: str, epochs: int) -> None:
     """
     from ray_birds.sweep import checkpoint, tasks, training
 
-    device.use_threads(plan.threads)
+    device.use_threads(plan.alone)
     directory, task = plan.directory, tasks.task(plan, name)
     variant = dataclasses.replace(task.variant, keep="last")
     labels, penalty = {"train": task.labels["train"]}, _penalty(plan, name)

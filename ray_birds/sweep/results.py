@@ -372,7 +372,9 @@ def _tested(directory: SweepDirectory, name: str) -> Predictions | None:
     rows = _predictions(directory.predictions(name, "test"))
     if rows is None:
         return None
-    return dataclasses.replace(rows, seen=copied(rows.path.tolist(), directory.dataset()["copies"].get("test", ())))
+    return dataclasses.replace(
+        rows, seen=copied(rows.path.tolist(), directory.dataset()["copies"].get("test", ()))
+    )
 
 
 def _predictions(table: pa.Table | None, folds: Folds | None = None) -> Predictions | None:

@@ -30,8 +30,8 @@ def export_winner(plan: Plan, name: str, trials: tuple[Trial, ...]) -> None:
     else:
         terminal.say(f"Winner on valid: {name}; making its bundle and scoring {' and '.join(splits)}")
     data = dataclasses.replace(plan.data, splits=splits)
-    source = bundling.Source(plan.directory, plan.config, data, train, plan.threads, held_out)
-    make = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(bundling.make)
+    source = bundling.Source(plan.directory, plan.config, data, train, plan.alone, held_out)
+    make = ray.remote(num_cpus=plan.alone, num_gpus=plan.gpus)(bundling.make)
     with cluster.user_errors():
         found = ray.get(make.remote(source, name, trials, plan.directory.best))
     if note := bundling.note(found):
@@ -46,7 +46,7 @@ def _train_again(plan: Plan, name: str, trials: tuple[Trial, ...]) -> bundling.H
     train = plan.data.splits["train"]
     how = f"{kept.epoch} epoch(s) on all {len(train):,} images"
     terminal.say(f"Winner over {plan.folds.count} folds: {name}; training it again, {how}, and making its bundle")
-    again = ray.remote(num_cpus=plan.threads, num_gpus=plan.gpus)(refit.train)
+    again = ray.remote(num_cpus=plan.alone, num_gpus=plan.gpus)(refit.train)
     with cluster.user_errors():
         ray.get(again.remote(plan, name, kept.epoch))
     return bundling.HeldOutOfFolds(

@@ -49,7 +49,7 @@ def test_decoders_are_as_many_as_there_are_cpus_to_each_gpu(
     sizes: tuple[tuple[int, int], ...], gpus: int, made: int, feeders: tuple[int, int], fed: tuple[int, int]
 ) -> None:
     cpus = sum(count for count, _ in sizes)
-    resources = cluster.Resources(len(sizes), cpus, gpus, 1, False, sizes)
+    resources = cluster.Resources(len(sizes), cpus, gpus, 1, 0, False, sizes)
     pools = resources.feeding(made, made)
     assert (pools.feeders.min_size, pools.feeders.max_size) == feeders
     assert (pools.fed.min_size, pools.fed.max_size) == fed

@@ -1,10 +1,10 @@
-"""Multiply-adds, against those that the papers give."""
+"""Multiply-adds, against those that the papers give; and what training keeps."""
 
 import pytest
 
 from ray_birds.model import backbones, head
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.model.operations import multiply_adds
+from ray_birds.model.operations import activations, multiply_adds
 
 pytestmark = pytest.mark.slow  # TensorFlow
 
@@ -28,3 +28,10 @@ def test_the_head_counts_too() -> None:
     network = backbones.build("MobileNetV2-0.35", "none", 64)
     whole = head.classifier(network, CutPoint(PIXELS, (64, 64, 3)), 7)
     assert multiply_adds(whole) == multiply_adds(network) + 1280 * 7
+
+
+def test_training_keeps_what_its_layers_put_out() -> None:
+    network = backbones.build("EfficientNetB0", "none", 224)
+    assert activations(network, 0) == 0
+    assert activations(network, 3) == 3 * 7 * 7 * 1280  # top_conv, top_bn, top_activation
+    assert activations(network, len(network.layers)) == activations(network, "all") > activations(network, 100)

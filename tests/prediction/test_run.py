@@ -840,7 +840,7 @@ def test_2000_mutated_files_are_2000_rows(
 
 def test_gpus_that_no_node_has_are_waited_for_only_where_nodes_can_join() -> None:
     """What is asked for on a cluster that grows, 0 for none, and a refusal on this machine alone."""
-    cluster_of_cpus = cluster.Resources(nodes=1, cpus=8, gpus=0, node_cpus=8, own=False)
+    cluster_of_cpus = cluster.Resources(nodes=1, cpus=8, gpus=0, node_cpus=8, node_memory=0, own=False)
     config = PredictConfig(model="m", input=("a",), output="o")
     assert _with_gpus(config, cluster_of_cpus).gpus == 0
     assert _with_gpus(config.replace(gpus=4), cluster_of_cpus).gpus == 4

@@ -32,7 +32,7 @@ def progress(tmp_path: Path) -> Progress:
         data="d", head=("adam",), augment=("off",), unfreeze=(0,), learning_rate=(0.01, 0.02), cpus_per_trial=8
     )
     directory, data = SweepDirectory(str(tmp_path)), Dataset("d", ("a", "b"), {})
-    plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=8, gpus=2.0)
+    plan = Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=8, alone=8, gpus=2.0)
     assert tuple(plan.variants) == NAMES
     return Progress(plan, str(tmp_path / "tensorboard"), Tracking(config))
 

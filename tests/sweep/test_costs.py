@@ -25,7 +25,7 @@ POOL, DEEP = CutPoint(POOLED, (5,)), CutPoint("block6d_add", (2, 2, 3))
 SPEC = FeatureSpec(
     "EfficientNetB0", "w", 224, "float16", 0, {"train": "t", "valid": "v"}, {"train": 70, "valid": 5}
 )
-ABOUT = Description("EfficientNetB0", 238, 4_000_000, 385_000_000, POOL, {0: POOL, 10: DEEP}, {})
+ABOUT = Description("EfficientNetB0", 238, 4_000_000, 385_000_000, POOL, {0: POOL, 10: DEEP}, {}, {})
 HEAD = Variant(augment="off", unfreeze=0)
 VARIANTS = {
     "head": HEAD,
@@ -46,7 +46,7 @@ def plan(tmp_path: Path) -> Plan:
     data = Dataset("birds", ("a", "b"), {})
     made = Plan(
         *(TuneConfig(), SweepDirectory("results"), str(tmp_path), data, {ABOUT.name: ABOUT}, {ABOUT.name: SPEC}),
-        *(VARIANTS, stored, 1, 0.0),
+        *(VARIANTS, stored, 1, 1, 0.0),
     )
     for feature in {one: None for name in stored for one in made.needed(name)}:
         for shard in range(feature.shards):

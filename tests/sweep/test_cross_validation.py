@@ -31,7 +31,9 @@ def plan(tmp_path: Path) -> Plan:
     directory = SweepDirectory(str(tmp_path))
     directory.begin(config, Inspection(data, (), {}, (), (), folds=folds), "w")
     trials = by_fold(variants(config), 2)
-    return Plan(config, directory, "", data, {}, {}, trials, frozenset(trials), threads=1, gpus=0.0, folds=folds)
+    return Plan(
+        config, directory, "", data, {}, {}, trials, frozenset(trials), threads=1, alone=1, gpus=0.0, folds=folds
+    )
 
 
 def leave(plan: Plan, fold: int, accuracies: list[float], right: list[list[int]]) -> None:

@@ -84,7 +84,7 @@ def test_no_more_trials_are_begun_than_have_room() -> None:
 
 
 def test_more_workers_than_there_is_room_for_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = Resources(3, 12, 4, 4, own=True, sizes=((4, 0), (4, 2), (4, 2)))
+    nodes = Resources(3, 12, 4, 4, 0, own=True, sizes=((4, 0), (4, 2), (4, 2)))
     assert prepare._gangs(3, 4, 0, nodes) == 1 and prepare._gangs(3, 2, 0, nodes) == 2
     assert prepare._gangs(2, 1, 1, nodes) == 2
     with pytest.raises(

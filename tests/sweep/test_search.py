@@ -21,7 +21,7 @@ from ray_birds.sweep.search import SCORE, Untried
 def plan(folder: Path, **options: Any) -> Plan:
     config = TuneConfig(data="d", augment=("off",), **options)
     directory, data = SweepDirectory(str(folder)), Dataset("d", ("a", "b"), {})
-    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
+    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, alone=1, gpus=0.0)
 
 
 GRID: dict[str, Any] = {  # 1 + 3 x 3 x 2 variants: with nothing unfrozen, rate and dropout change nothing

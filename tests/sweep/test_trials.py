@@ -34,7 +34,7 @@ def planned(config: TuneConfig, images: int = 0) -> Plan:
     numbers = np.arange(images)
     splits = {name: Split(name, paths, numbers.astype(np.int32), numbers) for name, paths in names.items()}
     data, directory = Dataset("d", ("a", "b"), splits), SweepDirectory("d")
-    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, gpus=0.0)
+    return Plan(config, directory, "", data, {}, {}, variants(config), frozenset(), threads=1, alone=1, gpus=0.0)
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ def plan(finished: Results, tmp_path: Path) -> Plan:
     """What that sweep was to do, as far as trackers look at it."""
     data = Writer(tmp_path / "again", tmp_path / "birds", FOUR).data
     variants = {trial.name: trial.variant for trial in finished.trials}
-    return Plan(finished.config, finished.directory, "", data, {}, {}, variants, frozenset(), threads=1, gpus=0.0)
+    return Plan(
+        finished.config, finished.directory, "", data, {}, {}, variants, frozenset(), threads=1, alone=1, gpus=0.0
+    )
 
 
 def free_port() -> int:
