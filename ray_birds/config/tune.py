@@ -144,8 +144,8 @@ class TuneConfig(_Factors):
     """GPUs of a trial (of each of its workers), fractions allowed; by default 1 where the cluster has GPUs, else
     0."""
     cpus_per_trial: int | None = None
-    """CPUs of a trial (of each of its workers), which is also TensorFlow's number of threads; the default is
-    printed."""
+    """CPUs of a trial (of each of its workers), which is also TensorFlow's number of threads; by default as
+    few, of 4 at most, as let the longest trials run side by side, where memory has room; it is printed."""
     workers_per_trial: int = 1
     """Processes that train a trial together, on one or several nodes: each takes its share of every batch."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"

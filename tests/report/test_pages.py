@@ -88,6 +88,7 @@ class Writer:
         self.rng = np.random.default_rng(1)
         self.directory = SweepDirectory(str(uri))
         uri.mkdir(parents=True, exist_ok=True)
+        self._dataset()
         variants = {self._name(recipe): _variant(recipe) for recipe in recipes}
         for (name, variant), recipe in zip(variants.items(), recipes, strict=True):
             self._history(name, variant, self._predict(name, "valid", recipe[3]), recipe[4])
@@ -164,6 +165,11 @@ class Writer:
             "winner": winner, "backbones": {"EfficientNetB0": about}, "trials": trials, "gpus_per_trial": 0.0,
         }  # fmt: skip
         (self.uri / "run.json").write_text(json.dumps(run))
+        _write_csv(
+            self.uri / "bad_images.csv", [{"split": "train", "path": "train/x.jpg", "reason": "empty file"}]
+        )
+
+    def _dataset(self) -> None:
         splits = {name: len(split) for name, split in self.data.splits.items()}
         facts = {
             "root": self.data.root, "fingerprint": "abc", "classes": list(self.data.classes),
@@ -171,9 +177,6 @@ class Writer:
             "weights": "of the weights",
         }  # fmt: skip
         (self.uri / "dataset.json").write_text(json.dumps(facts))
-        _write_csv(
-            self.uri / "bad_images.csv", [{"split": "train", "path": "train/x.jpg", "reason": "empty file"}]
-        )
 
 
 def _write_csv(uri: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,13 +1,15 @@
 """Camtrap DP 1.0 as frictionless checks it, without a network.
 
-The package names its schemas by address. They could not be fetched here, so what they say of each field (name,
-type, constraints, keys, order) is written down below, from https://camtrap-dp.tdwg.org/data.
+The package names its schemas by address, which cannot be fetched here. What they say of each field (name, type,
+constraints, keys, order) is written down below, from https://camtrap-dp.tdwg.org/data, and so is what the profile
+says of the description, from camtrap-dp-profile.json of https://github.com/tdwg/camtrap-dp (commit 02ce572).
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pandas as pd
 from frictionless import Package
 
@@ -104,15 +106,56 @@ _KEYS = {"deployments": "deploymentID", "media": "mediaID", "observations": "obs
 _DEPLOYMENT = {"fields": "deploymentID", "reference": {"resource": "deployments", "fields": "deploymentID"}}
 _MEDIUM = {"fields": "mediaID", "reference": {"resource": "media", "fields": "mediaID"}}
 _FOREIGN = {"deployments": [], "media": [_DEPLOYMENT], "observations": [_DEPLOYMENT, _MEDIUM]}
-_PROPERTIES = {"resources", "profile", "created", "contributors", "project", "spatial", "temporal", "taxonomic"}
+_ROLES = ["contact", "principalInvestigator", "rightsHolder", "publisher", "contributor"]
+_DESIGNS = ["simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic"]
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """All of which must be there."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(item: Any, least: int = 0) -> dict[str, Any]:
+    return {"type": "array", "items": item, "minItems": least}
+
+
+def _one_of(*values: str) -> dict[str, Any]:
+    return {"enum": list(values)}
+
+
+_ADDRESS = {"type": "string", "format": "uri", "pattern": r"/1\.0"}
+_DAY = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
+_PROFILE = _object(
+    profile=_ADDRESS,
+    created={"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$"},
+    contributors=_list(_object(title={"type": "string"}, role=_one_of(*_ROLES)), least=1),
+    project=_object(
+        title={"type": "string"},
+        samplingDesign=_one_of(*_DESIGNS),
+        captureMethod=_list(_one_of("activityDetection", "timeLapse"), least=1) | {"uniqueItems": True},
+        individualAnimals={"type": "boolean"},
+        observationLevel=_list(_one_of("media", "event")),
+    ),
+    spatial=_object(type=_one_of("Point", "Polygon"), coordinates={"type": "array"}),
+    temporal=_object(start=_DAY, end=_DAY),
+    taxonomic=_list(_object(scientificName={"type": "string"})),
+    resources=_list(
+        _object(
+            name=_one_of(*_FIELDS),
+            path={"type": "string"},
+            profile=_one_of("tabular-data-resource"),
+            schema=_ADDRESS,
+        ),
+        least=3,
+    ),
+)
 
 
 def valid(folder: Path) -> dict[str, pd.DataFrame]:
     """The tables of a package, which frictionless finds no error in."""
     about = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
-    assert set(about) >= _PROPERTIES
+    jsonschema.validate(about, _PROFILE)
     assert about["profile"] == "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2/camtrap-dp-profile.json"
-    assert about["project"]["samplingDesign"] == "opportunistic" and about["contributors"][0]["title"]
     for resource in about["resources"]:
         name = resource["name"]
         assert resource["schema"].endswith(f"/camtrap-dp/1.0.2/{name}-table-schema.json")
