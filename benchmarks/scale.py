@@ -45,10 +45,10 @@ from ray_birds.prediction.steps import Job
 from ray_birds.sweep import gang, trials
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.member import ALONE, Member
 from ray_birds.sweep.plan import Plan, variants
-from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
 
 _UNIT = 512  # files, as in a large prediction

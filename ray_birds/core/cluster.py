@@ -280,7 +280,8 @@ def _resources(own: bool) -> Resources:
     """Raises RayBirdsError for a cluster that has no CPU and, so far as is known, never gets one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     sizes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes)
-    smallest: dict[str, float] = min((node for node in nodes if node.get("CPU", 0) >= 1), key=lambda node: node["CPU"], default={})
+    with_cpus = [node for node in nodes if node.get("CPU", 0) >= 1]
+    smallest: dict[str, float] = min(with_cpus, key=lambda node: node["CPU"], default={})
     found = Resources(
         len(nodes),
         sum(cpus for cpus, _ in sizes),

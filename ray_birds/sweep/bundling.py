@@ -24,7 +24,7 @@ from ray_birds.evaluation.temperature import apply, fit
 from ray_birds.model import backbones, bundle, card, device, head, hub
 from ray_birds.model.bundle import Measured
 from ray_birds.model.classifier import Classifier
-from ray_birds.sweep import comparison, results
+from ray_birds.sweep import comparison, epochs, results
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
@@ -161,7 +161,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
         evaluations,
         (*said, *wording.tta(kept), temperature.sentence),
         kept["selective"],
-        results.kept(trial.history, variant).epoch,
+        epochs.kept(trial.history, variant).epoch,
         comparison.compare_recall(complete, name, data),
     )
     card.write(uri, text)

@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.table import Table
 
 from ray_birds.core import memory, terminal
-from ray_birds.sweep import results
+from ray_birds.sweep import epochs
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.live import Line, LivePage, View
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Epoch, Status
+from ray_birds.sweep.results import Status
 from ray_birds.sweep.tensorboard import Logs
 from ray_birds.sweep.trackers.tracking import Tracking
 
@@ -201,7 +202,7 @@ class Progress(Callback):
         """Trials done, rate and time to go; the epochs of all trials are the measure."""
         states = dict(self._state)  # the table is drawn in a thread of its own
         ended = [name for name, state in states.items() if state in ("finished", "stopped", "failed")]
-        epochs = sum(result["epoch"] for result in self._last.values())
+        done = sum(result["epoch"] for result in self._last.values())
         left = sum(
             self._variants[name].epochs - self._last.get(name, {}).get("epoch", 0)
             for name in states
@@ -210,8 +211,8 @@ class Progress(Callback):
         mean = sum(variant.epochs for variant in self._variants.values()) / len(self._variants)
         left += (self._plan.trials - len(states)) * mean  # of those that a search has not chosen yet
         seconds = time.monotonic() - self._start
-        to_go = f", {terminal.duration(left * seconds / epochs)} to go" if epochs and left else ""
-        rate = f", {epochs / seconds * 60:.1f} epochs/min" if epochs else ""
+        to_go = f", {terminal.duration(left * seconds / done)} to go" if done and left else ""
+        rate = f", {done / seconds * 60:.1f} epochs/min" if done else ""
         failures = f", {len(self._failures)} failure(s)" if self._failures else ""
         return f"{len(ended)}/{self._plan.trials} trials{rate}{failures}{to_go}"
 
@@ -222,7 +223,7 @@ class Progress(Callback):
 
     def _line(self, name: str) -> Line:
         variant, history = self._variants[name], tuple(self._histories.get(name, ()))
-        kept = results.kept(history, variant) if history else None
+        kept = epochs.kept(history, variant) if history else None
         return Line(name, self._state[name], variant.epochs, history, kept, self._failed(name))
 
     def _failed(self, name: str) -> int:

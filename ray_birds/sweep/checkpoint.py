@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.epochs import Epoch
 
 # What reading an archive of arrays raises where it was cut short, as by a full disk, or its bytes were changed.
 DAMAGED = (

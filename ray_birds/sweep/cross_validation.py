@@ -11,11 +11,11 @@ from collections import defaultdict
 import numpy as np
 
 from ray_birds.data.inspection import Folds
-from ray_birds.sweep import results
+from ray_birds.sweep import epochs
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import FOLD
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Epoch
 
 
 def joined(plan: Plan, errors: dict[str, str]) -> tuple[Plan, dict[str, str]]:
@@ -44,10 +44,10 @@ def _join(plan: Plan, name: str, folds: list[str]) -> None:
     if len(folds) < plan.folds.count or not all(histories):
         return
     images = np.bincount(plan.folds.held_out[plan.folds.held_out >= 0])
-    history = [_mean(epochs, images) for epochs in zip(*histories, strict=False)]  # as far as all of them got
+    history = [_mean(together, images) for together in zip(*histories, strict=False)]  # as far as all of them got
     directory.write_history(name, [dataclasses.asdict(epoch) for epoch in history])
-    if results.ended(history, variant):
-        scores = out_of_fold(directory, name, plan.folds, results.kept(history, variant).epoch)
+    if epochs.ended(history, variant):
+        scores = out_of_fold(directory, name, plan.folds, epochs.kept(history, variant).epoch)
         tested = plan.folds.tested(plan.data.splits["train"])
         directory.write_predictions(name, tested, plan.data.classes, scores)
 

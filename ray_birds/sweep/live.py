@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ray_birds.core import storage
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.epochs import Epoch
 
 _SHARE = 0.01  # of the time at most goes into writing
 _LEAST = 2.0  # seconds between two pages on a disk

@@ -6,7 +6,7 @@ The terminal, trials.csv, the report, the model card and the Python API all take
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -27,55 +27,13 @@ from ray_birds.evaluation.significance import Significance
 from ray_birds.evaluation.temperature import Temperature
 from ray_birds.sweep import comparison, factors
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch, ended, kept, or_infinite
 from ray_birds.sweep.factors import FOLD, Variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["finished", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave. Losses are categorical cross-entropy in nats, accuracies shares."""
-
-    epoch: int  # from 1, over both phases
-    phase: str  # head | fine-tune
-    learning_rate: float  # at the epoch's end; 0 where the head was solved
-    loss: float
-    accuracy: float
-    valid_loss: float
-    valid_accuracy: float
-    seconds: float
-    images_per_second: float  # while training
-    batch_size: int  # half of what was asked for where that was too large for the device's memory
-    valid_macro_f1: float  # mean F1 of the classes, each counting alike
-    waited: float | None = None  # share of the time of training that the device waited for data; None: not taken
-
-    def score(self, by: str) -> float:
-        """What --select-by says, the higher the better; a number that is none is worse than any other."""
-        value = {"accuracy": self.valid_accuracy, "macro_f1": self.valid_macro_f1, "loss": -self.valid_loss}[by]
-        return -math.inf if math.isnan(value) else value
-
-
-def kept(history: Sequence[Epoch], variant: Variant) -> Epoch:
-    """The epoch that a trial is ranked by and whose weights are kept: of equal ones the first."""
-    if variant.keep == "last":
-        return history[-1]
-    return min(history, key=lambda epoch: (-epoch.score(variant.select_by), _or_infinite(epoch.valid_loss)))
-
-
-def ended(history: Sequence[Epoch], variant: Variant) -> bool:
-    """Whether a trial is finished: all its epochs are done, or its patience is out."""
-    if not history or len(history) == variant.epochs:
-        return bool(history)
-    before = variant.head_phase if variant.unfreeze != 0 else 0  # epochs that patience does not count
-    waited = len(history) - max(kept(history, variant).epoch, before)
-    return bool(variant.patience) and waited >= variant.patience
-
-
-def _or_infinite(value: float) -> float:
-    return math.inf if math.isnan(value) else value
 
 
 @dataclass(frozen=True)
@@ -202,7 +160,7 @@ class Trial:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """Sort key, best first: finished ones, by what --select-by says, then by valid loss."""
-        return self.status != "finished", -self.score, _or_infinite(self.valid_loss)
+        return self.status != "finished", -self.score, or_infinite(self.valid_loss)
 
     def row(self) -> dict[str, Any]:
         """The row of trials.csv: the factors by name, and what came of them; None for NaN."""

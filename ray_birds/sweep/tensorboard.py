@@ -30,7 +30,7 @@ class Logs:
         self._full = False  # the disk; the trials say so, and a writer whose thread has ended would wait for ever
 
     def epoch(self, trial: str, result: dict[str, Any]) -> None:
-        """An epoch's numbers, which results.Epoch names; none any more once the disk was full."""
+        """An epoch's numbers, which epochs.Epoch names; none any more once the disk was full."""
         if self._full:
             return
         try:

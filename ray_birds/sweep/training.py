@@ -17,11 +17,11 @@ from ray_birds.model import probe
 from ray_birds.model.cut import POOLED
 from ray_birds.model.schedule import Schedule
 from ray_birds.model.train_step import Stage, Stages
-from ray_birds.sweep import results
+from ray_birds.sweep import epochs
 from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant, View
 from ray_birds.sweep.heads import Solved
-from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.tasks import Inputs, Rows, Task, Waiting, batches
 
 OnEpoch = Callable[[Checkpoint, np.ndarray], None]
@@ -63,7 +63,7 @@ def _too_large(task: Task) -> OutOfMemoryError:
 
 def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | None:
     variant, stage = task.variant, None
-    while not results.ended(state.history, variant) and len(state.history) != task.until:
+    while not epochs.ended(state.history, variant) and len(state.history) != task.until:
         epoch = len(state.history)
         in_head = epoch < variant.head_phase
         if stage is None or epoch == variant.head_phase:
@@ -76,7 +76,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
         on_epoch(state, scores)
     if "test" not in task.labels:
         return None
-    in_head = results.kept(state.history, variant).epoch <= variant.head_phase
+    in_head = epochs.kept(state.history, variant).epoch <= variant.head_phase
     stage = _STAGES.get(task.shape, in_head)
     stage.reset(variant.seed)
     stage.load(state.kept)
@@ -86,7 +86,7 @@ def _train(task: Task, state: Checkpoint, on_epoch: OnEpoch) -> np.ndarray | Non
 def _after(state: Checkpoint, result: Epoch, stage: Stage, variant: Variant) -> Checkpoint:
     """The state after another epoch; where an earlier one is still the one to keep, with its weights."""
     history = [*state.history, result]
-    is_kept = results.kept(history, variant) is result
+    is_kept = epochs.kept(history, variant) is result
     return Checkpoint(history, *stage.state(), {} if is_kept else state.kept)
 
 

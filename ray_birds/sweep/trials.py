@@ -20,12 +20,12 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import cluster, ray_compat, storage
 from ray_birds.core.errors import NotFiniteError
 from ray_birds.model import device
-from ray_birds.sweep import checkpoint, factors, results, search
+from ray_birds.sweep import checkpoint, epochs, factors, search
 from ray_birds.sweep.callbacks import Progress, Silence
 from ray_birds.sweep.checkpoint import Checkpoint
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.member import ALONE, Member
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
 
 # Tune sends these of the driver's environment to the trials in a runtime_env, which the dashboard and Ray's log
@@ -188,8 +188,8 @@ def _work(
 
     def report(history: list[Epoch], *, resumed: bool = False) -> None:
         about = {"gpu": training.sees_gpu(), "resumed": resumed, "failed": ""}
-        kept = results.kept(history, plan.variants[name])
-        about |= {"ended": results.ended(history, plan.variants[name])}
+        kept = epochs.kept(history, plan.variants[name])
+        about |= {"ended": epochs.ended(history, plan.variants[name])}
         about |= {"fine_tuned": max(len(history) - plan.variants[name].head_phase, 0)}
         about |= {"kept_epoch": kept.epoch, "kept_accuracy": kept.valid_accuracy}
         about |= {search.SCORE: kept.score(plan.config.select_by)}

@@ -31,6 +31,7 @@ from ray_birds.report.scores import Scores
 from ray_birds.report.sweep import winner_rows, winner_scores, write_sweep_report
 from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Augment, Variant
 
 pytestmark = pytest.mark.integration  # each draws a whole page
@@ -137,7 +138,7 @@ class Writer:
         for number in range(1, variant.epochs + 1):
             grown = 1 - math.exp(-number / 2)
             epochs.append(
-                results.Epoch(
+                Epoch(
                     epoch=number,
                     phase="head" if number <= 5 else "fine-tune",
                     learning_rate=0.001,

@@ -13,8 +13,8 @@ from ray_birds.data.dataset import Dataset
 from ray_birds.sweep import callbacks
 from ray_birds.sweep.callbacks import Progress
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.plan import Plan, variants
-from ray_birds.sweep.results import Epoch
 from ray_birds.sweep.trackers.tracking import Tracking
 
 FIRST, SECOND = NAMES = ("plain-unfreeze0-lr0.01", "plain-unfreeze0-lr0.02")

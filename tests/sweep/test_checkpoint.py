@@ -9,7 +9,7 @@ from ray_birds.core.errors import OutputError
 from ray_birds.sweep import checkpoint
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
-from ray_birds.sweep.results import Epoch
+from ray_birds.sweep.epochs import Epoch
 from tests.conftest import file_limit
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from ray_birds.sweep import results
+from ray_birds.sweep import epochs
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
-from ray_birds.sweep.results import Epoch
 
 
 def history(*valid: tuple[float, float]) -> list[Epoch]:
@@ -27,9 +27,9 @@ def history(*valid: tuple[float, float]) -> list[Epoch]:
     ],
 )
 def test_the_epoch_that_is_kept(valid: list[tuple[float, float]], best: int) -> None:
-    epochs = history(*valid)
-    assert results.kept(epochs, Variant()).epoch == best
-    assert results.kept(epochs, Variant(keep="last")).epoch == len(valid)
+    found = history(*valid)
+    assert epochs.kept(found, Variant()).epoch == best
+    assert epochs.kept(found, Variant(keep="last")).epoch == len(valid)
 
 
 RISING, FALLING = [(0.1 * number, 1.0) for number in range(1, 7)], [(0.9, 1.0), *5 * [(0.5, 1.0)]]
@@ -48,12 +48,12 @@ RISING, FALLING = [(0.1 * number, 1.0) for number in range(1, 7)], [(0.9, 1.0), 
     ],
 )
 def test_when_a_trial_has_ended(variant: Variant, valid: list[tuple[float, float]], expected: int) -> None:
-    epochs = history(*valid)
-    assert next(count for count in range(7) if results.ended(epochs[:count], variant)) == expected
+    found = history(*valid)
+    assert next(count for count in range(7) if epochs.ended(found[:count], variant)) == expected
 
 
 def test_what_is_best_is_the_user_s_to_say() -> None:
     """Macro F1 is least here where accuracy is best."""
-    epochs = history((0.5, 1.0), (0.7, 2.0), (0.6, 0.5))
-    kept = {by: results.kept(epochs, Variant(select_by=by)).epoch for by in ("accuracy", "macro_f1", "loss")}
+    found = history((0.5, 1.0), (0.7, 2.0), (0.6, 0.5))
+    kept = {by: epochs.kept(found, Variant(select_by=by)).epoch for by in ("accuracy", "macro_f1", "loss")}
     assert kept == {"accuracy": 2, "macro_f1": 1, "loss": 3}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ray_birds.sweep import live, results
+from ray_birds.sweep import epochs, live
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.live import Line, LivePage, View
-from ray_birds.sweep.results import Epoch
 from tests.report.test_pages import Page
 
 
@@ -21,7 +21,7 @@ def line(name: str, state: str, *accuracies: float, failures: int = 0) -> Line:
         Epoch(number, "head", 0.001, 0.5, 0.9, 0.6, accuracy, 2.0, 1234.0, 32, accuracy)
         for number, accuracy in enumerate(accuracies, 1)
     )
-    kept = results.kept(history, Variant()) if history else None
+    kept = epochs.kept(history, Variant()) if history else None
     return Line(name, state, 4, history, kept, failures)
 
 

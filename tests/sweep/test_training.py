@@ -29,11 +29,11 @@ from ray_birds.features.store import Feature, FeatureSpec, Reader
 from ray_birds.model import backbones, bundle
 from ray_birds.model.backbones import Description
 from ray_birds.model.cut import PIXELS, CutPoint
-from ray_birds.sweep import bundling, results
+from ray_birds.sweep import bundling, epochs, results
 from ray_birds.sweep.checkpoint import Checkpoint
 from ray_birds.sweep.directory import SweepDirectory
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Resize, Variant, View
-from ray_birds.sweep.results import Epoch
 from tests.conftest import DRAWN_WEIGHTS, needs_locked
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Work
     variant = dataclasses.replace(OURS, learning_rate=2.0)
     run = train(stored(workplace, variant))
     state = Checkpoint.from_bytes(run.states[-1].to_bytes())
-    best = results.kept(state.history, variant)
+    best = epochs.kept(state.history, variant)
     assert best.epoch < len(state.history) and best.valid_accuracy > state.history[-1].valid_accuracy
     valid = workplace.data.splits["valid"]
     model = train_step.assemble(variant, DRAWN_WEIGHTS, len(workplace.data.classes), state.kept)
@@ -372,7 +372,7 @@ def test_the_weights_that_are_kept_give_the_recorded_valid_score(workplace: Work
 def test_patience_ends_a_trial(workplace: Workplace) -> None:
     impatient = dataclasses.replace(OURS, learning_rate=2.0, patience=1)
     history = train(stored(workplace, impatient)).states[-1].history
-    assert len(history) == 2 and results.ended(history, impatient)
+    assert len(history) == 2 and epochs.ended(history, impatient)
 
 
 def test_a_stage_used_again_trains_as_the_first_time(workplace: Workplace, undisturbed: Run) -> None:

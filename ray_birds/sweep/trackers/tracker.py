@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ray_birds.config import TuneConfig
-from ray_birds.sweep import results
+from ray_birds.sweep import epochs
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Epoch, Results, Status, Trial
+from ray_birds.sweep.results import Results, Status, Trial
 
 _USER = re.compile(r"://[^/@\s]*@")
 _NUMBERS = [field.name for field in dataclasses.fields(Epoch) if field.type is float]
@@ -42,7 +43,7 @@ class Tracker(Protocol):
 def numbers(history: Sequence[Epoch], variant: Variant) -> dict[str, float]:
     """The numbers of a trial's last epoch by name, and the valid accuracy of the one to be kept so far."""
     last = {name: float(getattr(history[-1], name)) for name in _NUMBERS}
-    return last | {"kept_accuracy": results.kept(history, variant).valid_accuracy}
+    return last | {"kept_accuracy": epochs.kept(history, variant).valid_accuracy}
 
 
 def scores(trial: Trial) -> dict[str, float]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ray_birds.core import storage
 from ray_birds.model import card
+from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Epoch, Results, Status
+from ray_birds.sweep.results import Results, Status
 from ray_birds.sweep.trackers import tracker
 
 if TYPE_CHECKING:
