@@ -29,7 +29,7 @@ class PredictConfig(Settings):
     show: bool = False
     """Save a single photo with its prediction as title: <photo>-prediction.png in the current folder."""
     batch_size: int = 32
-    """Images per step of the model."""
+    """Images that a GPU computes at a time; on CPUs the most that one call of the model takes."""
     tta: Tta = "none"
     """flip: test-time augmentation; probabilities are the mean over an image and its mirror image, which takes
     twice the computation. Features of --embeddings are the image's own."""

@@ -25,7 +25,7 @@ from ray_birds.sweep.factors import Resize, View
 if TYPE_CHECKING:
     import tensorflow as tf
 
-BATCH = 32  # images per forward pass
+BATCH = 32  # images per forward pass, on a GPU
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class FrozenLayers:
         if not features:
             return {}
         function = self._function(name, features)
-        batches = [function(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        size = device.piece(BATCH, pixels.shape[1])
+        pieces = (pixels[start : start + size] for start in range(0, len(pixels), size))
+        batches = self._lanes.run(function, pieces)
         return {
             feature.cut_point: _stored(feature, [batch[feature.cut_point] for batch in batches])
             for feature in features
@@ -118,7 +120,7 @@ class FrozenLayers:
     def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
         import tensorflow as tf
 
-        device.use_threads(self._threads)
+        self._lanes = device.use_lanes(self._threads)
         if self._loaded != name:
             device.use_precision(self._source.precision)
             self._model = backbones.build(name, self._source.weights, self._source.image_size)

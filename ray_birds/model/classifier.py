@@ -11,30 +11,34 @@ import numpy as np
 from ray_birds.config import Tta
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
+from ray_birds.model import device
 from ray_birds.model.bundle import Bundle, read, verify
+from ray_birds.model.device import ONE_LANE, Lanes
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 
 class Classifier:
-    """A model that scores images in batches of one fixed shape, the last one padded.
+    """A model that scores images in pieces of one fixed shape, the last one padded.
 
     One compiled shape and one code path for the sweep's test score and for batch prediction: the same
     images get the same probabilities. With `tta` flip, these are the means over an image and its mirror image.
     """
 
-    def __init__(self, path: str, batch_size: int = 32, tta: Tta = "none") -> None:
+    def __init__(
+        self, model: "keras.Model", batch_size: int = 32, tta: Tta = "none", lanes: Lanes = ONE_LANE
+    ) -> None:
         import keras
         import tensorflow as tf
 
-        self._batch_size, self._tta = batch_size, tta
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        self._piece, self._tta, self._lanes = device.piece(batch_size, model.input.shape[1]), tta, lanes
         both = keras.Model(model.input, [model.output, model.layers[-1].input])
         self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
         self.output_shape: tuple[int, ...] = tuple(model.output.shape[1:])
         self.features: int = model.layers[-1].input.shape[-1]
-        signature = [tf.TensorSpec((batch_size, *self.input_shape), tf.uint8)]
+        signature = [tf.TensorSpec((self._piece, *self.input_shape), tf.uint8)]
         self._function = tf.function(
             lambda pixels: both(tf.cast(pixels, tf.float32), training=False), input_signature=signature
         )
@@ -60,12 +64,12 @@ class Classifier:
         return (scores + self._run(pixels[:, :, ::-1])[0]) / 2
 
     def _run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        results = []
-        for start in range(0, len(pixels), self._batch_size):
-            batch = pixels[start : start + self._batch_size]
-            if len(batch) < self._batch_size:
-                batch = np.pad(batch, [(0, self._batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-            results.append(self._function(batch))
+        def score(start: int) -> "tuple[tf.Tensor, tf.Tensor]":
+            part = pixels[start : start + self._piece]
+            missing = self._piece - len(part)
+            return self._function(np.pad(part, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else part)
+
+        results = self._lanes.run(score, range(0, len(pixels), self._piece))
         # Fetched when all are under way, so that a GPU does not wait between batches.
         columns = zip(*results, strict=True)
         scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in columns)
@@ -77,7 +81,14 @@ class Classifier:
         return scores[: len(pixels)], features[: len(pixels)]
 
 
-def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
+def opened(path: str) -> "keras.Model":
+    """A saved model; code in it is not run."""
+    import keras
+
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none", lanes: Lanes = ONE_LANE) -> Classifier:
     """The classifier of a verified bundle, from anywhere.
 
     Raises ModelError where the bundle is no longer the one verified, or where Keras refuses its model: above
@@ -89,7 +100,7 @@ def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
     with storage.temporary_file(data, ".keras") as path:
         try:
             _check_parameters(data)
-            classifier = Classifier(path, batch_size, tta)
+            classifier = Classifier(opened(path), batch_size, tta, lanes)
             if classifier.output_shape != (len(bundle.classes),):
                 raise ValueError(f"gives {classifier.output_shape}, not {len(bundle.classes)} probabilities")
             known, width = bundle.reference.centres, classifier.features
@@ -105,10 +116,8 @@ def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none") -> Classifier:
 
 def network(bundle: Bundle) -> "keras.Model":
     """The Keras model of a bundle that `load` has opened."""
-    import keras
-
     with storage.temporary_file(read(bundle.uri, "model.keras"), ".keras") as path:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return opened(path)
 
 
 def _check_parameters(data: bytes) -> None:

@@ -1,6 +1,57 @@
-"""What TensorFlow computes with, set before its first operation: threads, GPU memory, precision."""
+"""What TensorFlow computes with, set before its first operation: threads, GPU memory, precision; and how networks
+are called.
 
+On CPUs a network takes small pieces of a batch, as many side by side as there are threads. Threads that share each
+of its hundreds of operations wait for one another at each; and what a layer puts out for a small piece is still in
+the core's cache when the next one asks for it (benchmarks/README.md, Pieces side by side).
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+_PIXELS = 8 * 224**2  # of a piece, on CPUs
+_MOST = 8  # lanes, each of which holds what its piece puts out
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """How many calls of a network run at a time."""
+
+    count: int = 1
+
+    def run(self, call: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+        """What `call` gives for each, in order. One lane does not wait for what a GPU has under way."""
+        if self.count == 1:
+            return [call(piece) for piece in pieces]
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(pool.map(call, pieces))
+
+
+ONE_LANE = Lanes()
+
+
+def use_lanes(threads: int) -> Lanes:
+    """Share `threads` among calls side by side; a GPU gets one at a time, which fills it. As `use_threads`."""
+    count = 1 if _has_gpu() else min(threads, _MOST)
+    use_threads(max(1, threads // count), operations=count)
+    return Lanes(count)
+
+
+def piece(batch_size: int, image_size: int) -> int:
+    """How many images a network takes at a time: `batch_size` on a GPU; on CPUs fewer, the larger they are."""
+    return batch_size if _has_gpu() else max(1, min(batch_size, _PIXELS // image_size**2))
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def use_threads(count: int, operations: int = 1) -> None:

@@ -17,9 +17,8 @@ from ray_birds.core.errors import RayBirdsError
 from ray_birds.core.prefetch import REQUESTS, prefetch
 from ray_birds.data import exif
 from ray_birds.data.walk import Stamp
-from ray_birds.model import classifier
+from ray_birds.model import classifier, device
 from ray_birds.model.bundle import Bundle
-from ray_birds.model.device import use_threads
 from ray_birds.prediction import answer, image
 from ray_birds.prediction.answer import Answer
 from ray_birds.prediction.listing import Listing
@@ -102,9 +101,9 @@ class Scorer:
 
     def __init__(self, job: Job, threads: int) -> None:
         self._features = job.config.embeddings or job.answer.by_distance
-        use_threads(threads)
+        lanes = device.use_lanes(threads)
         try:
-            self._classifier = classifier.load(job.model, job.config.batch_size, job.config.tta)
+            self._classifier = classifier.load(job.model, job.config.batch_size, job.config.tta, lanes)
             self._classifier.warm_up()
         except RayBirdsError as error:
             self._error = error  # raised with the first unit: from here Ray would pass on its text alone

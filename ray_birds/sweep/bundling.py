@@ -23,7 +23,7 @@ from ray_birds.evaluation.selective import Known
 from ray_birds.evaluation.temperature import apply, fit
 from ray_birds.model import backbones, bundle, card, device, head, hub
 from ray_birds.model.bundle import Measured
-from ray_birds.model.classifier import Classifier
+from ray_birds.model.classifier import Classifier, opened
 from ray_birds.sweep import comparison, epochs, results
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
@@ -81,7 +81,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     from ray_birds.model import train_step
     from ray_birds.sweep import checkpoint
 
-    device.use_threads(source.threads)
+    lanes = device.use_lanes(source.threads)
     directory, config, classes = source.directory, source.config, source.data.classes
     trial = next(one for one in trials if one.name == name)
     last = checkpoint.last(directory, name)
@@ -91,8 +91,9 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     if folds:
         temperature = fit(folds.scores, valid.labels, folds.folds.count)
     else:
-        trained = [model.predict(pixels, batch_size=32, verbose=0) for pixels in _pixels(source, valid, variant)]
-        temperature = fit(np.concatenate(trained), valid.labels)
+        trained = Classifier(model, lanes=lanes)
+        scores = [trained(pixels) for pixels in _pixels(source, valid, variant)]
+        temperature = fit(np.concatenate(scores), valid.labels)
     head.divide_logits(model, temperature.value)
 
     data = directory.dataset()
@@ -101,7 +102,7 @@ def make(source: Source, name: str, trials: tuple[Trial, ...], uri: str) -> dict
     known: dict[str, Known] = {}
 
     def score(path: str) -> Measured:
-        classifier = Classifier(path)
+        classifier = Classifier(opened(path), lanes=lanes)
         learned = source.train.select(ood.sample(source.train.labels, variant.seed))
         features = _seen_by(classifier, _pixels(source, learned, variant)).features
         reference = ood.fit(features, learned.labels)
