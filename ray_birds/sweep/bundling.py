@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ray_birds.config import BundleConfig, Tta, TuneConfig
-from ray_birds.core import storage, terminal
+from ray_birds.core import environment, storage, terminal
 from ray_birds.core.errors import DataError, ModelError, OutputError, SettingsError
 from ray_birds.core.prefetch import prefetch
 from ray_birds.core.text import nearest
@@ -241,7 +241,7 @@ def make_of(config: BundleConfig) -> Bundled:
     terminal.say(f"Making the bundle of {trial.name}; scoring {' and '.join(_scored(trial))}")
     splits = {name: _split(name, rows, sweep.dataset["classes"]) for name, rows in _scored(trial).items()}
     data = Dataset(sweep.dataset["root"], tuple(sweep.dataset["classes"]), splits)
-    source = Source(sweep.directory, sweep.config, data, _train(sweep), sweep.run["cpus_per_trial"])
+    source = Source(sweep.directory, sweep.config, data, _train(sweep), environment.own_cpus())
     with terminal.quiet(config.verbose):
         kept = make(source, trial.name, sweep.trials, uri)
     copies = sweep.dataset["copies"]
