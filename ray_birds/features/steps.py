@@ -108,10 +108,11 @@ class FrozenLayers:
         """Cut point -> (n, *shape) in the dtype that it is stored in; raises NotFiniteError."""
         if not features:
             return {}
+        lanes = device.use_lanes(self._threads)
         function = self._function(name, features)
         size = device.piece(BATCH, pixels.shape[1])
         pieces = (pixels[start : start + size] for start in range(0, len(pixels), size))
-        batches = self._lanes.run(function, pieces)
+        batches = lanes.run(function, pieces)
         return {
             feature.cut_point: _stored(feature, [batch[feature.cut_point] for batch in batches])
             for feature in features
@@ -120,7 +121,6 @@ class FrozenLayers:
     def _function(self, name: str, features: list[Feature]) -> Callable[[np.ndarray], "dict[str, tf.Tensor]"]:
         import tensorflow as tf
 
-        self._lanes = device.use_lanes(self._threads)
         if self._loaded != name:
             device.use_precision(self._source.precision)
             self._model = backbones.build(name, self._source.weights, self._source.image_size)
