@@ -85,9 +85,10 @@ def folds(labels: np.ndarray, groups: np.ndarray, count: int, classes: int) -> n
     alone = order[sizes[group[order]] == 1]
     for label in np.unique(labels[alone]).tolist():
         rows = alone[labels[alone] == label]
-        # The lowest free places of the folds, as water fills a vessel.
+        # The lowest free places of the folds, as water fills a vessel; of equal ones those of the smallest fold.
         levels = held[:, label, None] + np.arange(len(rows))
-        fold[rows] = np.argsort(levels, axis=None, kind="stable")[: len(rows)] // len(rows)
+        size = np.broadcast_to(held.sum(axis=1)[:, None], levels.shape)
+        fold[rows] = np.lexsort((size.ravel(), levels.ravel()))[: len(rows)] // len(rows)
         held[:, label] += np.bincount(fold[rows], minlength=count)
     elsewhere = held.sum(axis=0) - held
     return np.where(elsewhere[fold, labels] > 0, fold, -1)

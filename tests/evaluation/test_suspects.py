@@ -70,8 +70,15 @@ def test_folds_are_even_and_keep_groups_whole() -> None:
     assert np.ptp(counts, axis=0).max() <= 2 and counts.sum() == 900
 
 
+def test_folds_are_even_where_classes_have_fewer_images_than_there_are_folds() -> None:
+    labels = np.repeat(np.arange(10), 4)
+    folds = suspects.folds(labels, np.arange(40), 5, 10)
+    assert np.bincount(folds).tolist() == [8] * 5
+    assert all(len(set(folds[labels == label].tolist())) == 4 for label in range(10))
+
+
 def test_an_image_is_in_no_fold_where_no_other_would_teach_its_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 2, 2, 2])
     groups = np.array([0, 1, 2, 3, 4, 5, 5, 5])
     folds = suspects.folds(labels, groups, 3, 3)
-    assert (folds[labels > 0] == -1).all() and sorted(folds[labels == 0].tolist()) == [0, 0, 1, 2]
+    assert (folds[labels > 0] == -1).all() and sorted(folds[labels == 0].tolist()) == [0, 1, 1, 2]  # 0 has the group
