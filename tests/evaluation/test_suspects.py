@@ -81,4 +81,5 @@ def test_an_image_is_in_no_fold_where_no_other_would_teach_its_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 2, 2, 2])
     groups = np.array([0, 1, 2, 3, 4, 5, 5, 5])
     folds = suspects.folds(labels, groups, 3, 3)
-    assert (folds[labels > 0] == -1).all() and sorted(folds[labels == 0].tolist()) == [0, 1, 1, 2]  # 0 has the group
+    # Fold 0 has the group of three.
+    assert (folds[labels > 0] == -1).all() and sorted(folds[labels == 0].tolist()) == [0, 1, 1, 2]
