@@ -112,7 +112,7 @@ class FrozenLayers:
         function = self._function(name, features)
         size = device.piece(BATCH, pixels.shape[1])
         pieces = (pixels[start : start + size] for start in range(0, len(pixels), size))
-        batches = lanes.run(function, pieces)
+        batches = list(prefetch(function, pieces, lanes))
         return {
             feature.cut_point: _stored(feature, [batch[feature.cut_point] for batch in batches])
             for feature in features

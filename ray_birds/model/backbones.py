@@ -44,12 +44,12 @@ def describe(name: str, weights: str, image_size: int, depths: tuple[Depth, ...]
     grow_memory()
     model = build(name, weights, image_size)
     cut_points = {depth: cut(model, depth) for depth in depths}
-    trainable = {}
+    trainable, kept = {}, {}
     for depth in depths:
         freeze(model, depth)
         trainable[depth] = [layer.name for layer in model.layers if layer.trainable_weights]
+        kept[depth] = activations(model)
     counts = len(model.layers), model.count_params(), multiply_adds(model)
-    kept = {depth: activations(model, depth) for depth in depths}
     return Description(name, *counts, cut(model, 0), cut_points, trainable, kept)
 
 

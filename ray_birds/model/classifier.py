@@ -11,9 +11,9 @@ import numpy as np
 from ray_birds.config import Tta
 from ray_birds.core import storage
 from ray_birds.core.errors import ModelError, first_line
+from ray_birds.core.prefetch import prefetch
 from ray_birds.model import device
 from ray_birds.model.bundle import Bundle, read, verify
-from ray_birds.model.device import ONE_LANE, Lanes
 
 if TYPE_CHECKING:
     import keras
@@ -25,11 +25,10 @@ class Classifier:
 
     One compiled shape and one code path for the sweep's test score and for batch prediction: the same
     images get the same probabilities. With `tta` flip, these are the means over an image and its mirror image.
+    `lanes` pieces go through at a time, see device.use_lanes.
     """
 
-    def __init__(
-        self, model: "keras.Model", batch_size: int = 32, tta: Tta = "none", lanes: Lanes = ONE_LANE
-    ) -> None:
+    def __init__(self, model: "keras.Model", batch_size: int = 32, tta: Tta = "none", lanes: int = 1) -> None:
         import keras
         import tensorflow as tf
 
@@ -69,7 +68,7 @@ class Classifier:
             missing = self._piece - len(part)
             return self._function(np.pad(part, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else part)
 
-        results = self._lanes.run(score, range(0, len(pixels), self._piece))
+        results = list(prefetch(score, range(0, len(pixels), self._piece), self._lanes))
         # Fetched when all are under way, so that a GPU does not wait between batches.
         columns = zip(*results, strict=True)
         scores, features = (np.concatenate([tensor.numpy() for tensor in column]) for column in columns)
@@ -88,7 +87,7 @@ def opened(path: str) -> "keras.Model":
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
-def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none", lanes: Lanes = ONE_LANE) -> Classifier:
+def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none", lanes: int = 1) -> Classifier:
     """The classifier of a verified bundle, from anywhere.
 
     Raises ModelError where the bundle is no longer the one verified, or where Keras refuses its model: above

@@ -1,46 +1,24 @@
-"""What TensorFlow computes with, set before its first operation: threads, GPU memory, precision; and how networks
-are called.
+"""What TensorFlow computes with: threads, GPU memory, precision; and in what pieces networks are called.
 
 On CPUs a network takes small pieces of a batch, as many side by side as there are threads. Threads that share each
 of its hundreds of operations wait for one another at each; and what a layer puts out for a small piece is still in
 the core's cache when the next one asks for it (benchmarks/README.md, Pieces side by side).
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeVar
 
 _PIXELS = 8 * 224**2  # of a piece, on CPUs
 _MOST = 8  # lanes, each of which holds what its piece puts out
 
-Piece = TypeVar("Piece")
-Result = TypeVar("Result")
 
+def use_lanes(threads: int) -> int:
+    """Share `threads` among calls of a network side by side, before the first operation; returns how many calls.
 
-@dataclass(frozen=True)
-class Lanes:
-    """How many calls of a network run at a time."""
-
-    count: int = 1
-
-    def run(self, call: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-        """What `call` gives for each, in order. One lane does not wait for what a GPU has under way."""
-        if self.count == 1:
-            return [call(piece) for piece in pieces]
-        with ThreadPoolExecutor(self.count) as pool:
-            return list(pool.map(call, pieces))
-
-
-ONE_LANE = Lanes()
-
-
-def use_lanes(threads: int) -> Lanes:
-    """Share `threads` among calls side by side; a GPU gets one at a time, which fills it. As `use_threads`."""
-    count = 1 if _has_gpu() else min(threads, _MOST)
-    use_threads(max(1, threads // count), operations=count)
-    return Lanes(count)
+    A GPU gets one at a time, which fills it.
+    """
+    lanes = 1 if _has_gpu() else min(threads, _MOST)
+    use_threads(max(1, threads // lanes), operations=lanes)
+    return lanes
 
 
 def piece(batch_size: int, image_size: int) -> int:

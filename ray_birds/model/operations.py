@@ -3,8 +3,6 @@
 import math
 from typing import TYPE_CHECKING
 
-from ray_birds.sweep.factors import Depth
-
 if TYPE_CHECKING:
     import keras
 
@@ -18,10 +16,9 @@ def multiply_adds(model: "keras.Model") -> int:
     return sum(_of_layer(layer) for layer in model.layers)
 
 
-def activations(model: "keras.Model", unfreeze: Depth) -> int:
-    """How many numbers the last `unfreeze` layers put out for one image: training keeps them for the way back."""
-    first = 0 if unfreeze == "all" else len(model.layers) - unfreeze
-    return sum(math.prod(layer.output.shape[1:]) for layer in model.layers[first:])
+def activations(model: "keras.Model") -> int:
+    """How many numbers the trainable layers put out for one image: training keeps them for the way back."""
+    return sum(math.prod(layer.output.shape[1:]) for layer in model.layers if layer.trainable)
 
 
 def _of_layer(layer: "keras.Layer") -> int:

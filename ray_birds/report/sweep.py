@@ -80,21 +80,17 @@ def valid_estimate(sweep: Results, trial: Trial) -> Estimate:
     """Valid accuracy as trials.csv has it, with Wilson's interval for its number of images, or of groups."""
     if trial.valid and trial.valid.group is not None:
         return metrics.accuracy(trial.valid.correct, trial.valid.group)._replace(value=trial.valid_accuracy)
-    return _estimate(trial.valid_accuracy, trial.valid, sweep.dataset["splits"].get("valid", 0))
+    if math.isnan(trial.valid_accuracy):
+        return Estimate(math.nan, math.nan, math.nan)
+    total = len(trial.valid) if trial.valid is not None else sweep.dataset["splits"].get("valid", 0)
+    if not total:  # folds that have not all ended
+        return Estimate(trial.valid_accuracy, math.nan, math.nan)
+    return metrics.wilson(round(trial.valid_accuracy * total), total)._replace(value=trial.valid_accuracy)
 
 
 def test_estimate(trial: Trial) -> Estimate:
     """Test accuracy as trials.csv has it, with Wilson's interval for the images without a copy."""
     return trial.tested.accuracy if trial.tested else Estimate(math.nan, math.nan, math.nan)
-
-
-def _estimate(value: float, rows: Predictions | None, images: int) -> Estimate:
-    if math.isnan(value):
-        return Estimate(math.nan, math.nan, math.nan)
-    total = len(rows) if rows is not None else images
-    if not total:  # folds that have not all ended
-        return Estimate(value, math.nan, math.nan)
-    return metrics.wilson(round(value * total), total)._replace(value=value)
 
 
 def _on(sweep: Results) -> str:

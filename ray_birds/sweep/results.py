@@ -262,7 +262,7 @@ def trials(
     """
     varied = factors.varied(variants.values())
     histories = {name: tuple(Epoch(**epoch) for epoch in directory.history(name)) for name in variants}
-    folds = directory.folds()
+    folds, tested = directory.folds(), _tested(directory, variants)
     failures = [row["trial"] for row in directory.failures()]
     if folds:
         failures = [trial.rpartition(f"-{FOLD}")[0] or trial for trial in failures]
@@ -277,7 +277,7 @@ def trials(
             base=costs.get(name, Cost()),
             history=histories[name],
             valid=_predictions(directory.predictions(name, "valid"), folds),
-            test=_tested(directory, name),
+            test=tested.get(name),
             workers=workers,
         )
         for name, variant in variants.items()
@@ -287,7 +287,7 @@ def trials(
 
 def with_test(directory: SweepDirectory, found: Iterable[Trial], name: str) -> tuple[Trial, ...]:
     """These trials, with the test predictions of the one called `name`, which were made since they were read."""
-    test = _tested(directory, name)
+    test = _tested(directory, [name]).get(name)
     return tuple(dataclasses.replace(one, test=test) if one.name == name else one for one in found)
 
 
@@ -326,13 +326,14 @@ def trial_facts(found: tuple[Trial, ...]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tested(directory: SweepDirectory, name: str) -> Predictions | None:
-    rows = _predictions(directory.predictions(name, "test"))
-    if rows is None:
-        return None
-    return dataclasses.replace(
-        rows, seen=copied(rows.path.tolist(), directory.dataset()["copies"].get("test", ()))
-    )
+def _tested(directory: SweepDirectory, names: Iterable[str]) -> dict[str, Predictions]:
+    """The predictions on test of those trials that were scored on it."""
+    read = {name: _predictions(directory.predictions(name, "test")) for name in names}
+    found = {name: rows for name, rows in read.items() if rows is not None}
+    copies = directory.dataset()["copies"].get("test", ()) if found else ()
+    return {
+        name: dataclasses.replace(rows, seen=copied(rows.path.tolist(), copies)) for name, rows in found.items()
+    }
 
 
 def _predictions(table: pa.Table | None, folds: Folds | None = None) -> Predictions | None:

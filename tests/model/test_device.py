@@ -1,13 +1,11 @@
 """Pieces of a batch side by side: how many of what size, and that the numbers are those of one after another."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ray_birds.model import device
-from ray_birds.model.device import Lanes
 
 
 @pytest.mark.parametrize(
@@ -25,7 +23,7 @@ def test_a_gpu_takes_whole_batches_one_at_a_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(device, "_has_gpu", lambda: True)
     monkeypatch.setattr(device, "use_threads", lambda *threads, operations: asked.append((*threads, operations)))
     assert device.piece(32, 224) == 32
-    assert device.use_lanes(4) == Lanes(1) and asked == [(4, 1)]
+    assert device.use_lanes(4) == 1 and asked == [(4, 1)]
 
 
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (8, 8, 1), (64, 8, 8)])
@@ -33,18 +31,7 @@ def test_cpus_are_shared_among_lanes(monkeypatch: pytest.MonkeyPatch, threads: i
     asked = []
     monkeypatch.setattr(device, "_has_gpu", lambda: False)
     monkeypatch.setattr(device, "use_threads", lambda *threads, operations: asked.append((*threads, operations)))
-    assert device.use_lanes(threads) == Lanes(lanes) and asked == [(each, lanes)]
-
-
-def test_lanes_run_at_once_and_in_order() -> None:
-    meeting = threading.Barrier(3, timeout=20)  # broken where fewer than three run at a time
-
-    def call(number: int) -> int:
-        meeting.wait()
-        return -number
-
-    assert Lanes(3).run(call, range(9)) == [-number for number in range(9)]
-    assert Lanes().run(lambda number: -number, range(3)) == [0, -1, -2]
+    assert device.use_lanes(threads) == lanes and asked == [(each, lanes)]
 
 
 @pytest.mark.slow  # TensorFlow
@@ -56,7 +43,7 @@ def test_numbers_are_those_of_one_lane_and_of_plain_keras(bundles: Path) -> None
     pixels = np.random.default_rng(0).integers(
         0, 256, (75, size, size, 3), dtype=np.uint8
     )  # the last one is padded
-    alone, beside = Classifier(model), Classifier(model, lanes=Lanes(3))
+    alone, beside = Classifier(model), Classifier(model, lanes=3)
     for one, other in zip(alone.embed(pixels), beside.embed(pixels), strict=True):
         assert np.array_equal(one, other)
     assert np.allclose(beside(pixels), model.predict(pixels, verbose=0), atol=1e-6)

@@ -3,8 +3,9 @@
 import pytest
 
 from ray_birds.model import backbones, head
-from ray_birds.model.cut import PIXELS, CutPoint
+from ray_birds.model.cut import PIXELS, CutPoint, freeze
 from ray_birds.model.operations import activations, multiply_adds
+from ray_birds.sweep.factors import Depth
 
 pytestmark = pytest.mark.slow  # TensorFlow
 
@@ -32,6 +33,11 @@ def test_the_head_counts_too() -> None:
 
 def test_training_keeps_what_its_layers_put_out() -> None:
     network = backbones.build("EfficientNetB0", "none", 224)
-    assert activations(network, 0) == 0
-    assert activations(network, 3) == 3 * 7 * 7 * 1280  # top_conv, top_bn, top_activation
-    assert activations(network, len(network.layers)) == activations(network, "all") > activations(network, 100)
+
+    def kept(depth: Depth) -> int:
+        freeze(network, depth)
+        return activations(network)
+
+    assert kept(0) == 0
+    assert kept(3) == 3 * 7 * 7 * 1280  # top_conv, top_bn, top_activation
+    assert kept(len(network.layers)) == kept("all") > kept(100)
