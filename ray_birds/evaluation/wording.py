@@ -245,7 +245,7 @@ def _elsewhere(found: "Significance") -> list[str]:
     """Where copies do count."""
     if (found.copies and not found.nothing_new) or (found.test and found.test.seen):
         return [
-            "Tables and charts of the variants are of all images, copies too, where they do not say otherwise."
+            "Tables and charts of the variants are of all valid images, copies too, where they say nothing else."
         ]
     return []
 

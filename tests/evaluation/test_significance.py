@@ -170,7 +170,7 @@ def test_copies_of_training_images_do_not_count_on_valid_either() -> None:
     assert "picked on all of valid" in found.sentences[0]
     assert found.sentences[0].endswith("20 of 100 have one and do not count; with them it would be 80.0 %.")
     assert found.sentences[-1] == (
-        "Tables and charts of the variants are of all images, copies too, where they do not say otherwise."
+        "Tables and charts of the variants are of all valid images, copies too, where they say nothing else."
     )
     (other,) = found.comparisons
     assert other.difference.value == pytest.approx(-2 / 80) and "b (ahead by 2.5 points" in found.text
