@@ -20,6 +20,7 @@ from ray_birds.features import store
 from ray_birds.features.store import Feature
 from ray_birds.model import backbones, cut, device
 from ray_birds.model.cut import PIXELS, CutPoint
+from ray_birds.model.folding import folded
 from ray_birds.sweep.factors import Resize, View
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class FrozenLayers:
         cut_points = tuple(CutPoint(feature.cut_point, feature.shape) for feature in features)
         if cut_points not in self._functions:
             self.compiled += 1
-            model = cut.prefix(self._model, list(cut_points))
+            model = folded(cut.prefix(self._model, list(cut_points)))
             signature = [tf.TensorSpec((None, *self._model.input.shape[1:]), tf.uint8)]
             self._functions[cut_points] = tf.function(
                 lambda pixels: {

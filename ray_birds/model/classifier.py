@@ -14,6 +14,7 @@ from ray_birds.core.errors import ModelError, first_line
 from ray_birds.core.prefetch import prefetch
 from ray_birds.model import device
 from ray_birds.model.bundle import Bundle, read, verify
+from ray_birds.model.folding import folded
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +34,7 @@ class Classifier:
         import tensorflow as tf
 
         self._piece, self._tta, self._lanes = device.piece(batch_size, model.input.shape[1]), tta, lanes
-        both = keras.Model(model.input, [model.output, model.layers[-1].input])
+        both = folded(keras.Model(model.input, [model.output, model.layers[-1].input]))
         self.input_shape: tuple[int, int, int] = tuple(model.input.shape[1:])
         self.output_shape: tuple[int, ...] = tuple(model.output.shape[1:])
         self.features: int = model.layers[-1].input.shape[-1]
