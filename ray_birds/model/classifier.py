@@ -4,6 +4,7 @@ import io
 import json
 import math
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,12 +124,18 @@ def network(bundle: Bundle) -> "keras.Model":
 def _check_parameters(data: bytes) -> None:
     """Raises ValueError where a model.keras describes more parameters than it holds: Keras would make them all,
     at random, before it looks for their values. Here none is made."""
+    with ThreadPoolExecutor(1) as own:  # each has a list of what Keras makes as soon as it may
+        count = own.submit(_described, data).result()
+    if 4 * count > len(data):
+        raise ValueError(f"it describes {count:,} parameters and has {len(data):,} bytes")
+
+
+def _described(data: bytes) -> int:
+    """The number of parameters that a model.keras describes."""
     import keras
 
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         config = json.loads(archive.read("config.json"))
     with keras.StatelessScope(initialize_variables=False):
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        count = sum(math.prod(weight.shape) for weight in model.weights)
-    if 4 * count > len(data):
-        raise ValueError(f"it describes {count:,} parameters and has {len(data):,} bytes")
+        return sum(math.prod(weight.shape) for weight in model.weights)
