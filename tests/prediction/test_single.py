@@ -156,12 +156,13 @@ def test_test_time_augmentation_is_the_mean_over_image_and_mirror_image(bundles:
     plain, mirrored = (model.predict(some, verbose=0) for some in (pixels, pixels[:, :, ::-1]))
     assert np.abs(plain - mirrored).max() > 1e-3  # a model to which they are the same would prove nothing
     uri = bundles / "bundle"
-    np.testing.assert_allclose(ray_birds.load(uri).probabilities(pixels), plain, atol=1e-6)
+    # Keras's own passes through unfolded layers round otherwise.
+    np.testing.assert_allclose(ray_birds.load(uri).probabilities(pixels), plain, atol=1e-5)
     np.testing.assert_allclose(
-        ray_birds.load(uri, "flip").probabilities(pixels), (plain + mirrored) / 2, atol=1e-6
+        ray_birds.load(uri, "flip").probabilities(pixels), (plain + mirrored) / 2, atol=1e-5
     )
     row = ray_birds.load(uri, tta="flip").predict(paths[0]).iloc[0]
-    assert row["probability"] == pytest.approx(float(((plain + mirrored) / 2)[0].max()), abs=1e-6)
+    assert row["probability"] == pytest.approx(float(((plain + mirrored) / 2)[0].max()), abs=1e-5)
     config = PredictConfig(model=str(uri), input=(str(paths[0]),), tta="flip")
     assert alone(config).to_pandas().iloc[0]["probability"] == row["probability"]
 

@@ -181,7 +181,8 @@ def test_both_phases_train(undisturbed: Run) -> None:
     assert head.keys() == {"head/kernel", "head/bias"} < tail.keys()
 
 
-# Loss, accuracy, valid loss and valid accuracy by epoch, as they were before there were other recipes.
+# Loss, accuracy, valid loss and valid accuracy by epoch, as they were before there were other recipes, and before
+# frozen layers took normalisation in, which rounds features otherwise.
 RECORDED = {
     "off": [
         (1.124176025390625, 5 / 12, 0.569706308922139, 4 / 6),
@@ -203,7 +204,7 @@ def test_the_article_s_recipe_gives_the_recorded_numbers(from_store: dict[str, R
     needs_locked("tensorflow", "keras", "opencv-python-headless")
     history = from_store[augment].states[-1].history
     found = [(epoch.loss, epoch.accuracy, epoch.valid_loss, epoch.valid_accuracy) for epoch in history]
-    np.testing.assert_allclose(found, RECORDED[augment], rtol=1e-6)
+    np.testing.assert_allclose(found, RECORDED[augment], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
