@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def folded(network: "keras.Model") -> "keras.Model":
-    """What `network` computes in inference, with the weights that it has now.
+    """What `network` computes in inference, with the weights that it has now of layers that are frozen.
 
     There batch normalisation scales and shifts each channel by what it has learned, which a convolution or dense
     layer right before it can do itself (B. Jacob et al., "Quantization and Training of Neural Networks for
@@ -23,21 +23,22 @@ def folded(network: "keras.Model") -> "keras.Model":
     linear: dict[int, tuple[keras.KerasTensor, keras.Layer, keras.KerasTensor]] = {}  # output, layer, input
 
     def call(layer: "keras.Layer", *inputs: Any, **options: Any) -> Any:
-        if isinstance(layer, layers.BatchNormalization) and id(inputs[0]) in linear and _of_channels(layer):
+        if isinstance(layer, layers.BatchNormalization) and id(inputs[0]) in linear and _is_fixed(layer):
             _, before, x = linear[id(inputs[0])]
             return _one(before, layer, x)
         if type(layer) is type(network):
             return folded(layer)(*inputs, **options)
         output = layer(*inputs, **options)
-        if isinstance(layer, kinds) and layer.activation is keras.activations.linear:
+        if isinstance(layer, kinds) and not layer.trainable and layer.activation is keras.activations.linear:
             linear[id(output)] = output, layer, inputs[0]
         return output
 
     return keras.models.clone_model(network, call_function=call, clone_function=lambda layer: layer)
 
 
-def _of_channels(norm: "keras.layers.BatchNormalization") -> bool:
-    return norm.axis in (-1, len(norm.input.shape) - 1)
+def _is_fixed(norm: "keras.layers.BatchNormalization") -> bool:
+    """Whether it does the same to each channel, whatever is trained."""
+    return not norm.trainable and norm.axis in (-1, len(norm.input.shape) - 1)
 
 
 def _one(

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ray_birds.model import backbones, cut, device, head
 from ray_birds.model.cut import PIXELS, POOLED, CutPoint
+from ray_birds.model.folding import folded
 from ray_birds.sweep.factors import Depth, Variant
 
 Weights = dict[str, np.ndarray]  # of what is trained, by Keras path
@@ -104,8 +105,10 @@ class Stage:
         several = self._replicas > 1
         device.use_precision(shape.precision)
         with self._strategy.scope():
-            self._model = shape.model(in_head)
-            self._trained = list(self._model.trainable_variables)
+            model = shape.model(in_head)
+            self._head = model.get_layer("head")
+            self._both = folded(keras.Model(model.input, [model.output, self._head.input]))
+            self._trained = list(model.trainable_variables)
             self._recipe = Recipe() if in_head else shape.fine_tuning
             self._seed = tf.Variable(0, dtype=tf.int64)
             optimizer = self._recipe.make_optimizer(self._trained, self._replicas)
@@ -120,15 +123,13 @@ class Stage:
         self._averaged = list(zip(self._trained, averages, strict=False))  # none without --ema
         self._first = [variable.numpy() for variable in self._trained]
         self._first_optimizer = [variable.numpy() for variable in self.optimizer.variables]
-        dtype = tf.uint8 if self._model.input.name.startswith(PIXELS) else tf.float32
-        features = tf.TensorSpec((None, *self._model.input.shape[1:]), dtype)
+        dtype = tf.uint8 if model.input.name.startswith(PIXELS) else tf.float32
+        features = tf.TensorSpec((None, *model.input.shape[1:]), dtype)
         each = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)]
         # XLA makes EfficientNetB0 some ten times slower on a CPU; across devices it does not reach.
         self._xla = bool(tf.config.list_physical_devices("GPU")) and not several
         self._compiled = tf.function(self._step, input_signature=[features, *each], jit_compile=self._xla or None)
         self.predict = tf.function(self._predict, input_signature=[features])
-        self._head = self._model.get_layer("head")
-        self._below = keras.Model(self._model.input, self._head.input)
         self.pool = tf.function(self._pool, input_signature=[features])
 
     def step(
@@ -217,11 +218,11 @@ class Stage:
         return self._head(tf.nn.experimental.stateless_dropout(self._pool(features), self._recipe.dropout, seed))
 
     def _predict(self, features: tf.Tensor) -> tf.Tensor:
-        return self._model(tf.cast(features, tf.float32), training=False)
+        return self._both(tf.cast(features, tf.float32), training=False)[0]
 
     def _pool(self, features: tf.Tensor) -> tf.Tensor:
         """What the head reads, (n, d) float32."""
-        return tf.cast(self._below(tf.cast(features, tf.float32), training=False), tf.float32)
+        return tf.cast(self._both(tf.cast(features, tf.float32), training=False)[1], tf.float32)
 
     def swap(self) -> None:
         """Exchange the weights with their moving averages, where there are any.

@@ -35,6 +35,7 @@ def _learned(network: "keras.Model") -> "keras.Model":
         low, high = (0.5, 2.0) if "variance" in variable.path or "gamma" in variable.path else (-0.5, 0.5)
         if "seed" not in variable.path:
             variable.assign(rng.uniform(low, high, variable.shape))
+    cut.freeze(network, 0)
     return network
 
 
@@ -92,6 +93,30 @@ def test_what_cannot_take_it_in_is_left() -> None:
     found = folded(network)
     assert _norms(found) == _norms(network) == 3
     _check_same(network, found, _images())
+
+
+def test_layers_that_are_trained_stay_and_are_trained() -> None:
+    """Of either of the two: what is folded has weights of its own."""
+    import keras
+    import tensorflow as tf
+
+    convolution = ("Conv2D", {"filters": 5, "kernel_size": 3, "padding": "same"}, {})
+    network = _learned(_layers(convolution, convolution, convolution))
+    _, first, _, _, second, _, last, *_ = network.layers[1:]
+    assert isinstance(first, keras.layers.BatchNormalization) and isinstance(second, keras.layers.BatchNormalization)
+    last.trainable = second.trainable = True
+    found, images = folded(network), _images()
+    assert _norms(found) == 2
+    _check_same(network, found, images)
+    kept = list(network.trainable_variables)
+    assert len(kept) == 4 and {id(one) for one in kept} == {id(one) for one in found.trainable_variables}
+    ways = []
+    for each in (network, found):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_mean(each(images, training=False))
+        ways.append(tape.gradient(total, [variable.value for variable in kept]))
+    for one, other in zip(*ways, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_a_layer_that_others_read_too_stays_for_them() -> None:
@@ -155,4 +180,5 @@ def test_backbones_of_all_kinds_compute_the_same(name: str) -> None:
     for variable in backbone.weights:
         if "moving_variance" in variable.path:
             variable.assign(np.random.default_rng(0).uniform(0.5, 2.0, variable.shape))
+    assert _norms(folded(backbone)) < max(1, _norms(backbone))
     _check_same(backbone, folded(backbone), _images(96))
