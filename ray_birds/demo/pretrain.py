@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_birds.demo.birds import (
+from ray_birds.demo.drawing import draw_parts
+from ray_birds.demo.species import (
     BEAKS,
     CRESTS,
     MARKS,
@@ -26,7 +27,6 @@ from ray_birds.demo.birds import (
     TAILS,
     WINGS,
     Species,
-    draw_parts,
     other_species,
 )
 

@@ -4,8 +4,9 @@ from ray_birds.config import DemoConfig, PredictConfig, TuneConfig
 from ray_birds.core import storage
 from ray_birds.core.errors import OutputError
 from ray_birds.core.terminal import say
-from ray_birds.demo.birds import SPECIES, UNLABELLED, draw_dataset
+from ray_birds.demo.birds import UNLABELLED, draw_dataset
 from ray_birds.demo.pretrain import WEIGHTS
+from ray_birds.demo.species import SPECIES
 from ray_birds.prediction import result
 from ray_birds.prediction.run import predict
 from ray_birds.sweep import summary

@@ -10,6 +10,7 @@ import pytest
 
 from ray_birds.core.errors import DataError
 from ray_birds.demo import birds as demo
+from ray_birds.demo import drawing, species
 from ray_birds.demo.pretrain import HELD_OUT, TRAINED, WEIGHTS, traits
 
 COUNTS = {"train": 12, "valid": 1, "test": 5}
@@ -35,7 +36,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_has_the_real_folder_layout(birds: Path) -> None:
     assert {path.name for path in birds.iterdir()} == {"train", "valid", "test", demo.UNLABELLED, demo.RECORD}
     for split, count in COUNTS.items():
-        assert sorted(path.name for path in (birds / split).iterdir()) == [bird.name for bird in demo.SPECIES]
+        assert sorted(path.name for path in (birds / split).iterdir()) == [bird.name for bird in species.SPECIES]
         assert {len(list(folder.iterdir())) for folder in (birds / split).iterdir()} == {count}
     assert len(list((birds / demo.UNLABELLED).iterdir())) == 7
     assert {read(path).shape for path in birds.rglob("*.jpg")} == {(224, 224, 3)}
@@ -107,29 +108,37 @@ def test_colour_alone_does_not_tell_the_species_apart(birds: Path) -> None:
 
 
 def test_palettes_are_shared_by_several_species() -> None:
-    palettes = [bird.palette for bird in demo.SPECIES]
+    palettes = [bird.palette for bird in species.SPECIES]
     assert min(palettes.count(palette) for palette in palettes) >= 2
 
 
 def test_other_species_are_others_and_repeatable() -> None:
-    others = demo.other_species(TRAINED + HELD_OUT)
-    assert others == demo.other_species(TRAINED + HELD_OUT)
+    others = species.other_species(TRAINED + HELD_OUT)
+    assert others == species.other_species(TRAINED + HELD_OUT)
     parts = {(bird.beak, bird.tail, bird.crest, bird.pattern) for bird in others}
     assert len(parts) == TRAINED + HELD_OUT
-    assert not parts & {(bird.beak, bird.tail, bird.crest, bird.pattern) for bird in demo.SPECIES}
+    assert not parts & {(bird.beak, bird.tail, bird.crest, bird.pattern) for bird in species.SPECIES}
 
 
 def test_a_bird_shows_one_kind_of_each_part() -> None:
-    for bird in demo.SPECIES:
+    for bird in species.SPECIES:
         has = [trait for _, trait in traits(bird)]
-        ends = np.cumsum([len(demo.PALETTES), len(demo.BEAKS), len(demo.TAILS), len(demo.WINGS), len(demo.CRESTS)])
+        ends = np.cumsum(
+            [
+                len(species.PALETTES),
+                len(species.BEAKS),
+                len(species.TAILS),
+                len(species.WINGS),
+                len(species.CRESTS),
+            ]
+        )
         assert [sum(group) for group in np.split(has[: ends[-1]], ends[:-1])] == [1] * 5
         assert sum(has[ends[-1] : ends[-1] + 8]) == (bird.pattern != "plain")
 
 
 def test_the_masks_show_where_the_parts_are_drawn() -> None:
-    image, parts = demo.draw_parts(demo.SPECIES[3], np.random.default_rng(5))
-    assert np.array_equal(image, demo.draw_bird(demo.SPECIES[3], np.random.default_rng(5)))
+    image, parts = drawing.draw_parts(species.SPECIES[3], np.random.default_rng(5))
+    assert np.array_equal(image, drawing.draw_bird(species.SPECIES[3], np.random.default_rng(5)))
     head, tail, body = (np.argwhere(parts[part] > 0).mean(axis=0)[1] for part in ("head", "tail", "body"))
     assert head < body < tail or tail < body < head
 
