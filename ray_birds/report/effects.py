@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from ray_birds.sweep import factors
-from ray_birds.sweep.results import Trial
+from ray_birds.sweep.outcome import Trial
 
 
 @dataclass(frozen=True)

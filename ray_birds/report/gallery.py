@@ -17,7 +17,7 @@ from ray_birds.core.prefetch import prefetch
 from ray_birds.data import augment, decode, splits
 from ray_birds.data.dataset import Dataset, scan
 from ray_birds.data.table import FOLDERS, Labels
-from ray_birds.sweep.results import Predictions
+from ray_birds.sweep.outcome import Predictions
 
 TILE, GAP, CAPTION = 160, 10, 62  # pixels
 VIEWS = 4

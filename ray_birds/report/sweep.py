@@ -18,7 +18,8 @@ from ray_birds.report.gallery import VIEWS, Album, write_sheet
 from ray_birds.report.page import write_charts, write_page
 from ray_birds.report.scores import Scores, score
 from ray_birds.sweep import factors
-from ray_birds.sweep.results import Predictions, Results, Trial
+from ray_birds.sweep.outcome import Predictions, Trial
+from ray_birds.sweep.results import Results
 
 
 def write_sweep_report(sweep: Results) -> str:

@@ -13,7 +13,7 @@ from ray_birds.report import charts
 from ray_birds.report.charts import BLUE, INK, VERMILLION, WIDTH, Chart
 from ray_birds.report.effects import Effect, Gap
 from ray_birds.sweep.epochs import Epoch
-from ray_birds.sweep.results import Trial
+from ray_birds.sweep.outcome import Trial
 
 ROW = 0.38  # inches
 

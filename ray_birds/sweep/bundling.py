@@ -27,7 +27,8 @@ from ray_birds.model.classifier import Classifier, opened
 from ray_birds.sweep import comparison, epochs, results
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.factors import Variant
-from ray_birds.sweep.results import Predictions, Results, Sweep, Trial
+from ray_birds.sweep.outcome import Predictions, Trial
+from ray_birds.sweep.results import Results, Sweep
 
 # In metrics.json: accuracy on all of valid, copies too, where that of the trial is not that of the model kept.
 WHOLE = "accuracy_on_all_of_valid"

@@ -17,8 +17,8 @@ from ray_birds.core import memory, terminal
 from ray_birds.sweep import epochs
 from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.live import Line, LivePage, View
+from ray_birds.sweep.outcome import Status
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Status
 from ray_birds.sweep.tensorboard import Logs
 from ray_birds.sweep.trackers.tracking import Tracking
 

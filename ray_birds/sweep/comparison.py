@@ -1,7 +1,7 @@
 """The trials of a sweep compared on valid: as runs of their recipes, and by recall of the classes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -9,12 +9,10 @@ from ray_birds.evaluation import significance
 from ray_birds.evaluation.leakage import copied, counted
 from ray_birds.evaluation.recalls import Recalls, by_class, uneven
 from ray_birds.evaluation.significance import Run, Significance
-
-if TYPE_CHECKING:
-    from ray_birds.sweep.results import Trial
+from ray_birds.sweep.outcome import Trial
 
 
-def runs(found: Iterable["Trial"], copies: Collection[str] = ()) -> list[Run]:
+def runs(found: Iterable[Trial], copies: Collection[str] = ()) -> list[Run]:
     """The finished trials, to be compared on valid without `copies`; they are ranked by all of it."""
     return [
         Run(
@@ -33,18 +31,18 @@ def runs(found: Iterable["Trial"], copies: Collection[str] = ()) -> list[Run]:
     ]
 
 
-def _head(trial: "Trial") -> str:
+def _head(trial: Trial) -> str:
     """The solved head that is all that was trained of the model kept; empty where fine-tuning made it better."""
     is_head = trial.variant.solved and trial.kept is not None and trial.kept.epoch <= trial.variant.head_phase
     return str(trial.variant.head_facts) if is_head else ""
 
 
-def _score(trial: "Trial", accuracy: float) -> float:
+def _score(trial: Trial, accuracy: float) -> float:
     """What runs are ranked by; `accuracy` is read off the predictions."""
     return accuracy if trial.variant.select_by == "accuracy" else trial.score
 
 
-def _tuned(trials: Iterable["Trial"]) -> tuple[str, ...]:
+def _tuned(trials: Iterable[Trial]) -> tuple[str, ...]:
     """What was picked on valid within a trial."""
     variants = [one.variant for one in trials]
     epoch = any(one.keep == "best" and one.epochs > 1 for one in variants)
@@ -52,7 +50,7 @@ def _tuned(trials: Iterable["Trial"]) -> tuple[str, ...]:
 
 
 def compare(
-    found: Iterable["Trial"], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
+    found: Iterable[Trial], winner: str, margin: float, copies: Mapping[str, Sequence[str]]
 ) -> Significance:
     """What the trials say of the one that was exported; `margin` in points, `copies` by split (findings.copies).
 
@@ -79,7 +77,7 @@ def compare(
     )
 
 
-def compare_recall(found: Iterable["Trial"], name: str, data: Mapping[str, Any]) -> Recalls | None:
+def compare_recall(found: Iterable[Trial], name: str, data: Mapping[str, Any]) -> Recalls | None:
     """Recall by class of the trial called `name`, and of what it started from: the head on its frozen backbone.
 
     That is the trial with the same backbone, resizing and seed, nothing unfrozen, images as they are, all weighing

@@ -8,8 +8,8 @@ import ray
 from ray_birds.core import cluster, terminal
 from ray_birds.evaluation import significance
 from ray_birds.sweep import bundling, comparison, cross_validation, refit
+from ray_birds.sweep.outcome import Trial
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Trial
 
 
 def choose(trials: Iterable[Trial]) -> str | None:

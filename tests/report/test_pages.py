@@ -33,6 +33,7 @@ from ray_birds.sweep import results, selection
 from ray_birds.sweep.directory import SweepDirectory
 from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Augment, Variant
+from ray_birds.sweep.outcome import Trial
 
 pytestmark = pytest.mark.integration  # each draws a whole page
 
@@ -320,7 +321,7 @@ def test_nor_in_what_trials_csv_and_trackers_say_of_its_test_accuracy(
 
     paths = winner.test.path
 
-    def told(copies: np.ndarray) -> results.Trial:
+    def told(copies: np.ndarray) -> Trial:
         facts = {"copies": {"test": paths[copies].tolist()}}
         storage.write_json(directory.path("dataset.json"), directory.dataset() | facts)
         found = read(Path(directory.uri))

@@ -7,7 +7,7 @@ from ray_birds.evaluation.cost import Cost
 from ray_birds.sweep.comparison import compare
 from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
-from ray_birds.sweep.results import Predictions, Trial
+from ray_birds.sweep.outcome import Predictions, Trial
 
 PATHS = np.array([f"valid/OWL/{number}.jpg" for number in range(40)], object)
 

@@ -12,8 +12,8 @@ from ray_birds.data.inspection import Folds, Inspection
 from ray_birds.sweep import cross_validation, results, search
 from ray_birds.sweep.directory import FAILURES, SweepDirectory
 from ray_birds.sweep.epochs import Epoch
+from ray_birds.sweep.outcome import Trial
 from ray_birds.sweep.plan import Plan, by_fold, variants
-from ray_birds.sweep.results import Trial
 
 NAME = "plain-unfreeze10-lr0.001"
 HELD_OUT = np.array([1, 0, -1, 1, 0, 0])  # one is always trained on

@@ -10,8 +10,9 @@ from ray_birds.config import TuneConfig
 from ray_birds.sweep import epochs
 from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.outcome import Status, Trial
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Results, Status, Trial
+from ray_birds.sweep.results import Results
 
 _USER = re.compile(r"://[^/@\s]*@")
 _NUMBERS = [field.name for field in dataclasses.fields(Epoch) if field.type is float]

@@ -12,8 +12,9 @@ from ray_birds.config import TuneConfig
 from ray_birds.core import terminal
 from ray_birds.core.errors import SettingsError, first_line
 from ray_birds.sweep.epochs import Epoch
+from ray_birds.sweep.outcome import Status
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Results, Status
+from ray_birds.sweep.results import Results
 from ray_birds.sweep.trackers.mlflow import MLflow
 from ray_birds.sweep.trackers.tracker import Tracker, without_user
 from ray_birds.sweep.trackers.wandb import Wandb, has_credentials

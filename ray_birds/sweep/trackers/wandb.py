@@ -16,8 +16,9 @@ from ray_birds.core import storage
 from ray_birds.model import card
 from ray_birds.sweep.epochs import Epoch
 from ray_birds.sweep.factors import Variant
+from ray_birds.sweep.outcome import Status
 from ray_birds.sweep.plan import Plan
-from ray_birds.sweep.results import Results, Status
+from ray_birds.sweep.results import Results
 from ray_birds.sweep.trackers import tracker
 
 if TYPE_CHECKING:
