@@ -108,7 +108,9 @@ class Album:
 
 
 def load(uri: str) -> np.ndarray | None:
-    return decode.load(uri, TILE).pixels
+    """(TILE, TILE, 3) uint8: all of an image in its own proportions, whatever a model makes of it; None where it
+    cannot be read."""
+    return decode.load(uri, TILE, resize="pad").pixels
 
 
 def square(pixels: np.ndarray, side: int = TILE) -> np.ndarray:
