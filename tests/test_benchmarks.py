@@ -59,6 +59,7 @@ def smallest(script: str, birds: Path, bundles: Path, folder: Path) -> list[str]
     return {
         "honesty": ["--sweeps", "5"],
         "searched": ["--sweeps", "2"],
+        "folding": ["--networks", "MobileNetV2-0.35:64", "--seconds", "0.1", "--turns", "1"],
         "probe": ["--images", "600", "--features", "32", "--classes", "5"],
         "duplicates": [str(birds), "--copied", "2", "--codes", "500"],
         "unknown": [str(birds), str(birds), *model, "--weights", DRAWN_WEIGHTS],
@@ -80,7 +81,7 @@ def smallest(script: str, birds: Path, bundles: Path, folder: Path) -> list[str]
 @pytest.mark.parametrize(
     "script",
     [
-        *("honesty", "searched", "probe", "duplicates", "unknown", "calibrate"),
+        *("honesty", "searched", "folding", "probe", "duplicates", "unknown", "calibrate"),
         *("predict", "update", "sweep", "scale", "feeding", "million"),
     ],
 )

@@ -103,7 +103,9 @@ def test_layers_that_are_trained_stay_and_are_trained() -> None:
     convolution = ("Conv2D", {"filters": 5, "kernel_size": 3, "padding": "same"}, {})
     network = _learned(_layers(convolution, convolution, convolution))
     _, first, _, _, second, _, last, *_ = network.layers[1:]
-    assert isinstance(first, keras.layers.BatchNormalization) and isinstance(second, keras.layers.BatchNormalization)
+    assert isinstance(first, keras.layers.BatchNormalization) and isinstance(
+        second, keras.layers.BatchNormalization
+    )
     last.trainable = second.trainable = True
     found, images = folded(network), _images()
     assert _norms(found) == 2
