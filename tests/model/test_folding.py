@@ -100,8 +100,8 @@ def test_layers_that_are_trained_stay_and_are_trained() -> None:
     import keras
     import tensorflow as tf
 
-    convolution = ("Conv2D", {"filters": 5, "kernel_size": 3, "padding": "same"}, {})
-    network = _learned(_layers(convolution, convolution, convolution))
+    options = {"filters": 5, "kernel_size": 3, "padding": "same"}
+    network = _learned(_layers(*3 * [("Conv2D", options, {})]))
     _, first, _, _, second, _, last, *_ = network.layers[1:]
     assert isinstance(first, keras.layers.BatchNormalization) and isinstance(
         second, keras.layers.BatchNormalization
