@@ -1,11 +1,13 @@
 """Folded networks compute what they are made from, in fewer layers."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from ray_birds.model import backbones, cut
+from ray_birds.model.classifier import opened
 from ray_birds.model.cut import CutPoint
 from ray_birds.model.folding import folded
 
@@ -158,6 +160,11 @@ def test_the_network_that_is_folded_stays_as_it_is() -> None:
     np.testing.assert_array_equal(np.asarray(network(images)), expected)
     for weight, value in zip(network.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_nothing_is_left_of_it_in_a_bundle(bundles: Path) -> None:
+    network = opened(str(bundles / "bundle" / "model.keras"))
+    assert _norms(network) > 0 and _norms(folded(network)) == 0
 
 
 def test_the_output_before_a_normalisation_is_still_one() -> None:
