@@ -58,7 +58,7 @@ def needed(op):
 
 stage = training._STAGES._stages[False]
 rows = [np.zeros((2, *shape), kind) for shape, kind in (
-    (stage._model.input.shape[1:], np.float32), ((), np.int32), ((), np.float32))]
+    (stage._both.input.shape[1:], np.float32), ((), np.int32), ((), np.float32))]
 graph = stage._across.get_concrete_function(*(stage._own([each]) for each in rows)).graph
 sums = [op for op in graph.get_operations() if op.type.startswith("CollectiveReduce")]
 found["backward"] = [sum("gradient_tape" in op.name for op in needed(one)) for one in sums]
