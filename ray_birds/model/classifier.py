@@ -83,10 +83,12 @@ class Classifier:
 
 
 def opened(path: str) -> "keras.Model":
-    """A saved model; code in it is not run."""
+    """A saved model, frozen; code in it is not run."""
     import keras
 
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model.trainable = False  # whoever saved it: only what is frozen is folded
+    return model
 
 
 def load(bundle: Bundle, batch_size: int = 32, tta: Tta = "none", lanes: int = 1) -> Classifier:
